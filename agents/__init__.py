@@ -1,0 +1,29 @@
+"""The learners: they see environments through Gymnasium and FiniteMDP only."""
+
+from gridzero.agents.agent import REGISTRY, Agent, Update, agent_class, make, register
+
+__all__ = ["REGISTRY", "Agent", "Update", "agent_class", "make", "register"]
+
+_DP = "gridzero.agents.tabular.dynamic_programming"
+_MC = "gridzero.agents.tabular.monte_carlo"
+_SA = "gridzero.agents.tabular.stochastic_approximation"
+_TD = "gridzero.agents.tabular.temporal_difference"
+
+register("value-iteration", f"{_DP}:ValueIteration", "sweeps of the Bellman optimality equation")
+register("policy-iteration", f"{_DP}:PolicyIteration", "exact evaluation and greedy improvement in turn")
+register(
+    "truncated-policy-iteration", f"{_DP}:TruncatedPolicyIteration", "policy iteration with a few evaluation sweeps"
+)
+register("mc-basic", f"{_MC}:MCBasic", "policy iteration with sampled action values")
+register("mc-exploring-starts", f"{_MC}:MCExploringStarts", "Monte Carlo control, each episode from a random pair")
+register("mc-epsilon-greedy", f"{_MC}:MCEpsilonGreedy", "on-policy Monte Carlo control, first or every visit")
+register("mc-off-policy", f"{_MC}:MCOffPolicy", "Monte Carlo control by importance sampling")
+register("robbins-monro", f"{_SA}:RobbinsMonro", "root finding on a Bellman equation from noisy samples")
+register("td0", f"{_TD}:TD0", "state values of a fixed policy by temporal differences")
+register("sarsa", f"{_TD}:Sarsa", "on-policy temporal-difference control")
+register("expected-sarsa", f"{_TD}:ExpectedSarsa", "Sarsa with the expectation over the next action")
+register("n-step-sarsa", f"{_TD}:NStepSarsa", "Sarsa with n-step returns")
+register("sarsa-lambda", f"{_TD}:SarsaLambda", "Sarsa with eligibility traces")
+register("q-learning", f"{_TD}:QLearning", "off-policy temporal-difference control")
+register("double-q-learning", f"{_TD}:DoubleQLearning", "Q-learning with two tables, free of maximisation bias")
+register("dyna-q", f"{_TD}:DynaQ", "Q-learning that also plans with a learnt model")

@@ -1,0 +1,151 @@
+"""The one interface of every learner, and the registry that finds them by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one improvement step did.
+
+    Attributes:
+        step: environment steps taken so far; sweeps, for agents that plan.
+        metrics: named numbers to log.
+    """
+
+    step: int
+    metrics: Mapping[str, float]
+
+
+class Agent(ABC):
+    """A learner bound to one environment.
+
+    A subclass has a frozen dataclass ``Config``; its fields are the keywords of :func:`make` and the flags of the
+    command line, the docstring under each field its help.
+
+    Attributes:
+        name: the registered name.
+        config: the settings, an instance of ``Config``.
+        env: the environment (or, for planners, perhaps the :class:`~gridzero.envs.FiniteMDP`) as it was given.
+        seed: the one seed that decides everything.
+    """
+
+    Config: ClassVar[type[Any]]
+    name: str = ""
+
+    def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
+        self.env = env
+        self.config = config
+        self.seed = seed
+
+    @abstractmethod
+    def learn(self) -> Iterator[Update]:
+        """One :class:`Update` per improvement step; ends when converged, else never.
+
+        Calling it again, or after :meth:`load_state_dict`, continues from where the agent is.
+        """
+
+    @abstractmethod
+    def act(self, observations: Any, *, explore: bool = False) -> Any:
+        """A batch of observations in, a batch of actions out; greedy unless asked to explore."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that resuming needs, random state included: nested dicts of arrays, numbers, strings, lists."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``, as if this agent had taken the steps that led there."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One line of the registry: where an agent's class is, and what it is in a few words."""
+
+    name: str
+    entry_point: str
+    summary: str
+
+    def load(self) -> type[Agent]:
+        """Import the class; only now is its module's code run."""
+        module, _, attribute = self.entry_point.partition(":")
+        agent_class: type[Agent] = getattr(importlib.import_module(module), attribute)
+        return agent_class
+
+
+REGISTRY: dict[str, Registration] = {}
+
+
+def register(name: str, entry_point: str, summary: str) -> None:
+    """Make an agent known by name.
+
+    Args:
+        name: lower case, words joined by hyphens.
+        entry_point: ``"package.module:Class"``, imported only when the agent is made.
+        summary: a few words for ``gridzero list``.
+    """
+    REGISTRY[name] = Registration(name, entry_point, summary)
+
+
+def closest(name: str, names: Any) -> str:
+    """A hint for a wrong name: the closest right ones, else all of them.
+
+    >>> closest("q-lerning", ["q-learning", "sarsa"])
+    'did you mean q-learning?'
+    """
+    names = list(names)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
+
+
+def agent_class(name: str) -> type[Agent]:
+    """The class registered under ``name``.
+
+    Raises:
+        ValueError: for an unknown name; the message has the closest right ones.
+    """
+    if name not in REGISTRY:
+        raise ValueError(f"no agent is called {name!r}; {closest(name, REGISTRY)}")
+    return REGISTRY[name].load()
+
+
+def make(name: str, env: Any, *, seed: int = 0, **fields: Any) -> Agent:
+    """An agent, by name, for an environment.
+
+    Args:
+        name: a registered name (``gridzero list`` shows them).
+        env: a ``gym.Env``, a ``VectorEnv``, the id of a registered environment, or, for planners, a ``FiniteMDP``.
+        seed: decides everything that is random.
+        fields: fields of the agent's ``Config``.
+
+    Raises:
+        ValueError: for an unknown agent or field, a value that is not allowed, or an environment the agent cannot use.
+
+    Example:
+        >>> import gridzero
+        >>> agent = gridzero.agents.make("value-iteration", "FrozenLake-v1", gamma=0.9)
+        >>> for update in agent.learn():
+        ...     pass
+        >>> float(agent.state_values()[0].round(6))
+        0.068891
+    """
+    found = agent_class(name)
+    known = [field.name for field in dataclasses.fields(found.Config)]
+    for field in fields:
+        if field not in known:
+            raise ValueError(f"{name} has no field {field!r}; {closest(field, known)}")
+    config = found.Config(**fields)
+    if isinstance(env, str):
+        import gymnasium
+
+        env = gymnasium.make(env)
+    agent = found(env, config, seed=seed)
+    agent.name = name
+    return agent

@@ -1,0 +1,110 @@
+"""Discrete spaces of any shape, numbered from 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Numbering:
+    """Numbers the elements of a discrete space 0 … n-1, the last component changing fastest.
+
+    Takes ``Discrete``, ``MultiDiscrete``, ``MultiBinary`` and ``Tuple`` spaces of these (Blackjack's, say).
+
+    Args:
+        space: the space of one environment, not the batched one.
+        what: how errors call it.
+
+    Raises:
+        ValueError: for a space that is not discrete.
+
+    Example:
+        >>> blackjack = gym.spaces.Tuple([gym.spaces.Discrete(32), gym.spaces.Discrete(11), gym.spaces.Discrete(2)])
+        >>> numbering = Numbering(blackjack)
+        >>> numbering.n, numbering.number((14, 10, 1)), numbering.element(329)
+        (704, 329, (14, 10, 1))
+    """
+
+    def __init__(self, space: gym.Space[Any], what: str = "space") -> None:
+        sizes, offsets = _components(space, what)
+        self.space = space
+        self.sizes = np.asarray(sizes, dtype=np.int64)
+        self.offsets = np.asarray(offsets, dtype=np.int64)
+        self.strides = np.append(np.cumprod(self.sizes[:0:-1])[::-1], 1).astype(np.int64)
+        self.n = int(np.prod(self.sizes))
+        self.plain = isinstance(space, gym.spaces.Discrete) and int(space.start) == 0
+
+    def number(self, element: Any) -> int:
+        """The number of one element."""
+        if self.plain:
+            return int(element)
+        return int((self._flat(element) - self.offsets) @ self.strides)
+
+    def numbers(self, batch: Any) -> NDArray[np.int64]:
+        """The numbers (N,) of a batch as Gymnasium's vector environments give it."""
+        if self.plain:
+            return np.asarray(batch, dtype=np.int64)
+        if isinstance(self.space, gym.spaces.Tuple):
+            columns = [np.asarray(part, dtype=np.int64).reshape(len(part), -1) for part in batch]
+            flat = np.concatenate(columns, axis=1)
+        else:
+            flat = np.asarray(batch, dtype=np.int64).reshape(len(batch), -1)
+        return (flat - self.offsets) @ self.strides
+
+    def element(self, number: int) -> Any:
+        """The element with this number, as the space's own type."""
+        if self.plain:
+            return int(number)
+        flat = (int(number) // self.strides) % self.sizes + self.offsets
+        return _element(self.space, list(flat))
+
+    def elements(self, numbers: NDArray[np.int64]) -> Any:
+        """The batch with these numbers (N,), as Gymnasium's vector environments take it."""
+        if self.plain:
+            return numbers
+        flat = (numbers[:, None] // self.strides) % self.sizes + self.offsets
+        if isinstance(self.space, gym.spaces.Discrete):
+            return flat[:, 0]
+        if isinstance(self.space, gym.spaces.Tuple):
+            parts, column = [], 0
+            for part in self.space.spaces:
+                width = len(_components(part, "space")[0])
+                block = flat[:, column : column + width]
+                parts.append(block[:, 0] if isinstance(part, gym.spaces.Discrete) else block)
+                column += width
+            return tuple(parts)
+        shape: tuple[int, ...] = self.space.shape or ()
+        return flat.reshape((len(numbers), *shape)).astype(self.space.dtype)
+
+    def _flat(self, element: Any) -> NDArray[np.int64]:
+        if isinstance(self.space, gym.spaces.Tuple):
+            return np.concatenate([np.asarray(part, dtype=np.int64).reshape(-1) for part in element])
+        return np.asarray(element, dtype=np.int64).reshape(-1)
+
+
+def _components(space: gym.Space[Any], what: str) -> tuple[list[int], list[int]]:
+    if isinstance(space, gym.spaces.Discrete):
+        return [int(space.n)], [int(space.start)]
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        sizes = [int(n) for n in space.nvec.reshape(-1)]
+        return sizes, [int(start) for start in space.start.reshape(-1)]
+    if isinstance(space, gym.spaces.MultiBinary):
+        cells = int(np.prod(space.shape))
+        return [2] * cells, [0] * cells
+    if isinstance(space, gym.spaces.Tuple):
+        parts = [_components(part, what) for part in space.spaces]
+        return [n for sizes, _ in parts for n in sizes], [o for _, offsets in parts for o in offsets]
+    raise ValueError(f"a tabular agent needs a discrete {what}, not {space}")
+
+
+def _element(space: gym.Space[Any], flat: list[Any]) -> Any:
+    if isinstance(space, gym.spaces.Discrete):
+        return int(flat.pop(0))
+    if isinstance(space, gym.spaces.Tuple):
+        return tuple(_element(part, flat) for part in space.spaces)
+    cells = int(np.prod(space.shape or ()))
+    values = [flat.pop(0) for _ in range(cells)]
+    return np.asarray(values, dtype=space.dtype).reshape(space.shape or ())

@@ -1,0 +1,1 @@
+"""Agents whose knowledge is a table."""

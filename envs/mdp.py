@@ -1,0 +1,342 @@
+"""The finite Markov decision process as arrays: the ground truth that every agent is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+from scipy.sparse.linalg import spsolve
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+ROW_SUM_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class FiniteMDP:
+    r"""The model $p(s', r \mid s, a)$ with at most K successors for each state-action pair.
+
+    States and actions are numbered from 0. Unused successor slots have probability 0 (any valid index).
+    Terminal states are absorbing and worth 0: what their rows say is ignored by every solver.
+
+    Attributes:
+        successors: (S, A, K) int32, indices of the next states.
+        probabilities: (S, A, K) float64, each row sums to 1.
+        rewards: (S, A) float64, the expected reward $r(s, a) = \sum_{s', r} r\, p(s', r \mid s, a)$.
+        terminal: (S,) bool.
+        start: (S,) float64, the distribution of the initial state.
+
+    Raises:
+        ValueError: when shapes disagree, a number is not finite, an index is out of range, or a distribution does not
+            sum to 1; the message names the first offending state and action.
+
+    Example:
+        Two states; action 0 stays and pays 0, action 1 switches and pays 1.
+
+        >>> mdp = FiniteMDP(
+        ...     successors=[[[0], [1]], [[1], [0]]],
+        ...     probabilities=np.ones((2, 2, 1)),
+        ...     rewards=[[0, 1], [0, 1]],
+        ...     terminal=[False, False],
+        ...     start=[1, 0],
+        ... )
+        >>> mdp.evaluate_policy([1, 1], gamma=0.5)
+        array([2., 2.])
+    """
+
+    successors: NDArray[np.int32]
+    probabilities: FloatArray
+    rewards: FloatArray
+    terminal: NDArray[np.bool_]
+    start: FloatArray
+
+    def __post_init__(self) -> None:
+        dtypes = {
+            "successors": np.int32,
+            "probabilities": np.float64,
+            "rewards": np.float64,
+            "terminal": np.bool_,
+            "start": np.float64,
+        }
+        for name, dtype in dtypes.items():
+            given = np.asarray(getattr(self, name))
+            if name == "successors" and given.dtype.kind not in "iu":
+                raise ValueError(f"successors must be integers, not {given.dtype}")
+            object.__setattr__(self, name, np.ascontiguousarray(given, dtype=dtype))
+        self._check_shapes()
+        self._check_numbers()
+
+    def _check_shapes(self) -> None:
+        if self.successors.ndim != 3 or 0 in self.successors.shape:
+            raise ValueError(f"successors must have shape (S, A, K), all positive; it has {self.successors.shape}")
+        states, actions, outcomes = self.successors.shape
+        expected: dict[str, tuple[int, ...]] = {
+            "probabilities": (states, actions, outcomes),
+            "rewards": (states, actions),
+            "terminal": (states,),
+            "start": (states,),
+        }
+        for name, shape in expected.items():
+            found = getattr(self, name).shape
+            if found != shape:
+                raise ValueError(f"{name} must have shape {shape} to go with successors; it has {found}")
+
+    def _check_numbers(self) -> None:
+        for name in ("probabilities", "rewards", "start"):
+            array = getattr(self, name)
+            if not np.isfinite(array.sum()) and not np.isfinite(array).all():
+                where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+                raise ValueError(f"{name}{list(where)} is {array[where]}; every entry must be finite")
+        low, high = int(self.successors.min()), int(self.successors.max())
+        if low < 0 or high >= self.num_states:
+            outside = (self.successors < 0) | (self.successors >= self.num_states)
+            s, a, k = (int(i) for i in np.argwhere(outside)[0])
+            raise ValueError(
+                f"successors[{s}, {a}, {k}] is {self.successors[s, a, k]}; states go from 0 to {self.num_states - 1}"
+            )
+        if self.probabilities.min() < 0:
+            s, a, k = (int(i) for i in np.argwhere(self.probabilities < 0)[0])
+            raise ValueError(f"probabilities[{s}, {a}, {k}] is {self.probabilities[s, a, k]}; it cannot be negative")
+        sums = self.probabilities.sum(axis=2)
+        if np.abs(sums - 1).max() > ROW_SUM_TOLERANCE:
+            s, a = (int(i) for i in np.argwhere(np.abs(sums - 1) > ROW_SUM_TOLERANCE)[0])
+            raise ValueError(f"probabilities[{s}, {a}] sums to {sums[s, a]:.12g}; it must sum to 1")
+        if self.start.min() < 0 or abs(self.start.sum() - 1) > ROW_SUM_TOLERANCE:
+            raise ValueError(f"start must be a distribution; it sums to {self.start.sum():.12g}")
+
+    @property
+    def num_states(self) -> int:
+        """S."""
+        return int(self.successors.shape[0])
+
+    @property
+    def num_actions(self) -> int:
+        """A."""
+        return int(self.successors.shape[1])
+
+    @cached_property
+    def transition_matrix(self) -> sparse.csr_matrix:
+        """P as a sparse (S·A, S) matrix, row s·A + a; it shares the memory of this object's arrays."""
+        states, actions, outcomes = self.successors.shape
+        rows = np.arange(0, states * actions * outcomes + 1, outcomes, dtype=np.int64)
+        if rows[-1] <= np.iinfo(np.int32).max:
+            rows = rows.astype(np.int32)
+        return sparse.csr_matrix(
+            (self.probabilities.reshape(-1), self.successors.reshape(-1), rows), shape=(states * actions, states)
+        )
+
+    # --- Bellman operators -------------------------------------------------------------------------------------------
+
+    def action_values(self, state_values: ArrayLike, gamma: float) -> FloatArray:
+        r"""One backup: $q(s, a) = r(s, a) + \gamma \sum_{s'} p(s' \mid s, a)\, v(s')$ (Sutton & Barto, eq. 4.10).
+
+        Args:
+            state_values: (S,); the entries of terminal states count as 0.
+            gamma: the discount, in [0, 1].
+
+        Returns:
+            (S, A), 0 in terminal states.
+        """
+        values = np.where(self.terminal, 0.0, np.asarray(state_values, dtype=np.float64))
+        q = self.rewards + gamma * (self.transition_matrix @ values).reshape(self.rewards.shape)
+        q[self.terminal] = 0.0
+        return q
+
+    def bellman_residual(self, state_values: ArrayLike, gamma: float) -> float:
+        r"""$\max_s |\max_a q(s, a) - v(s)|$, 0 at $v^*$; $\|v - v^*\|_\infty$ is at most $1/(1-\gamma)$ times it."""
+        values = np.where(self.terminal, 0.0, np.asarray(state_values, dtype=np.float64))
+        return float(np.abs(self.action_values(values, gamma).max(axis=1) - values).max())
+
+    # --- Exact solutions ---------------------------------------------------------------------------------------------
+
+    def policy_matrix(self, policy: ArrayLike) -> FloatArray:
+        """A policy as (S, A) probabilities, from (S,) action indices or (S, A) probabilities.
+
+        Raises:
+            ValueError: for another shape, an action out of range, or rows that are not distributions.
+        """
+        given = np.asarray(policy)
+        shape = (self.num_states, self.num_actions)
+        if given.shape == shape[:1] and given.dtype.kind in "iu":
+            if given.min() < 0 or given.max() >= self.num_actions:
+                raise ValueError(
+                    f"actions go from 0 to {self.num_actions - 1}; the policy has {given.min()}..{given.max()}"
+                )
+            matrix = np.zeros(shape)
+            matrix[np.arange(self.num_states), given] = 1.0
+            return matrix
+        if given.shape != shape:
+            raise ValueError(
+                f"a policy is (S,) = {shape[:1]} integers or (S, A) = {shape} probabilities, not {given.shape}"
+            )
+        matrix = given.astype(np.float64)
+        if not (matrix >= 0).all() or np.abs(matrix.sum(axis=1) - 1).max() > 1e-6:
+            raise ValueError("each row of a policy must be a distribution over actions")
+        return matrix
+
+    def evaluate_policy(self, policy: ArrayLike, gamma: float) -> FloatArray:
+        r"""$v_\pi = (I - \gamma P_\pi)^{-1} r_\pi$ by a sparse direct solve (Zhao, eq. 2.7).
+
+        Args:
+            policy: (S,) actions or (S, A) probabilities.
+            gamma: the discount, in [0, 1]; 1 needs a policy that ends from every state (a proper one).
+
+        Returns:
+            (S,) state values, 0 in terminal states.
+
+        Raises:
+            ValueError: when gamma is 1 and the policy does not end from some state.
+        """
+        _check_gamma(gamma)
+        matrix = self.policy_matrix(policy)
+        live = np.flatnonzero(~self.terminal)
+        values = np.zeros(self.num_states)
+        if live.size == 0:
+            return values
+        rows = live[:, None] * self.num_actions + np.arange(self.num_actions)
+        mixing = sparse.csr_matrix(
+            (matrix[live].reshape(-1), rows.reshape(-1), np.arange(0, rows.size + 1, self.num_actions)),
+            shape=(live.size, self.num_states * self.num_actions),
+        )
+        transitions = (mixing @ self.transition_matrix).tocsr()
+        if gamma == 1.0:
+            self._check_proper(transitions, live)
+        rewards = (matrix[live] * self.rewards[live]).sum(axis=1)
+        system = sparse.identity(live.size, format="csc") - gamma * transitions[:, live].tocsc()
+        values[live] = np.atleast_1d(spsolve(system, rewards))
+        return values
+
+    def _check_proper(self, transitions: sparse.csr_matrix, live: NDArray[np.int64]) -> None:
+        ends = np.asarray(transitions[:, np.flatnonzero(self.terminal)].sum(axis=1)).reshape(-1) > 0
+        inner = transitions[:, live]
+        inner.eliminate_zeros()
+        backwards = inner.T.tocsr()
+        reached = ends.copy()
+        frontier: NDArray[Any] = np.flatnonzero(ends)
+        while frontier.size:
+            before = np.unique(backwards[frontier].indices)
+            frontier = before[~reached[before]]
+            reached[frontier] = True
+        if not reached.all():
+            stuck = int(live[np.flatnonzero(~reached)[0]])
+            raise ValueError(f"gamma = 1 needs a policy that ends; from state {stuck} this one never does")
+
+    def finite_horizon_values(self, horizon: int, gamma: float = 1.0, policy: ArrayLike | None = None) -> FloatArray:
+        r"""The best expected return within ``horizon`` steps, by backward induction (Puterman, ch. 4.5).
+
+        Args:
+            horizon: the number of steps left, at least 0.
+            gamma: the discount; 1 (the default) gives the plain return that a time-limited episode is scored by.
+            policy: (S,) or (S, A), stationary; if given, its own return instead of the best one.
+
+        Returns:
+            (S,) values with ``horizon`` steps to go.
+        """
+        if horizon < 0:
+            raise ValueError(f"horizon must be at least 0, not {horizon}")
+        _check_gamma(gamma)
+        matrix = None if policy is None else self.policy_matrix(policy)
+        values = np.zeros(self.num_states)
+        for _ in range(horizon):
+            q = self.action_values(values, gamma)
+            values = q.max(axis=1) if matrix is None else (matrix * q).sum(axis=1)
+        return values
+
+    # --- Construction ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_env(cls, env: Any) -> FiniteMDP:
+        """The model of an environment that knows it.
+
+        Args:
+            env: an environment, scalar or vector, with ``mdp`` or (as Gymnasium's FrozenLake, CliffWalking and Taxi)
+                with ``P``: ``P[s][a]`` is a list of (probability, next state, reward, terminated).
+
+        Raises:
+            ValueError: when it has neither.
+        """
+        inner = env.unwrapped
+        model = getattr(inner, "mdp", None)
+        if isinstance(model, cls):
+            return model
+        table = getattr(inner, "P", None)
+        if not isinstance(table, Mapping):
+            raise ValueError(f"{type(inner).__name__} has no model: neither `mdp` nor `P` (a table of transitions)")
+        return cls.from_table(table, getattr(inner, "initial_state_distrib", None))
+
+    @classmethod
+    def from_table(
+        cls,
+        table: Mapping[int, Mapping[int, Sequence[tuple[float, int, float, bool]]]],
+        start: ArrayLike | None = None,
+    ) -> FiniteMDP:
+        """The model from Gymnasium's toy-text format, ``table[s][a] = [(probability, next, reward, terminated), …]``.
+
+        A state that is only ever entered with ``terminated`` set becomes terminal. Where some state that the start can
+        reach is entered in both ways, the ending transitions lead to one more, terminal state, number S.
+
+        Args:
+            table: the transitions, states and actions numbered from 0.
+            start: (S,) distribution of the initial state; uniform if not given.
+        """
+        states, actions = len(table), len(table[0])
+        flat = [
+            (s, a, float(p), int(nxt), float(r), bool(end))
+            for s in range(states)
+            for a in range(actions)
+            for p, nxt, r, end in table[s][a]
+            if p > 0
+        ]
+        initial = np.full(states, 1 / states) if start is None else np.asarray(start, dtype=np.float64)
+        ending = np.zeros(states, dtype=np.bool_)
+        ending[[nxt for *_, nxt, _, end in flat if end]] = True
+        reachable = _reachable(flat, states, initial)
+        mixed = ending & False
+        for s, _, _, nxt, _, end in flat:
+            if not end and reachable[s] and ending[nxt]:
+                mixed[nxt] = True
+        extra = int(mixed.any())
+        terminal = np.concatenate([ending & ~mixed, np.ones(extra, dtype=np.bool_)])
+        counts = np.zeros((states, actions), dtype=np.int64)
+        for s, a, *_ in flat:
+            counts[s, a] += 1
+        shape = (states + extra, actions, int(counts.max()))
+        successors = np.broadcast_to(np.arange(shape[0], dtype=np.int32)[:, None, None], shape).copy()
+        probabilities, rewards = np.zeros(shape), np.zeros(shape[:2])
+        if extra:
+            probabilities[states, :, 0] = 1.0
+        filled = np.zeros_like(counts)
+        for s, a, p, nxt, r, end in flat:
+            k = filled[s, a]
+            filled[s, a] += 1
+            successors[s, a, k] = states if end and mixed[nxt] else nxt
+            probabilities[s, a, k] = p
+            rewards[s, a] += p * r
+        return cls(successors, probabilities, rewards, terminal, np.concatenate([initial, np.zeros(extra)]))
+
+
+def _reachable(
+    flat: Sequence[tuple[int, int, float, int, float, bool]], states: int, initial: FloatArray
+) -> NDArray[np.bool_]:
+    following: list[list[int]] = [[] for _ in range(states)]
+    for s, _, _, nxt, _, end in flat:
+        if not end:
+            following[s].append(nxt)
+    reached = initial > 0
+    stack = np.flatnonzero(reached).tolist()
+    while stack:
+        for nxt in following[stack.pop()]:
+            if not reached[nxt]:
+                reached[nxt] = True
+                stack.append(nxt)
+    return reached
+
+
+def _check_gamma(gamma: float) -> None:
+    if not 0 <= gamma <= 1:
+        raise ValueError(f"gamma must be between 0 and 1, not {gamma}")

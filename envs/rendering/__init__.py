@@ -1,0 +1,1 @@
+"""Drawing with pygame; the only folder that imports it."""
