@@ -49,7 +49,7 @@ class Interaction:
     """A learner's dealings with its environment, one or many.
 
     Episodes are reset as they end, so ``observations`` is always what the next actions respond to. Each episode of a
-    single environment starts from a seed of its own, derived from (seed, episode), so that replaying one episode's actions
+    single environment starts from a seed of its own, derived from (seed, episode): replaying one episode's actions
     restores it exactly, wrappers included; native vectors are restored by their own ``get_state``.
 
     Args:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
-from scipy.sparse.linalg import spsolve
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.linalg import spsolve
 
 FloatArray = NDArray[np.float64]
 
