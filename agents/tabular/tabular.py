@@ -106,3 +106,69 @@ class TabularAgent(Agent):
         self._action_values[:] = values
         self.rng.bit_generator.state = state["rng"]
         self.interaction.load_state_dict(state["interaction"])
+
+
+class EvaluatingAgent(TabularAgent):
+    """A tabular agent that can evaluate a given policy instead of improving its own.
+
+    Attributes:
+        fixed_policy: (S, A) probabilities of the policy under evaluation; None while the agent improves its own.
+    """
+
+    fixed_policy: FloatArray | None = None
+
+    def fix_policy(self, policy: ArrayLike) -> None:
+        """From now on, estimate the action values of this policy.
+
+        Args:
+            policy: (S, A) probabilities, or (S,) action numbers.
+
+        Raises:
+            ValueError: for another shape, or rows that are not distributions.
+        """
+        self.fixed_policy = policy_table(policy, self.states.n, self.actions.n)
+
+    def policy(self) -> FloatArray:
+        """(S, A) probabilities: the fixed policy, else the greedy one."""
+        return super().policy() if self.fixed_policy is None else self.fixed_policy.copy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the table's is, and the fixed policy."""
+        fixed = None if self.fixed_policy is None else self.fixed_policy.copy()
+        return {**super().state_dict(), "fixed_policy": fixed}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``."""
+        super().load_state_dict(state)
+        self.fixed_policy = None
+        if state["fixed_policy"] is not None:
+            self.fix_policy(state["fixed_policy"])
+
+
+def policy_table(policy: ArrayLike, states: int, actions: int) -> FloatArray:
+    """A policy as (S, A) probabilities.
+
+    Args:
+        policy: (S, A) probabilities, or (S,) action numbers.
+        states: S.
+        actions: A.
+
+    Raises:
+        ValueError: for another shape, an action out of range, or rows that are not distributions.
+
+    >>> policy_table([1, 0], states=2, actions=2)
+    array([[0., 1.], [1., 0.]])
+    """
+    given = np.asarray(policy)
+    if given.shape == (states,) and given.dtype.kind in "iu":
+        if given.min() < 0 or given.max() >= actions:
+            raise ValueError(f"actions go from 0 to {actions - 1}; the policy has {given.min()}..{given.max()}")
+        return np.asarray(np.eye(actions)[given])
+    if given.shape != (states, actions):
+        raise ValueError(
+            f"a policy is ({states},) action numbers or ({states}, {actions}) probabilities, not {given.shape}"
+        )
+    table = given.astype(np.float64)
+    if not (table >= 0).all() or np.abs(table.sum(axis=1) - 1).max() > 1e-9:
+        raise ValueError("each row of a policy must be a distribution over the actions")
+    return table
