@@ -1,8 +1,29 @@
 """The learners: they see environments through Gymnasium and FiniteMDP only."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from gridzero.agents.agent import REGISTRY, Agent, Update, agent_class, make, register
 
-__all__ = ["REGISTRY", "Agent", "Update", "agent_class", "make", "register"]
+if TYPE_CHECKING:
+    from gridzero.agents.tabular.solver import Solution, solve
+
+__all__ = ["REGISTRY", "Agent", "Solution", "Update", "agent_class", "make", "register", "solve"]
+
+# Imported when first asked for, so that importing this package stays light.
+_LAZY = {
+    "Solution": "gridzero.agents.tabular.solver",
+    "solve": "gridzero.agents.tabular.solver",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
 
 _DP = "gridzero.agents.tabular.dynamic_programming"
 _MC = "gridzero.agents.tabular.monte_carlo"

@@ -1,0 +1,137 @@
+"""Compiled sweeps of the Bellman equations over the arrays of a FiniteMDP.
+
+Each takes the arrays as :class:`~gridzero.envs.mdp.FiniteMDP` holds them; terminal states are left at their value, 0.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+@numba.njit(cache=True)
+def optimality_sweep(
+    successors: NDArray[np.int32],
+    probabilities: FloatArray,
+    rewards: FloatArray,
+    terminal: NDArray[np.bool_],
+    gamma: float,
+    values: FloatArray,
+    out: FloatArray,
+    actions: NDArray[np.int32],
+    backward: bool,
+) -> tuple[float, int]:
+    r"""$v(s) \leftarrow \max_a r(s, a) + \gamma \sum_{s'} p(s' \mid s, a)\, v(s')$ in every state.
+
+    Args:
+        successors: (S, A, K).
+        probabilities: (S, A, K).
+        rewards: (S, A).
+        terminal: (S,).
+        gamma: the discount.
+        values: (S,), read.
+        out: (S,), written; the same array as ``values`` makes the sweep use each new value at once.
+        actions: (S,), the maximising actions, the first of equals; overwritten.
+        backward: from the last state to the first.
+
+    Returns:
+        The largest change of a value, and in how many states the action changed.
+    """
+    states, choices, outcomes = successors.shape
+    largest = 0.0
+    changes = 0
+    for i in range(states):
+        s = states - 1 - i if backward else i
+        if terminal[s]:
+            continue
+        best = -np.inf
+        best_action = 0
+        for a in range(choices):
+            expected = 0.0
+            for k in range(outcomes):
+                expected += probabilities[s, a, k] * values[successors[s, a, k]]
+            q = rewards[s, a] + gamma * expected
+            if q > best:
+                best = q
+                best_action = a
+        largest = max(largest, abs(best - values[s]))
+        if actions[s] != best_action:
+            changes += 1
+            actions[s] = best_action
+        out[s] = best
+    return largest, changes
+
+
+@numba.njit(cache=True)
+def evaluation_sweep(
+    successors: NDArray[np.int32],
+    probabilities: FloatArray,
+    rewards: FloatArray,
+    terminal: NDArray[np.bool_],
+    gamma: float,
+    values: FloatArray,
+    out: FloatArray,
+    actions: NDArray[np.int32],
+    backward: bool,
+) -> float:
+    """The same for the policy that takes ``actions``, which are only read; returns the largest change."""
+    states, _, outcomes = successors.shape
+    largest = 0.0
+    for i in range(states):
+        s = states - 1 - i if backward else i
+        if terminal[s]:
+            continue
+        a = actions[s]
+        expected = 0.0
+        for k in range(outcomes):
+            expected += probabilities[s, a, k] * values[successors[s, a, k]]
+        q = rewards[s, a] + gamma * expected
+        largest = max(largest, abs(q - values[s]))
+        out[s] = q
+    return largest
+
+
+@numba.njit(cache=True)
+def improve_policy(
+    successors: NDArray[np.int32],
+    probabilities: FloatArray,
+    rewards: FloatArray,
+    terminal: NDArray[np.bool_],
+    gamma: float,
+    values: FloatArray,
+    actions: NDArray[np.int32],
+    margin: float,
+) -> tuple[float, int]:
+    """Change ``actions`` where another one is better by more than ``margin``, so that ties change nothing.
+
+    Returns:
+        The largest gain of one step, and in how many states the action changed.
+    """
+    states, choices, outcomes = successors.shape
+    largest = 0.0
+    changes = 0
+    for s in range(states):
+        if terminal[s]:
+            continue
+        best = -np.inf
+        best_action = 0
+        present = -np.inf
+        for a in range(choices):
+            expected = 0.0
+            for k in range(outcomes):
+                expected += probabilities[s, a, k] * values[successors[s, a, k]]
+            q = rewards[s, a] + gamma * expected
+            if q > best:
+                best = q
+                best_action = a
+            if a == actions[s]:
+                present = q
+        gain = best - present
+        largest = max(largest, gain)
+        if gain > margin:
+            changes += 1
+            actions[s] = best_action
+    return largest, changes
