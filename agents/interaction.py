@@ -11,8 +11,11 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+CHAPTER_STEPS = 256
+"""An episode that begins this many steps after the last seed gets a new seed: what a restore replays stays short."""
 
-@dataclass
+
+@dataclass(slots=True)
 class Transition:
     """One step of a batch of N environments.
 
@@ -48,9 +51,12 @@ class Episode:
 class Interaction:
     """A learner's dealings with its environment, one or many.
 
-    Episodes are reset as they end, so ``observations`` is always what the next actions respond to. Each episode of a
-    single environment starts from a seed of its own, derived from (seed, episode): replaying one episode's actions
-    restores it exactly, wrappers included; native vectors are restored by their own ``get_state``.
+    Episodes are reset as they end, so ``observations`` is always what the next actions respond to.
+
+    It can be restored exactly, in mid-episode too. Native vectors restore themselves (``get_state``, ``set_state``). A
+    single environment, and each one of a foreign vector in ``AutoresetMode.DISABLED``, is seeded anew with the first
+    episode that begins :data:`CHAPTER_STEPS` steps or more after its last seed; replaying the actions since then
+    restores it, wrappers included. Foreign vectors in the other modes begin new episodes on restoring.
 
     Args:
         env: a ``gym.Env`` or a ``VectorEnv``.
@@ -60,9 +66,11 @@ class Interaction:
         num_envs: N.
         observation_space: of one environment.
         action_space: of one environment.
+        mode: when a vector resets its environments; None for a single one.
         observations: the current batch: (N, …) from a vector, a list of one from a single environment.
         steps: environment steps taken, over all N.
         episodes: how many have ended.
+        restored: False once :meth:`load_state_dict` had to begin new episodes instead of going on with the saved ones.
     """
 
     def __init__(self, env: Any, seed: int) -> None:
@@ -74,17 +82,21 @@ class Interaction:
         self.action_space: gym.Space[Any] = env.single_action_space if self.vector else env.action_space
         self.mode: AutoresetMode | None = None
         if self.vector:
-            self.mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+            self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        self._native = self.vector and hasattr(env.unwrapped, "get_state")
+        self._replays = not self.vector or (self.mode is AutoresetMode.DISABLED and not self._native)
         self.steps = 0
         self.episodes = 0
         self.started = False
+        self.restored = True
         self.observations: Any = None
-        self._finished: list[Episode] = []
-        self._returns = np.zeros(self.num_envs)
-        self._lengths = np.zeros(self.num_envs, dtype=np.int64)
+        self._finished: list[tuple[float, float, float]] = []
+        # Lists, because a single environment adds to them at every step, where numpy's scalars are slow.
+        self._returns: Any = np.zeros(self.num_envs) if self.vector else [0.0]
+        self._lengths: Any = np.zeros(self.num_envs, dtype=np.int64) if self.vector else [0]
         self._resetting = np.zeros(self.num_envs, dtype=np.bool_)
-        self._resets = 0
-        self._actions: list[Any] = []
+        self._chapters = np.zeros(self.num_envs, dtype=np.int64)
+        self._actions: list[list[Any]] = [[] for _ in range(self.num_envs)]
 
     def start(self) -> None:
         """Reset, unless already under way."""
@@ -94,20 +106,27 @@ class Interaction:
     def reset(self) -> None:
         """Begin new episodes everywhere; what was under way is dropped, uncounted."""
         self.started = True
-        self._returns[:] = 0.0
-        self._lengths[:] = 0
-        self._resetting[:] = False
+        for i in range(self.num_envs):
+            self._returns[i], self._lengths[i] = 0.0, 0
+        self._resetting = np.zeros(self.num_envs, dtype=np.bool_)
+        if not self._replays:
+            self.observations, _ = self.env.reset(seed=_derived_seed(self.seed, 0, int(self._chapters[0])))
+            self._chapters += 1
+            return
+        seeds = [self._next_chapter(i) for i in range(self.num_envs)]
         if self.vector:
-            self.observations, _ = self.env.reset(seed=_derived_seed(self.seed, self._resets))
-            self._resets += 1
+            self.observations, _ = self.env.reset(seed=seeds)
         else:
-            self._reset_single()
+            self.observations = [self.env.reset(seed=seeds[0])[0]]
 
-    def _reset_single(self) -> None:
-        observation, _ = self.env.reset(seed=_derived_seed(self.seed, self._resets))
-        self._resets += 1
-        self._actions.clear()
-        self.observations = [observation]
+    def _next_chapter(self, index: int) -> int:
+        seed = _derived_seed(self.seed, index, int(self._chapters[index]))
+        self._chapters[index] += 1
+        self._actions[index].clear()
+        return seed
+
+    def _next_seed(self, index: int) -> int | None:
+        return self._next_chapter(index) if len(self._actions[index]) >= CHAPTER_STEPS else None
 
     def step(self, actions: Any) -> Transition:
         """Act in all N environments.
@@ -118,142 +137,197 @@ class Interaction:
         return self._step_vector(actions) if self.vector else self._step_single(actions[0])
 
     def _step_single(self, action: Any) -> Transition:
-        self._actions.append(action)
+        self._actions[0].append(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
         self.steps += 1
-        self._returns[0] += reward
+        self._returns[0] += float(reward)
         self._lengths[0] += 1
-        transition = Transition(
-            [observation],
-            np.array([reward], dtype=np.float64),
-            np.array([terminated]),
-            np.array([truncated]),
-            _ONE_VALID,
-        )
+        following = [observation]
         if terminated or truncated:
-            self._close(0, info.get("is_success"))
-            self._reset_single()
+            success = info.get("is_success")
+            self._finished.append((self._returns[0], self._lengths[0], np.nan if success is None else float(success)))
+            self.episodes += 1
+            self._returns[0], self._lengths[0] = 0.0, 0
+            self.observations = [self.env.reset(seed=self._next_seed(0))[0]]
         else:
-            self.observations = [observation]
-        return transition
+            self.observations = following
+        return Transition(
+            following, np.array([reward], np.float64), _FLAGS[terminated], _FLAGS[truncated], _FLAGS[True]
+        )
 
     def _step_vector(self, actions: Any) -> Transition:
+        if self._replays:
+            for taken, action in zip(
+                self._actions, gym.vector.utils.iterate(self.env.action_space, actions), strict=True
+            ):
+                taken.append(action)
         observations, rewards, terminated, truncated, info = self.env.step(actions)
         valid = ~self._resetting
         done = terminated | truncated
-        self.steps += int(valid.sum())
+        self.steps += int(np.count_nonzero(valid))
         self._returns += rewards
         self._lengths += valid
         following = observations
         if done.any():
-            success = info.get("is_success")
             if self.mode is AutoresetMode.SAME_STEP:
-                success = info.get("final_info", {}).get("is_success", success)
+                info = info.get("final_info", info) | {"final_obs": info["final_obs"]}
                 following = _with_final(observations, info["final_obs"], done)
-            for i in np.flatnonzero(done):
-                self._close(int(i), None if success is None else bool(success[i]))
+            self._close(done, info)
             if self.mode is AutoresetMode.DISABLED:
-                observations, _ = self.env.reset(options={"reset_mask": done})
+                observations = self._reset_some(done)
         if self.mode is AutoresetMode.NEXT_STEP:
             self._resetting = done
         self.observations = observations
         return Transition(following, rewards, terminated, truncated, valid)
 
-    def _close(self, index: int, success: bool | None) -> None:
-        self.episodes += 1
-        self._finished.append(
-            Episode(float(self._returns[index]), int(self._lengths[index]), None if success is None else bool(success))
+    def _close(self, done: NDArray[np.bool_], info: Mapping[str, Any]) -> None:
+        success = np.full(self.num_envs, np.nan)
+        if "is_success" in info:
+            known = np.asarray(info.get("_is_success", done))
+            success[known] = np.asarray(info["is_success"], dtype=np.float64)[known]
+        self._finished.extend(
+            zip(self._returns[done].tolist(), self._lengths[done].tolist(), success[done].tolist(), strict=True)
         )
-        self._returns[index] = 0.0
-        self._lengths[index] = 0
+        self.episodes += int(np.count_nonzero(done))
+        self._returns[done] = 0.0
+        self._lengths[done] = 0
+
+    def _reset_some(self, mask: NDArray[np.bool_]) -> Any:
+        if not self._replays:
+            return self.env.reset(options={"reset_mask": mask})[0]
+        seeds = [self._next_seed(i) if mask[i] else None for i in range(self.num_envs)]
+        return self.env.reset(seed=seeds, options={"reset_mask": mask})[0]
 
     def finished(self) -> list[Episode]:
         """The episodes that ended since this was last asked."""
         finished, self._finished = self._finished, []
-        return finished
+        return [
+            Episode(total, int(length), None if np.isnan(success) else bool(success))
+            for total, length, success in finished
+        ]
 
     def metrics(self) -> dict[str, float]:
         """Means over the episodes that ended since this or :meth:`finished` was last asked; empty if none did."""
-        episodes = self.finished()
-        if not episodes:
+        if not self._finished:
             return {}
-        result = {
-            "episode_return": float(np.mean([episode.total_reward for episode in episodes])),
-            "episode_length": float(np.mean([episode.length for episode in episodes])),
-        }
-        successes = [episode.success for episode in episodes if episode.success is not None]
-        if successes:
-            result["success_rate"] = float(np.mean(successes))
+        returns, lengths, successes = np.array(self._finished, dtype=np.float64).T
+        self._finished = []
+        result = {"episode_return": float(returns.mean()), "episode_length": float(lengths.mean())}
+        known = ~np.isnan(successes)
+        if known.any():
+            result["success_rate"] = float(successes[known].mean())
         return result
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the episodes under way are, to be restored exactly.
-
-        A foreign vector environment that has no ``get_state`` begins new episodes on restoring.
-        """
+        """Where the episodes under way are, to be restored exactly (but see the class on foreign vectors)."""
         state: dict[str, Any] = {
             "started": self.started,
             "steps": self.steps,
             "episodes": self.episodes,
-            "resets": self._resets,
-            "returns": self._returns.copy(),
-            "lengths": self._lengths.copy(),
+            "returns": np.array(self._returns, dtype=np.float64),
+            "lengths": np.array(self._lengths, dtype=np.int64),
             "resetting": self._resetting.copy(),
-            "finished": [[e.total_reward, e.length, e.success] for e in self._finished],
+            "chapters": self._chapters.copy(),
+            "finished": np.array(self._finished, dtype=np.float64).reshape(-1, 3),
         }
-        if self.vector:
-            native = getattr(self.env.unwrapped, "get_state", None)
-            state["vector"] = native() if native is not None and self.started else None
-        else:
-            state["actions"] = np.asarray(self._actions)
+        if self._replays:
+            state["actions"] = [np.array(actions) for actions in self._actions]
+        elif self._native and self.started:
+            state["vector"] = self.env.unwrapped.get_state()
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state``."""
+        """Continue from ``state``.
+
+        Raises:
+            ValueError: when it comes from another number of environments.
+        """
+        if len(state["returns"]) != self.num_envs:
+            raise ValueError(f"the state is of {len(state['returns'])} environments, not of {self.num_envs}")
         self.steps, self.episodes = int(state["steps"]), int(state["episodes"])
-        self._resets = int(state["resets"])
-        self._finished = [
-            Episode(float(total), int(length), None if success is None else bool(success))
-            for total, length, success in state["finished"]
-        ]
-        self.started = False
+        self._finished = [(total, length, success) for total, length, success in np.asarray(state["finished"]).tolist()]
+        self._chapters = np.array(state["chapters"], dtype=np.int64)
+        self.started, self.restored = False, True
         if not state["started"]:
             return
-        if not self.vector:
-            self._resets -= 1
-            self.reset()
-            for action in state["actions"]:
-                action = action.item() if np.ndim(action) == 0 else action
-                self._actions.append(action)
-                self.observations = [self.env.step(action)[0]]
-        elif state["vector"] is None:
-            self.reset()
-            return
-        else:
+        if self._replays:
+            self._actions = [[_action(self.action_space, a) for a in actions] for actions in state["actions"]]
+            self.observations = self._replay_vector() if self.vector else self._replay_single()
+        elif "vector" in state:
             self.env.reset(seed=0)
             self.observations = self.env.unwrapped.set_state(state["vector"])
-            self.started = True
+        else:
+            self.reset()
+            self.restored = False
+            return
+        self.started = True
         self._returns = np.array(state["returns"], dtype=np.float64)
         self._lengths = np.array(state["lengths"], dtype=np.int64)
+        if not self.vector:
+            self._returns, self._lengths = self._returns.tolist(), self._lengths.tolist()
         self._resetting = np.array(state["resetting"], dtype=np.bool_)
 
+    def _chapter_seed(self, index: int) -> int:
+        return _derived_seed(self.seed, index, int(self._chapters[index]) - 1)
 
-_ONE_VALID = np.ones(1, dtype=np.bool_)
-_ONE_VALID.flags.writeable = False
+    def _replay_single(self) -> Any:
+        observation, _ = self.env.reset(seed=self._chapter_seed(0))
+        for action in self._actions[0]:
+            observation, _, terminated, truncated, _ = self.env.step(action)
+            if terminated or truncated:
+                observation, _ = self.env.reset()
+        return [observation]
+
+    def _replay_vector(self) -> Any:
+        """Replay all at once, each environment starting so late that all arrive together.
+
+        Until then an environment takes steps that do not matter.
+        """
+        seeds = [self._chapter_seed(i) for i in range(self.num_envs)]
+        waits = [max(map(len, self._actions)) - len(actions) for actions in self._actions]
+        some = next((actions[0] for actions in self._actions if actions), None)
+        observations, _ = self.env.reset(seed=seeds)
+        for t in range(max(waits + [wait + len(a) for wait, a in zip(waits, self._actions, strict=True)])):
+            batch = [
+                a[t - wait] if 0 <= t - wait < len(a) else some for wait, a in zip(waits, self._actions, strict=True)
+            ]
+            observations, _, terminated, truncated, _ = self.env.step(_batch(self.env.single_action_space, batch))
+            starting = np.array([wait == t + 1 for wait in waits])
+            mask = starting | terminated | truncated
+            if mask.any():
+                new = [seed if start else None for seed, start in zip(seeds, starting, strict=True)]
+                observations, _ = self.env.reset(seed=new, options={"reset_mask": mask})
+        return observations
 
 
-def _derived_seed(seed: int, index: int) -> int:
-    return int(np.random.SeedSequence((seed, index)).generate_state(1)[0])
+_FLAGS = {flag: np.full(1, flag) for flag in (False, True)}
+for _array in _FLAGS.values():
+    _array.flags.writeable = False
+
+
+def _derived_seed(seed: int, index: int, chapter: int) -> int:
+    return int(np.random.SeedSequence((seed, index, chapter)).generate_state(1)[0])
+
+
+def _action(space: gym.Space[Any], saved: Any) -> Any:
+    """A saved action as the space has it."""
+    if isinstance(space, gym.spaces.Tuple):
+        return tuple(np.asarray(saved).tolist())
+    return saved.item() if np.ndim(saved) == 0 and hasattr(saved, "item") else saved
+
+
+def _batch(space: gym.Space[Any], actions: list[Any]) -> Any:
+    out: Any = gym.vector.utils.create_empty_array(space, len(actions))
+    return gym.vector.utils.concatenate(space, actions, out)
 
 
 def _with_final(observations: Any, final: Any, done: NDArray[np.bool_]) -> Any:
-    """The true successors under SAME_STEP autoreset: the final observations where an episode ended."""
+    """The batch with the true last observations where an episode ended (SAME_STEP autoreset)."""
     if isinstance(observations, tuple):
-        parts = [
-            _with_final(part, [f[i] if f is not None else None for f in final], done)
-            for i, part in enumerate(observations)
-        ]
-        return tuple(parts)
+        return tuple(
+            _with_final(part, [None if last is None else last[k] for last in final], done)
+            for k, part in enumerate(observations)
+        )
     merged = np.array(observations)
     for i in np.flatnonzero(done):
         merged[i] = final[i]
