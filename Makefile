@@ -1,27 +1,34 @@
-# Every target makes .venv if it is missing and installs into it, from constraints.txt.
+# Each target makes .venv if it is missing and installs into it, from constraints.txt.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find envs agents scripts -name '*.py')
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+MODULES := $(shell find envs agents scripts -name '*.py' | sort)
 
-.PHONY: demo test test-slow lint format benchmark install clean
+.PHONY: demo test test-slow lint format benchmark install clean FORCE
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt $(SOURCES)
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+$(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.modules
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing gridzero and what it needs into $(VENV)"
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+
+# The editable installation links file by file, so it is renewed when a module comes or goes, not when one changes.
+$(VENV)/.modules: FORCE
+	@mkdir -p $(VENV)
+	@echo $(MODULES) | cmp --silent - $@ || echo $(MODULES) > $@
 
 demo: install
 	$(BIN)/gridzero demo
 
 test: install
-	$(BIN)/python -m pytest -n 2 tests
-	$(BIN)/python -m pytest -n 2 -p no:cacheprovider --doctest-modules --pyargs gridzero
+	$(PYTEST) --doctest-modules --pyargs gridzero ./tests
 
 test-slow: install
-	$(BIN)/python -m pytest -n 2 -m slow tests
+	$(PYTEST) -m slow ./tests
 
 lint: install
 	$(BIN)/ruff check .
@@ -33,7 +40,7 @@ format: install
 	$(BIN)/ruff format .
 
 benchmark: install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[peers]'
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[peers]'
 	$(BIN)/gridzero benchmark
 
 clean:
