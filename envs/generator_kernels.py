@@ -29,7 +29,7 @@ def _mix(z: np.uint64) -> np.uint64:
 
 
 @numba.njit(cache=True)
-def _below(state: NDArray[np.uint64], n: int) -> int:
+def _below(state: NDArray[np.uint64], n: int) -> np.int64:
     """A uniform integer in 0 … n-1, up to a bias of n/2³²; advances the state (1,)."""
     state[0] += _GOLDEN
     return np.int64(((_mix(state[0]) >> _S32) * np.uint64(n)) >> _S32)

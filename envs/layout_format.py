@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gridzero.envs.tiles import DEFAULT_LEGEND, Tile, check_symbol
+from gridzero.envs import map_checks
+from gridzero.envs.tiles import DEFAULT_LEGEND, Tile, check_symbol, is_number
 
 MAX_CELLS = 1 << 24
 SLIPS = ("perpendicular", "any", "backward", "stay")
@@ -77,7 +78,7 @@ def parse(text: str, name: str = "custom") -> ParsedMap:
     defined: dict[str, int] = {}
     for number in range(end, len(lines)):
         line = lines[number]
-        entry, indent = line.strip(), len(line) - len(line.lstrip())
+        entry, indent = line.strip(), _indent(line)
         if not entry or (entry.startswith("#") and not entry.startswith("#:")):
             continue
         if entry[1:2] == ":":
@@ -93,6 +94,14 @@ def parse(text: str, name: str = "custom") -> ParsedMap:
         defined[key] = number
     legend = tuple(tiles.values())
     cells = _parse_rows(lines[first:end], first, legend)
+    problem = map_checks.tile_problem(cells, legend)
+    if problem is not None:
+        line = defined.get(problem[0] or "", first)
+        raise _error(line, _indent(lines[line]), problem[1])
+    beyond = map_checks.unreachable_target(cells, legend)
+    if beyond is not None:
+        line = first + beyond[0]
+        raise _error(line, _indent(lines[line]) + beyond[1], "no start can reach this target, nor any other")
     return ParsedMap(cells, legend, settings.pop("name", name), settings)
 
 
@@ -107,7 +116,7 @@ def _parse_rows(rows: list[str], first: int, legend: tuple[Tile, ...]) -> NDArra
     cells = np.empty((len(rows), width), dtype=np.uint8)
     for number, line in enumerate(rows):
         row = line.strip()
-        indent = len(line) - len(line.lstrip())
+        indent = _indent(line)
         written = np.frombuffer(row.encode("utf-32-le", "surrogatepass"), dtype="<u4")
         found = order[np.minimum(np.searchsorted(codes, written, sorter=order), len(codes) - 1)]
         wrong = np.flatnonzero(codes[found] != written)
@@ -205,7 +214,7 @@ def _setting_value(key: str, text: str) -> Any:
         return text
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         pass
     if _PLAIN.fullmatch(text):
         return text
@@ -217,11 +226,11 @@ def check_setting(key: str, value: Any) -> None:
     if key not in SETTINGS:
         raise ValueError(f"a map has no setting {key!r}; there are {', '.join(SETTINGS)}")
     if key.startswith("reward"):
-        allowed, fine = "a finite number", _is_number(value)
+        allowed, fine = "a finite number", is_number(value)
     elif key == "slip":
-        allowed, fine = "a probability, 0 to 1", _is_number(value) and 0 <= value <= 1
+        allowed, fine = "a probability, 0 to 1", is_number(value) and 0 <= value <= 1
     elif key == "actions":
-        allowed, fine = "4, 5 or 8", _is_number(value) and value in (4, 5, 8)
+        allowed, fine = "4, 5 or 8", is_number(value) and value in (4, 5, 8)
     elif key == "slip_to":
         allowed, fine = " or ".join(SLIPS), value in SLIPS
     elif key == "start":
@@ -232,10 +241,6 @@ def check_setting(key: str, value: Any) -> None:
         allowed, fine = "true or false", isinstance(value, bool)
     if not fine:
         raise ValueError(f"{key} must be {allowed}, not {value!r}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_index(value: Any) -> bool:
@@ -259,9 +264,10 @@ def _string(text: str) -> str:
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
-        raise ValueError(f"cannot read the text {text}") from None
-    assert isinstance(value, str)
-    return value
+        raise ValueError(
+            f"cannot read the text {text[:40]}; it needs a closing quote, and backslashes as in JSON"
+        ) from None
+    return str(value)
 
 
 def write(cells: NDArray[np.uint8], legend: tuple[Tile, ...], name: str, settings: Mapping[str, Any]) -> str:
@@ -289,6 +295,10 @@ def _write_tile(tile: Tile) -> str:
         else:
             parts.append(f"{field.name}={float(value)!r}")
     return f"{tile.symbol}: {', '.join(parts)}"
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _error(line: int, column: int, what: str) -> ValueError:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gridzero.envs import layout_format
+from gridzero.envs import layout_format, map_checks
 from gridzero.envs.generators import KINDS, Generator
 from gridzero.envs.layout_library import LIBRARY
 from gridzero.envs.tiles import DEFAULT_LEGEND, Tile
@@ -25,7 +25,7 @@ LAYOUTS: tuple[str, ...] = tuple(LIBRARY)
 MAX_BYTES = 32 << 20
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Layout:
     """A map: which tile lies where, and the options of ``GridWorld`` that belong to it.
 
@@ -58,7 +58,9 @@ class Layout:
             raise ValueError(f"cells must be a table (H, W) of integers, not {given.dtype} of shape {given.shape}")
         if given.size > layout_format.MAX_CELLS:
             raise ValueError(f"a map has at most {layout_format.MAX_CELLS:,} cells, not {given.size:,}")
-        if given.min() < 0 or given.max() >= min(len(self.legend), 256):
+        if len(self.legend) > 256:
+            raise ValueError(f"a map has at most 256 kinds of tiles, not {len(self.legend)}")
+        if given.min() < 0 or given.max() >= len(self.legend):
             raise ValueError(f"cells must be indices into the legend, 0 to {len(self.legend) - 1}")
         cells = given.astype(np.uint8)
         cells.setflags(write=False)
@@ -67,31 +69,12 @@ class Layout:
         object.__setattr__(self, "settings", dict(self.settings))
         for key, value in self.settings.items():
             layout_format.check_setting(key, value)
-        self._check_tiles()
+        problem = map_checks.tile_problem(cells, self.legend)
+        if problem is not None:
+            raise ValueError(problem[1])
 
-    def _check_tiles(self) -> None:
-        symbols = [tile.symbol for tile in self.legend]
-        for index, symbol in enumerate(symbols):
-            if symbol in symbols[:index]:
-                raise ValueError(f"two tiles of the legend have the symbol {symbol!r}")
-        counts = np.bincount(self.cells.reshape(-1), minlength=len(self.legend))
-        used = [tile for tile, count in zip(self.legend, counts, strict=True) if count]
-        if all(tile.blocks or tile.sends_to is not None for tile in used):
-            raise ValueError("the map has no cell to stand on")
-        on_map = {tile.symbol: (tile, count) for tile, count in zip(self.legend, counts, strict=True) if count}
-        for tile in used:
-            for key in ("sends_to", "leads_to"):
-                symbol = getattr(tile, key)
-                if symbol is None:
-                    continue
-                where = f"{key}={symbol} of tile {tile.symbol!r}"
-                if symbol not in on_map:
-                    raise ValueError(f"{where}: there is no {symbol!r} on the map")
-                there, count = on_map[symbol]
-                if there.blocks or there.sends_to is not None:
-                    raise ValueError(f"{where}: nobody can stand on {symbol!r}")
-                if key == "leads_to" and count > 1:
-                    raise ValueError(f"{where}: there must be one {symbol!r} on the map, not {count}")
+    def __repr__(self) -> str:
+        return f"Layout({self.name!r}, {self.height}x{self.width})"
 
     @property
     def height(self) -> int:
@@ -154,19 +137,16 @@ class Layout:
             if other.symbol == tile.symbol and other != tile:
                 raise ValueError(f"{tile.symbol!r} is already the tile {other.name!r} on this map")
         legend = self.legend if tile in self.legend else (*self.legend, tile)
-        cells = self.cells.copy()
+        cells = self.cells.astype(np.int64)
         cells[row, column] = legend.index(tile)
         return replace(self, cells=cells, legend=legend)
 
     def text(self) -> str:
-        """The text that :meth:`load` reads back as this map.
+        r"""The text that :meth:`load` reads back as this map (or refuses, if an edit has cut off every target).
 
         Example:
-            >>> print(Layout.load("S.#G" + chr(10)).text())
-            S.#G
-            <BLANKLINE>
-            name = custom
-            <BLANKLINE>
+            >>> Layout.load("S.#..\n....G").text()
+            'S.#..\n....G\n\nname = "custom"\n'
         """
         return layout_format.write(self.cells, self.legend, self.name, self.settings)
 
@@ -179,7 +159,7 @@ class Layout:
         3. A name in :data:`LAYOUTS` is that map.
         4. A generator's kind and a colon start a generated map: ``"maze:15x15"`` (height x width),
            ``"maze:15x15:7"`` (with a seed), ``"obstacles:20x20:7:0.4"`` (with a density).
-        5. The path of an existing file is that file.
+        5. What is left, the path of a file.
 
         Raises:
             ValueError: when no rule applies (with the closest names), or the map cannot be read (with line and column).
@@ -202,19 +182,14 @@ class Layout:
                 return _load_file(Path(source))
         except OSError:
             pass
+        if source.endswith(".txt") or os.path.basename(source) != source:
+            raise ValueError(f"there is no file {source}")
         raise ValueError(f"no layout is called {source[:80]!r}; {_hint(source)}")
 
 
 def _from_text(text: str, name: str) -> Layout:
-    layout_format_result = layout_format.parse(text, name)
-    layout = Layout(
-        layout_format_result.cells,
-        layout_format_result.legend,
-        layout_format_result.name,
-        layout_format_result.settings,
-    )
-    _check_reachable(layout)
-    return layout
+    parsed = layout_format.parse(text, name)
+    return Layout(parsed.cells, parsed.legend, parsed.name, parsed.settings)
 
 
 def _load_file(path: Path) -> Layout:
@@ -241,33 +216,6 @@ def _load_file(path: Path) -> Layout:
         return _from_text(text, path.stem)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def _check_reachable(layout: Layout) -> None:
-    """Refuse a map whose targets no option of ``GridWorld`` lets the agent reach."""
-    from scipy import ndimage
-
-    targets = layout.mask("target")
-    if not targets.any() or any(tile.wind != (0, 0) for tile in layout.legend if layout.where(tile.symbol).size):
-        return  # wind carries over walls
-    regions, count = ndimage.label(~layout.mask("blocks"), np.ones((3, 3)))
-    starts = layout.mask("start") if layout.mask("start").any() else ~layout.mask("blocks")
-    reached = np.zeros(count + 1, dtype=np.bool_)
-    reached[regions[starts]] = True
-    flat = regions.reshape(-1)
-    jumps = [
-        (flat[layout.where(tile.symbol)], flat[layout.where(symbol)])
-        for tile in layout.legend
-        for symbol in (tile.sends_to, tile.leads_to)
-        if symbol is not None and layout.where(tile.symbol).size
-    ]
-    for _ in jumps:
-        for sources, destinations in jumps:
-            if reached[sources].any():
-                reached[destinations] = True
-    if not reached[regions[targets]].any():
-        row, column = (int(i) for i in np.argwhere(targets)[0])
-        raise ValueError(f"no start can reach a target, such as the one in row {row + 1}, column {column + 1}")
 
 
 def _hint(name: str) -> str:

@@ -6,8 +6,6 @@ import math
 import unicodedata
 from dataclasses import dataclass
 
-from numpy import bool_, integer
-
 
 @dataclass(frozen=True)
 class Tile:
@@ -52,20 +50,16 @@ class Tile:
     def __post_init__(self) -> None:
         check_symbol(self.symbol)
         for field in ("blocks", "target", "forbidden", "ends", "start"):
-            if not isinstance(getattr(self, field), (bool, bool_)):
+            if not isinstance(getattr(self, field), bool):
                 raise ValueError(f"{field} of tile {self.symbol!r} must be true or false, not {getattr(self, field)!r}")
         for field in ("reward", "leaving_reward"):
             value = getattr(self, field)
-            if value is not None and not _is_finite(value):
+            if value is not None and not is_number(value):
                 raise ValueError(f"{field} of tile {self.symbol!r} must be a finite number, not {value!r}")
         for field in ("sends_to", "leads_to"):
             if getattr(self, field) is not None:
                 check_symbol(getattr(self, field))
-        if not (
-            isinstance(self.wind, tuple)
-            and len(self.wind) == 2
-            and all(isinstance(w, (int, integer)) for w in self.wind)
-        ):
+        if not (isinstance(self.wind, tuple) and len(self.wind) == 2 and all(isinstance(w, int) for w in self.wind)):
             raise ValueError(f"wind of tile {self.symbol!r} must be two integers, (rows, columns), not {self.wind!r}")
         self._check_contradictions()
 
@@ -81,8 +75,16 @@ class Tile:
             raise ValueError(f"leaving_reward of tile {self.symbol!r} needs leads_to")
 
 
-def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: object) -> bool:
+    """Whether ``value`` is a finite number, not a bool, that a float can hold.
+
+    >>> [is_number(value) for value in (1, -0.5, True, "1", float("nan"), 10**400)]
+    [True, True, False, False, False, False]
+    """
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def check_symbol(symbol: object) -> None:
