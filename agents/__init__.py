@@ -8,14 +8,39 @@ from typing import TYPE_CHECKING, Any
 from gridzero.agents.agent import REGISTRY, Agent, Update, agent_class, make, register
 
 if TYPE_CHECKING:
+    from gridzero.agents.checkpoint import load, save
+    from gridzero.agents.evaluation import Evaluation, evaluate
+    from gridzero.agents.runs import Run
     from gridzero.agents.tabular.solver import Solution, solve
+    from gridzero.agents.training import train
 
-__all__ = ["REGISTRY", "Agent", "Solution", "Update", "agent_class", "make", "register", "solve"]
+__all__ = [
+    "REGISTRY",
+    "Agent",
+    "Evaluation",
+    "Run",
+    "Solution",
+    "Update",
+    "agent_class",
+    "evaluate",
+    "load",
+    "make",
+    "register",
+    "save",
+    "solve",
+    "train",
+]
 
 # Imported when first asked for, so that importing this package stays light.
 _LAZY = {
+    "Evaluation": "gridzero.agents.evaluation",
+    "Run": "gridzero.agents.runs",
     "Solution": "gridzero.agents.tabular.solver",
+    "evaluate": "gridzero.agents.evaluation",
+    "load": "gridzero.agents.checkpoint",
+    "save": "gridzero.agents.checkpoint",
     "solve": "gridzero.agents.tabular.solver",
+    "train": "gridzero.agents.training",
 }
 
 

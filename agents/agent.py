@@ -35,9 +35,11 @@ class Agent(ABC):
         config: the settings, an instance of ``Config``.
         env: the environment (or, for planners, perhaps the :class:`~gridzero.envs.FiniteMDP`) as it was given.
         seed: the one seed that decides everything.
+        default_steps: the budget of the command line when none is given; None for agents that end by themselves.
     """
 
     Config: ClassVar[type[Any]]
+    default_steps: ClassVar[int | None] = 100_000
     name: str = ""
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:

@@ -39,6 +39,8 @@ class Planner(Agent):
         ValueError: for an environment without a model, or with gamma = 1 a state from which no policy ends.
     """
 
+    default_steps = None
+
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
         super().__init__(env, config, seed=seed)
         self._source = None if isinstance(env, FiniteMDP) else env.envs[0] if hasattr(env, "envs") else env

@@ -1,0 +1,302 @@
+"""Agents on disk: tensors as safetensors, the rest as JSON, all of it checked, none of it ever run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridzero.agents.agent import Agent, agent_class, closest, make
+from gridzero.agents.environments import describe, make_environment
+
+FORMAT = "gridzero-checkpoint"
+VERSION = 1
+MANIFEST, STATE, TENSORS = "manifest.json", "state.json", "tensors.safetensors"
+_TENSOR_KEY = "$tensor"
+_RECORDED = ("gridzero", "gymnasium", "numpy", "numba", "torch")
+
+
+def save(agent: Agent, path: str | Path, *, training: Mapping[str, Any] | None = None) -> Path:
+    """Write an agent to a new directory, whole or not at all.
+
+    It is written under a temporary name, flushed to the disk, then renamed.
+
+    Args:
+        agent: to be saved as it stands.
+        path: the directory to make; what is there already is never overwritten.
+        training: what else a training loop wants to find again, as JSON holds it.
+
+    Raises:
+        ValueError: when ``path`` exists, or the agent's state has something else than dicts, lists, arrays, numbers,
+            strings, booleans and None.
+    """
+    target = Path(path)
+    if target.exists():
+        raise ValueError(f"{target} exists; a checkpoint is never overwritten")
+    tree, tensors = flatten(agent.state_dict())
+    manifest = {**identity(agent), "training": dict(training or {})}
+    contents = {STATE: _json_bytes(tree), TENSORS: _tensor_bytes(tensors)}
+    manifest["files"] = {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in contents.items()}
+    manifest = {"format": FORMAT, "version": VERSION, **manifest}
+    manifest["sha256"] = _sha256(_json_bytes(manifest))
+    contents[MANIFEST] = _json_bytes(manifest)
+    write_directory(target, contents)
+    return target
+
+
+def load(path: str | Path, env: Any = None) -> Agent:
+    """The agent that was saved, ready to act and to go on learning.
+
+    Args:
+        path: a checkpoint, or the directory of a run, whose last checkpoint is meant.
+        env: the environment, if not the one on record.
+
+    Raises:
+        ValueError: when it is damaged, truncated, of another format or a newer version, or does not fit ``env``.
+    """
+    folder = Path(path)
+    if not (folder / MANIFEST).exists():
+        folder = latest(folder / "checkpoints") or folder
+    manifest, tree, tensors = read(folder)
+    agent = rebuild(manifest, env, folder)
+    try:
+        agent.load_state_dict(unflatten(tree, tensors))
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{folder} does not fit {agent.name}: {error!r}") from error
+    return agent
+
+
+def identity(agent: Agent) -> dict[str, Any]:
+    """What an agent is, its learning aside: name, config, environment, seed, and the versions of what made it."""
+    return {
+        "agent": agent.name,
+        "config": dataclasses.asdict(agent.config),
+        "environment": describe(agent.env),
+        "seed": agent.seed,
+        "versions": versions(),
+    }
+
+
+def rebuild(record: Mapping[str, Any], env: Any = None, where: Any = "the record") -> Agent:
+    """A new agent from its :func:`identity`, as it was before it learnt anything."""
+    try:
+        if env is None:
+            described = record["environment"]
+            if described is None:
+                raise ValueError(f"{where} does not say how to make its environment; give one")
+            env = make_environment(described["id"], described["kwargs"], described["num_envs"])
+        return make(record["agent"], env, seed=record["seed"], **config_fields(record["agent"], record["config"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{where} lacks what makes an agent: {error!r}") from error
+
+
+def config_fields(agent: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as JSON gave it, lists turned back into the tuples that fields have."""
+    fields = {field.name: field for field in dataclasses.fields(agent_class(agent).Config)}
+    result = {}
+    for name, value in config.items():
+        if name not in fields:
+            raise ValueError(f"{agent} has no field {name!r}; {closest(name, fields)}")
+        result[name] = tuple(value) if isinstance(value, list) and "tuple" in str(fields[name].type) else value
+    return result
+
+
+def latest(folder: Path) -> Path | None:
+    """The checkpoint with the most steps in a folder of them."""
+    if not folder.is_dir():
+        return None
+    steps = [int(entry.name) for entry in folder.iterdir() if entry.name.isdigit() and entry.is_dir()]
+    return folder / str(max(steps)) if steps else None
+
+
+# --- Reading -----------------------------------------------------------------------------------------------------
+
+
+def read(folder: Path) -> tuple[dict[str, Any], Any, dict[str, NDArray[Any]]]:
+    """Manifest, tree and tensors of a checkpoint, every byte of them checked.
+
+    Raises:
+        ValueError: when anything is missing, damaged, foreign or newer.
+    """
+    manifest = read_manifest(folder)
+    data = {name: _checked_file(folder, manifest, name) for name in (STATE, TENSORS)}
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as load_tensors
+
+    try:
+        return manifest, json.loads(data[STATE]), load_tensors(data[TENSORS])
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(f"{folder} cannot be read: {error}") from error
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint, checked against its own digest."""
+    if not folder.is_dir():
+        raise ValueError(f"there is no checkpoint at {folder}")
+    manifest = read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ValueError(f"{folder} is not a gridzero checkpoint")
+    version = manifest.get("version")
+    if not isinstance(version, int) or version > VERSION:
+        raise ValueError(f"{folder} has format version {version}; this gridzero reads up to {VERSION}")
+    digest = manifest.pop("sha256", None)
+    if digest != _sha256(_json_bytes(manifest)):
+        raise ValueError(f"{folder} is damaged: {MANIFEST} does not have its checksum")
+    return manifest
+
+
+def _checked_file(folder: Path, manifest: Mapping[str, Any], name: str) -> bytes:
+    expected = manifest["files"][name]
+    try:
+        data = (folder / name).read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"{folder} is incomplete: {name} is missing") from None
+    if len(data) != expected["bytes"]:
+        raise ValueError(f"{folder} is damaged: {name} has {len(data)} bytes, not {expected['bytes']}")
+    if _sha256(data) != expected["sha256"]:
+        raise ValueError(f"{folder} is damaged: {name} does not have its checksum")
+    return data
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        ValueError: when it is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ValueError(f"{path.parent} is not complete: {path.name} is missing") from None
+    except NotADirectoryError:
+        raise ValueError(f"{path.parent} is not a directory") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+
+
+# --- Trees -------------------------------------------------------------------------------------------------------
+
+
+def flatten(tree: Any) -> tuple[Any, dict[str, NDArray[Any]]]:
+    """A state as JSON, and the arrays that it refers to.
+
+    Example:
+        >>> tree, tensors = flatten({"table": np.zeros(2), "step": np.int64(3)})
+        >>> tree
+        {'table': {'$tensor': 'table'}, 'step': 3}
+        >>> unflatten(tree, tensors)
+        {'table': array([0., 0.]), 'step': 3}
+    """
+    tensors: dict[str, NDArray[Any]] = {}
+    return _flatten(tree, "", tensors), tensors
+
+
+def _flatten(node: Any, path: str, tensors: dict[str, NDArray[Any]]) -> Any:
+    if isinstance(node, np.generic):
+        node = node.item()
+    if node is None or isinstance(node, bool | int | float | str):
+        return node
+    if isinstance(node, Mapping):
+        for key in node:
+            if not isinstance(key, str) or key == _TENSOR_KEY:
+                raise ValueError(f"a state's keys are strings other than {_TENSOR_KEY!r}; {path or 'it'} has {key!r}")
+        return {key: _flatten(value, f"{path}.{key}" if path else key, tensors) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_flatten(value, f"{path}.{i}" if path else str(i), tensors) for i, value in enumerate(node)]
+    if isinstance(node, np.ndarray) and node.dtype.kind in "biuf":
+        name = path
+        while name in tensors:  # {"a.b": x, "a": {"b": y}}
+            name += "'"
+        tensors[name] = node.copy(order="C")
+        return {_TENSOR_KEY: name}
+    what = f"an array of {node.dtype}" if isinstance(node, np.ndarray) else f"a {type(node).__name__}"
+    raise ValueError(f"{path or 'the state'} is {what}; a checkpoint holds numbers, strings, lists, dicts and arrays")
+
+
+def unflatten(tree: Any, tensors: Mapping[str, NDArray[Any]]) -> Any:
+    """The inverse of :func:`flatten`; tuples have become lists."""
+    if isinstance(tree, dict):
+        if _TENSOR_KEY in tree:
+            return tensors[tree[_TENSOR_KEY]]
+        return {key: unflatten(value, tensors) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [unflatten(value, tensors) for value in tree]
+    return tree
+
+
+# --- Writing -----------------------------------------------------------------------------------------------------
+
+
+def write_directory(target: Path, contents: Mapping[str, bytes]) -> None:
+    """Make a directory of files, whole or not at all: temporary name, flush, rename.
+
+    Raises:
+        ValueError: when ``target`` exists.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        for name, data in contents.items():
+            with open(temporary / name, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        sync_directory(temporary)
+        try:
+            # Renaming would replace an empty directory; that is caught by the check, anything fuller by the system.
+            if target.exists():
+                raise FileExistsError
+            temporary.rename(target)
+        except OSError as error:
+            if target.exists():
+                raise ValueError(f"{target} exists; it is never overwritten") from None
+            raise error
+        sync_directory(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sync_directory(path: Path) -> None:
+    """Flush a directory's entries to the disk, where the system can."""
+    if os.name == "posix":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def versions() -> dict[str, str]:
+    """The versions of what decides the numbers."""
+    found = {}
+    for name in _RECORDED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _json_bytes(tree: Any) -> bytes:
+    return json.dumps(tree, indent=1).encode() + b"\n"
+
+
+def _tensor_bytes(tensors: Mapping[str, NDArray[Any]]) -> bytes:
+    from safetensors.numpy import save as save_tensors
+
+    return bytes(save_tensors(dict(tensors)))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

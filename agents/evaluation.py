@@ -1,0 +1,280 @@
+"""Returns with confidence intervals, held against the exact optimum."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from gridzero.agents.agent import Agent
+from gridzero.agents.environments import describe, find_spec, make_environment
+from gridzero.envs.mdp import FiniteMDP
+
+FloatArray = NDArray[np.float64]
+
+STEP_LIMIT = 1000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    r"""How good an agent is, and how good it could be.
+
+    Attributes:
+        episodes: how many were played.
+        mean: the mean undiscounted return.
+        low, high: its 95 % confidence interval: Student's t; Wilson's where every return is 0 or 1.
+        mean_length: steps per episode.
+        success: the share of episodes that the environment called a success; None where it does not say.
+        success_low, success_high: its 95 % interval (Wilson).
+        limit: the steps after which an episode is cut off.
+        optimum: the best expected return within ``limit``, exact; None where the model is not known.
+        expected_return: the expected return of the agent's policy within ``limit``, exact: ``mean`` without the noise.
+        gamma: the agent's discount, that of the next two.
+        value: $v_\pi(s_0)$ of the agent's policy, averaged over the start, exact.
+        optimal_value: $v^*(s_0)$.
+    """
+
+    episodes: int
+    mean: float
+    low: float
+    high: float
+    mean_length: float
+    success: float | None = None
+    success_low: float | None = None
+    success_high: float | None = None
+    limit: int = STEP_LIMIT
+    optimum: float | None = None
+    expected_return: float | None = None
+    gamma: float | None = None
+    value: float | None = None
+    optimal_value: float | None = None
+
+    @property
+    def gap(self) -> float | None:
+        """What the mean return lacks to the optimum; the interval of the mean is around it too."""
+        return None if self.optimum is None else self.optimum - self.mean
+
+    @property
+    def value_gap(self) -> float | None:
+        """What the policy's value lacks to the optimal value; no sampling noise."""
+        if self.value is None or self.optimal_value is None:
+            return None
+        return self.optimal_value - self.value
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields and both gaps."""
+        return {**dataclasses.asdict(self), "gap": self.gap, "value_gap": self.value_gap}
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers to log along the way."""
+        named = {
+            "evaluation_return": self.mean,
+            "evaluation_success_rate": self.success,
+            "evaluation_gap": self.gap,
+            "evaluation_value_gap": self.value_gap,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+
+def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 0) -> Evaluation:
+    """Play episodes without exploring or learning, and compare with the exact optimum where the model is known.
+
+    The agent's own environment is not touched: another one is made like it. Episodes end where the environment says,
+    at its time limit, or, where it has none, after 1000 steps.
+
+    Args:
+        agent: only its ``act`` and, for the exact values, its ``policy`` are used.
+        env: an environment or an id; the agent's own kind if not given.
+        episodes: at least 1.
+        seed: decides every reset; the same seed gives the same episodes for every agent.
+
+    Raises:
+        ValueError: when ``episodes`` is not positive, or no second environment can be made.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, not {episodes}")
+    env = agent.env if env is None else env
+    if isinstance(env, FiniteMDP):
+        model: FiniteMDP | None = env
+        limit = STEP_LIMIT
+        returns, lengths, successes = _play_model(agent, env, episodes, seed)
+    else:
+        copy, limit = _copy(env, episodes)
+        try:
+            model = _model(copy)
+            returns, lengths, successes = _play(agent, copy, episodes, seed)
+        finally:
+            copy.close()
+    low, high = interval(returns)
+    rate: tuple[float | None, float | None, float | None] = (None, None, None)
+    if successes is not None:
+        rate = (float(successes.mean()), *wilson_interval(int(successes.sum()), episodes))
+    return Evaluation(
+        episodes,
+        float(returns.mean()),
+        low,
+        high,
+        float(lengths.mean()),
+        *rate,
+        limit=limit,
+        **_exact(agent, model, limit),
+    )
+
+
+# --- Intervals ---------------------------------------------------------------------------------------------------
+
+
+def interval(returns: FloatArray) -> tuple[float, float]:
+    """A 95 % confidence interval for the mean: Wilson's where all are 0 or 1, else Student's t.
+
+    >>> interval(np.array([1.0, 2.0, 3.0]))
+    (-0.484..., 4.484...)
+    """
+    if np.isin(returns, (0.0, 1.0)).all():
+        return wilson_interval(int(returns.sum()), len(returns))
+    mean = float(returns.mean())
+    if len(returns) < 2:
+        return -math.inf, math.inf
+    from scipy.stats import t
+
+    half = float(t.ppf((1 + CONFIDENCE) / 2, len(returns) - 1)) * float(returns.std(ddof=1)) / math.sqrt(len(returns))
+    return mean - half, mean + half
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """A 95 % confidence interval for a probability (Wilson 1927); sound at 0 and 1 too.
+
+    >>> wilson_interval(10, 10)
+    (0.722..., 1.0)
+    """
+    z = 1.959963984540054
+    p = successes / trials
+    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
+    return (0.0 if successes == 0 else centre - half), (1.0 if successes == trials else centre + half)
+
+
+# --- Playing -----------------------------------------------------------------------------------------------------
+
+
+def _copy(env: Any, episodes: int) -> tuple[VectorEnv[Any, Any, Any], int]:
+    """A vector of environments like this one, and its time limit."""
+    described: dict[str, Any] | None = {"id": env, "kwargs": {}} if isinstance(env, str) else describe(env)
+    if described is None:
+        raise ValueError(f"no second {type(env.unwrapped).__name__} can be made from its specification; give an id")
+    kwargs = dict(described["kwargs"])
+    spec = find_spec(described["id"])
+    limit = int(kwargs.setdefault("max_episode_steps", spec.max_episode_steps or STEP_LIMIT))
+    width = min(episodes, 16 if spec.vector_entry_point is None else 1024)
+    made = make_environment(described["id"], kwargs, width)
+    assert isinstance(made, VectorEnv)
+    return made, limit
+
+
+def _play(
+    agent: Agent, env: VectorEnv[Any, Any, Any], episodes: int, seed: int
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_] | None]:
+    """Each environment plays its share of the episodes: taking the first to end would favour the short ones."""
+    width = env.num_envs
+    share = np.full(width, episodes // width)
+    share[: episodes % width] += 1
+    totals, lengths = np.zeros(width), np.zeros(width)
+    done = np.zeros(width, dtype=np.bool_)
+    results: list[tuple[float, float, bool | None]] = []
+    roots = np.random.SeedSequence(seed)
+    disabled = env.metadata.get("autoreset_mode") is gym.vector.AutoresetMode.DISABLED
+
+    def seeds() -> Any:
+        return [int(child.generate_state(1)[0]) for child in roots.spawn(width)]
+
+    observations, _ = env.reset(seed=seeds())
+    while share.any():
+        resetting = done & (not disabled)
+        observations, rewards, terminated, truncated, info = env.step(agent.act(observations))
+        playing = (share > 0) & ~resetting
+        totals[playing] += rewards[playing]
+        lengths[playing] += 1
+        done = np.asarray(terminated) | np.asarray(truncated)
+        for i in np.flatnonzero(done & playing):
+            success = bool(info["is_success"][i]) if "is_success" in info else None
+            results.append((float(totals[i]), float(lengths[i]), success))
+            totals[i] = lengths[i] = 0.0
+            share[i] -= 1
+        if disabled and done.any():
+            observations, _ = env.reset(seed=seeds(), options={"reset_mask": done})
+    columns = list(zip(*results, strict=True))
+    successes = None if None in columns[2] else np.array(columns[2], dtype=np.bool_)
+    return np.array(columns[0]), np.array(columns[1]), successes
+
+
+def _play_model(agent: Agent, mdp: FiniteMDP, episodes: int, seed: int) -> tuple[FloatArray, FloatArray, None]:
+    """Episodes of a bare model, all at once; each step pays its expected reward."""
+    rng = np.random.default_rng(seed)
+    states = rng.choice(mdp.num_states, size=episodes, p=mdp.start)
+    totals, lengths = np.zeros(episodes), np.zeros(episodes)
+    for _ in range(STEP_LIMIT):
+        live = ~mdp.terminal[states]
+        if not live.any():
+            break
+        actions = np.asarray(agent.act(states))
+        totals += np.where(live, mdp.rewards[states, actions], 0.0)
+        lengths += live
+        cumulative = mdp.probabilities[states, actions].cumsum(axis=1)
+        drawn = rng.random((episodes, 1)) * cumulative[:, -1:]
+        chosen = (drawn >= cumulative).sum(axis=1)
+        states = np.where(live, mdp.successors[states, actions, chosen], states)
+    return totals, lengths, None
+
+
+# --- Exact values ------------------------------------------------------------------------------------------------
+
+
+def _model(env: VectorEnv[Any, Any, Any]) -> FiniteMDP | None:
+    """The model, if there is one that holds for every episode."""
+    single = env.envs[0] if isinstance(env, gym.vector.SyncVectorEnv) else env
+    if getattr(single.unwrapped, "regenerate", False):
+        return None
+    try:
+        return FiniteMDP.from_env(single)
+    except ValueError:
+        return None
+
+
+def _exact(agent: Agent, mdp: FiniteMDP | None, limit: int) -> dict[str, float | None]:
+    if mdp is None:
+        return {}
+    result: dict[str, float | None] = {"optimum": float(mdp.start @ mdp.finite_horizon_values(limit))}
+    policy = _policy(agent, mdp)
+    if policy is not None:
+        result["expected_return"] = float(mdp.start @ mdp.finite_horizon_values(limit, policy=policy))
+    gamma = getattr(agent.config, "gamma", None)
+    if gamma is not None:
+        from gridzero.agents.tabular.solver import solve
+
+        result["gamma"] = float(gamma)
+        try:
+            result["optimal_value"] = float(mdp.start @ solve(mdp, gamma, tolerance=1e-9).values)
+            result["value"] = None if policy is None else float(mdp.start @ mdp.evaluate_policy(policy, gamma))
+        except ValueError:  # gamma = 1 and a policy that never ends: its value is not finite
+            pass
+    return result
+
+
+def _policy(agent: Agent, mdp: FiniteMDP) -> FloatArray | None:
+    """The agent's policy over the states of the model; None where its observations are not these states."""
+    found = getattr(agent, "policy", None)
+    if found is None:
+        return None
+    policy = np.asarray(found(), dtype=np.float64)
+    extra = mdp.num_states - len(policy)
+    if policy.shape[1:] != (mdp.num_actions,) or extra not in (0, 1):
+        return None
+    # FiniteMDP.from_table adds one terminal state where it must; what is done there does not matter.
+    return np.vstack([policy, np.full((extra, mdp.num_actions), 1 / mdp.num_actions)])

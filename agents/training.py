@@ -1,0 +1,179 @@
+"""The one training loop: budget, logging, checkpoints, evaluation, for every agent."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gridzero.agents.agent import Agent, Update
+from gridzero.agents.evaluation import Evaluation, evaluate
+from gridzero.agents.runs import Run
+
+FIRST_CHECKPOINT = 10_000
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train, and what happens on the way.
+
+    Attributes:
+        steps: end at the first update with at least so many steps, counted from the agent's beginning.
+        seconds: end at the first update after so many seconds of training, earlier sessions included.
+        checkpoint_every: steps between checkpoints, so that the same run always has the same ones. If not given: a
+            tenth of ``steps``, or, without that, each time the steps have doubled. The last state is always saved.
+        evaluate_every: steps between evaluations on the way; none if not given.
+        episodes: of each evaluation.
+
+    Raises:
+        ValueError: for a number that is not positive.
+    """
+
+    steps: int | None = None
+    seconds: float | None = None
+    checkpoint_every: int | None = None
+    evaluate_every: int | None = None
+    episodes: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "checkpoint_every", "evaluate_every", "episodes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ValueError(f"seconds must be positive, not {self.seconds}")
+
+    def spent(self, step: int, seconds: float) -> bool:
+        """Whether it is over."""
+        return (self.steps is not None and step >= self.steps) or (self.seconds is not None and seconds >= self.seconds)
+
+    def checkpoint_due(self, step: int, saved: int) -> bool:
+        """Whether the agent is to be saved at ``step``, when it was last saved at ``saved``."""
+        every = self.checkpoint_every
+        if every is None and self.steps is not None:
+            every = max(1, self.steps // 10)
+        return step >= max(FIRST_CHECKPOINT, 2 * saved) if every is None else step // every > saved // every
+
+
+def train(
+    agent: Agent,
+    *,
+    steps: int | None = None,
+    seconds: float | None = None,
+    run: str | Path | None = None,
+    checkpoint_every: int | None = None,
+    evaluate_every: int | None = None,
+    episodes: int = 100,
+) -> Evaluation:
+    """Train an agent and evaluate it.
+
+    Args:
+        agent: goes on from where it is.
+        steps: see :class:`Budget`; without a budget, an agent that ends by itself runs to its end.
+        seconds: see :class:`Budget`.
+        run: a directory to make, for metrics, checkpoints and the evaluation; nothing is written without it.
+        checkpoint_every: see :class:`Budget`.
+        evaluate_every: see :class:`Budget`.
+        episodes: see :class:`Budget`.
+
+    Raises:
+        ValueError: for a budget that is not one, none where the agent never ends, or a run that exists.
+
+    Example:
+        >>> import gridzero
+        >>> agent = gridzero.agents.make("value-iteration", "FrozenLake-v1", gamma=0.99)
+        >>> result = gridzero.agents.train(agent)
+        >>> round(result.optimum, 4)
+        0.7442
+    """
+    budget = Budget(steps, seconds, checkpoint_every, evaluate_every, episodes)
+    if steps is None and seconds is None and agent.default_steps is not None:
+        raise ValueError(f"{agent.name} never ends by itself; give it steps or seconds")
+    with Run.create(run, agent, asdict(budget)) if run is not None else contextlib.nullcontext() as directory:
+        for _ in training(agent, budget, directory):
+            pass
+        result = evaluate(agent, episodes=episodes, seed=agent.seed)
+        if directory is not None:
+            directory.write_evaluation(result.to_json())
+        return result
+
+
+def training(
+    agent: Agent, budget: Budget, run: Run | None = None, before: Mapping[str, Any] | None = None
+) -> Generator[Update, None, None]:
+    """Train within a budget; each update is handed on after it was logged.
+
+    The caller may draw, print, or stop by closing the generator; it then saves the agent before it ends.
+
+    Args:
+        agent: goes on from where it is.
+        budget: how long.
+        run: where metrics and checkpoints go.
+        before: what :meth:`Run.resume` returned, on resuming.
+
+    Yields:
+        Each update, with ``steps_per_second`` and the evaluation, where there was one, among its metrics.
+    """
+    before = before or {}
+    first = step = saved = int(before.get("step", 0))
+    earlier = elapsed = float(before.get("seconds", 0.0))
+    if budget.spent(step, elapsed):
+        return
+    began = time.perf_counter()
+    between_updates = True  # inside one the agent may be in the middle of something
+    learning = agent.learn()
+    try:
+        while True:
+            between_updates = False
+            update = next(learning, None)
+            between_updates = True
+            if update is None:
+                break
+            previous, step = step, update.step
+            elapsed = earlier + time.perf_counter() - began
+            metrics = dict(update.metrics)
+            metrics["steps_per_second"] = (step - first) / max(elapsed - earlier, 1e-9)
+            every = budget.evaluate_every
+            if every is not None and step // every > previous // every:
+                metrics |= evaluate(agent, episodes=budget.episodes, seed=agent.seed).metrics()
+            if run is not None:
+                run.log(step, metrics, elapsed)
+                if budget.checkpoint_due(step, saved):
+                    run.checkpoint(agent, step, seconds=elapsed)
+                    saved = step
+            yield Update(step, metrics)
+            if budget.spent(step, elapsed):
+                break
+    finally:
+        if run is not None and between_updates and step > saved:
+            run.checkpoint(agent, step, seconds=elapsed)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C (and a request to terminate) between updates only: gives a function that says whether it was pressed.
+
+    The second time it interrupts at once, in the middle of an update.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    pressed = False
+
+    def note(number: int, frame: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: pressed
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,216 @@
+"""What the commands share: options from dataclasses, and one line for whatever is wrong with them."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dataclasses
+import inspect
+import io
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from gridzero.agents.agent import closest
+
+Options = TypeVar("Options")
+
+_WORDS = {"true": True, "false": False, "none": None}
+
+
+def parse(options: type[Options], arguments: Sequence[str], command: str) -> Options:
+    """Fill a dataclass from the command line; ``--help`` prints and exits with status 0.
+
+    The flags are its fields, or, where a field is a dataclass, that one's fields; the docstrings under them are the
+    help, the docstring of the class the description.
+
+    Args:
+        options: the dataclass; a field of type ``tyro.conf.Positional[...]`` needs no flag.
+        arguments: without the command.
+        command: its name, for messages.
+
+    Raises:
+        ValueError: in one line, for an unknown option (with the closest right ones) or a value that is not allowed.
+    """
+    import tyro
+
+    if not {"-h", "--help"} & set(arguments):
+        _refuse_unknown(options, arguments)
+    messages = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(messages):
+            return tyro.cli(
+                options, args=list(arguments), prog=f"gridzero {command}", config=(tyro.conf.OmitArgPrefixes,)
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise ValueError(condense(messages.getvalue())) from None
+
+
+def _refuse_unknown(options: type[Any], arguments: Sequence[str]) -> None:
+    known = set(_flags(options))
+    for argument in arguments:
+        if argument.startswith("--") and len(argument) > 2:
+            name = argument[2:].partition("=")[0].replace("_", "-")
+            if name not in known:
+                shown = [f"--{flag}" for flag in sorted(known) if not flag.startswith("no-")]
+                raise ValueError(f"there is no option --{name}; {closest('--' + name, shown)}")
+
+
+def _flags(options: type[Any]) -> list[str]:
+    found: list[str] = []
+    hints = typing.get_type_hints(options)
+    for field in dataclasses.fields(options):
+        if dataclasses.is_dataclass(hints[field.name]):
+            found += _flags(typing.cast(type, hints[field.name]))
+        else:
+            name = field.name.replace("_", "-")
+            found += [name, f"no-{name}"]
+    return found
+
+
+def condense(box: str) -> str:
+    r"""What a box of tyro's says, in one line.
+
+    >>> condense("╭─ Value error ─╮\n│ Error parsing --gamma: could not convert string to float: 'x' │\n│ ──── │")
+    "--gamma takes a number, not 'x'"
+    """
+    words: list[str] = []
+    for line in box.splitlines():
+        text = line.strip("│╭╮╰╯ ")
+        if (set(text) <= {"─"} and words) or text.startswith(("Got errors", "Perhaps you meant")):
+            break
+        if text and not line.startswith(("╭", "╰")):
+            words.append(text)
+    message = " ".join(" ".join(words).split()) or "the command line is not understood"
+    rules: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
+        (r"Error parsing (--\S+): could not convert string to float: (.*)", r"\1 takes a number, not \2"),
+        (r"Error parsing (--\S+): invalid literal for int\(\) with base 10: (.*)", r"\1 takes a whole number, not \2"),
+        (
+            r"Error parsing (--\S+): no type matching (.*) could be instantiated from \[(.*)\]\.?",
+            lambda m: f"{m[1]} takes {_described(m[2])}, not {m[3]}",
+        ),
+        (
+            r"invalid choice (.*) for argument '(--\S+)'\. Expected one of \((.*?),?\)\.",
+            lambda m: f"{m[2]} takes one of {m[3]}, not {m[1]}",
+        ),
+        (r"Missing value for argument '(\S+)'\. Expected .*", r"\1 needs a value"),
+        (r"Unrecognized options: (.*)", r"not understood: \1"),
+        (r"Error parsing [^-\s]\S*: (.*)", r"\1"),
+    ]
+    for pattern, replacement in rules:
+        match = re.fullmatch(pattern, message)
+        if match:
+            return replacement(match) if callable(replacement) else match.expand(replacement)
+    return message
+
+
+def _described(types_: str) -> str:
+    names = {"INT": "a whole number", "FLOAT": "a number", "STR": "a word", "{None}": "None"}
+    return " or ".join(names.get(part, part) for part in reversed(types_.split("|")))
+
+
+# --- Environments ------------------------------------------------------------------------------------------------
+
+
+def split_environment(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Take ``--env.KEY VALUE`` and ``--env.KEY=VALUE`` out of the arguments.
+
+    >>> split_environment(["--env", "FrozenLake-v1", "--env.is_slippery", "False", "--seed", "1"])
+    ({'is_slippery': 'False'}, ['--env', 'FrozenLake-v1', '--seed', '1'])
+    """
+    found: dict[str, str] = {}
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if not argument.startswith("--env."):
+            rest.append(argument)
+            continue
+        name, given, value = argument.removeprefix("--env.").partition("=")
+        name = name.replace("-", "_")
+        if not given:
+            following = next(remaining, None)
+            if following is None:
+                raise ValueError(f"--env.{name} needs a value")
+            value = following
+        if name in found:
+            raise ValueError(f"--env.{name} is given twice")
+        found[name] = value
+    return found, rest
+
+
+def environment_options(env_id: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """The keywords of an environment from the words of the command line, each of the type its constructor asks for.
+
+    Raises:
+        ValueError: for an unknown environment or keyword, or a word that is not of the type.
+    """
+    from gridzero.agents.environments import parameters
+
+    known = parameters(env_id)
+    result = {}
+    for name, text in given.items():
+        if name not in known:
+            raise ValueError(f"{env_id} has no option {name!r}; {closest(name, known)}")
+        result[name] = coerce(f"--env.{name}", text, known[name])
+    return result
+
+
+def coerce(flag: str, text: str, parameter: inspect.Parameter) -> Any:
+    """A word as the parameter's annotation, or else its default, says.
+
+    >>> slip = inspect.Parameter("slip", inspect.Parameter.KEYWORD_ONLY, default=0.0)
+    >>> coerce("--env.slip", "0.2", slip), coerce("--env.slip", "1/3", slip)
+    Traceback (most recent call last):
+    ValueError: --env.slip takes a number, not '1/3'
+    """
+    kinds = _kinds(parameter)
+    value: Any = _WORDS.get(text.lower(), ...)
+    if value is ...:
+        try:
+            value = ast.literal_eval(text) if len(text) < 1000 else text
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            value = text
+    if not kinds or (value is None and type(None) in kinds):
+        return value
+    if str in kinds and not any(isinstance(value, kind) for kind in kinds - {str, type(None)}):
+        return text
+    if isinstance(value, bool) and bool not in kinds:
+        value = text
+    if float in kinds and isinstance(value, int) and int not in kinds:
+        return float(value)
+    if any(isinstance(value, kind) for kind in kinds):
+        return value
+    names = {bool: "True or False", int: "a whole number", float: "a number", type(None): "None", tuple: "a tuple"}
+    order = [kind for kind in (bool, int, float, tuple, type(None)) if kind in kinds]
+    raise ValueError(f"{flag} takes {' or '.join(names[kind] for kind in order)}, not {text!r}")
+
+
+def _kinds(parameter: inspect.Parameter) -> set[type]:
+    """The plain types that a parameter takes; empty where that cannot be told."""
+    annotation = parameter.annotation
+    if annotation is parameter.empty or isinstance(annotation, str):
+        default = parameter.default
+        if default is parameter.empty or default is None:
+            return set()
+        return {type(default)} | ({float} if isinstance(default, float) else set())
+    parts = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    kinds: set[type] = set()
+    for part in parts:
+        origin = typing.get_origin(part) or part
+        if origin is typing.Literal:
+            kinds |= {type(value) for value in typing.get_args(part)}
+        elif origin in (bool, int, float, str, tuple, type(None)):
+            kinds.add(origin)
+        elif origin is None:
+            kinds.add(type(None))
+    if float in kinds:
+        kinds.add(int)
+    return kinds if kinds <= {bool, int, float, str, tuple, type(None)} else set()
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)

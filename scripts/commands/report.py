@@ -1,0 +1,143 @@
+"""What the commands print: progress while it lasts, tables at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from gridzero.agents.agent import Agent, Update
+from gridzero.agents.evaluation import Evaluation
+
+REFRESH = 0.1
+
+
+class Progress:
+    """A bar with the live metrics on a terminal; nothing elsewhere.
+
+    Args:
+        steps: the budget in steps, if there is one.
+        seconds: the budget in seconds, if there is one.
+    """
+
+    def __init__(self, steps: int | None, seconds: float | None) -> None:
+        self.steps, self.seconds = steps, seconds
+        self._bar: Bar | None = None
+        self._next = 0.0
+        self._began = time.monotonic()
+        if sys.stderr.isatty():
+            columns = [SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
+            if steps is not None or seconds is not None:
+                columns.append(TimeRemainingColumn())
+            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task("", total=self.steps or self.seconds)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, update: Update) -> None:
+        """Cheap: the bar is redrawn ten times a second."""
+        now = time.monotonic()
+        if self._bar is None or now < self._next:
+            return
+        self._next = now + REFRESH
+        shown = "  ".join(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in list(update.metrics.items())[-4:])
+        done = update.step if self.steps else now - self._began
+        self._bar.update(self._task, completed=done, description=f"step {update.step:,}  {shown}")
+
+
+def console() -> Console:
+    """The console of the tables: wide enough for them when nobody sees its width."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def shown(path: Path) -> str:
+    """A run as the commands take it: its name under runs/, or its path."""
+    return path.name if path.parent == Path("runs") else str(path)
+
+
+def print_result(agent: Agent, path: Path, result: Evaluation, step: int, speed: float | None) -> None:
+    """The small table at the end of training."""
+    table = Table(show_header=False, box=None, title=f"{agent.name} after {step:,} steps", title_justify="left")
+    for name, value in _rows(result):
+        table.add_row(name, value)
+    if speed is not None:
+        table.add_row("steps per second", f"{speed:,.0f}")
+    table.add_row("saved in", str(path))
+    table.add_row("to see it", f"gridzero watch {shown(path)}")
+    console().print(table)
+
+
+def _rows(result: Evaluation) -> list[tuple[str, str]]:
+    rows = [("return", f"{_range(result.mean, result.low, result.high)} over {result.episodes} episodes")]
+    if result.expected_return is not None:
+        rows.append(("expected return, exact", f"{number(result.expected_return)}"))
+    if result.optimum is not None:
+        rows.append((f"optimum within {result.limit:,} steps", number(result.optimum)))
+        rows.append(("gap to the optimum", gap(result)))
+    if result.success is not None:
+        rows.append(("success rate", _range(result.success, result.success_low, result.success_high)))
+    rows.append(("episode length", f"{result.mean_length:,.1f}"))
+    if result.value is not None and result.optimal_value is not None:
+        gap_ = f"{number(result.value)} of {number(result.optimal_value)}, gap {number(result.value_gap)}"
+        rows.append((f"value at the start, gamma {result.gamma:g}, exact", gap_))
+    return rows
+
+
+def print_evaluations(results: Mapping[str, tuple[str, str, int, Evaluation]]) -> None:
+    """A table with a row for each run: agent, environment, steps, and how good it is."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("run", "agent", "environment"):
+        table.add_column(name, overflow="fold")
+    for name in ("steps", "return, 95 % interval", "exact", "optimum", "gap", "success", "value gap"):
+        table.add_column(name, justify="right")
+    for run, (agent, environment, step, result) in results.items():
+        success = "" if result.success is None else _range(result.success, result.success_low, result.success_high)
+        table.add_row(
+            run, agent, environment, f"{step:,}", _range(result.mean, result.low, result.high),
+            number(result.expected_return), number(result.optimum), gap(result), success, number(result.value_gap),
+        )  # fmt: skip
+    console().print(table)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A plain table."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
+def number(value: Any) -> str:
+    """Four significant digits; empty where there is none."""
+    if value is None:
+        return ""
+    text = f"{value:,.4f}" if abs(value) < 100 else f"{value:,.1f}"
+    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text
+
+
+def _range(mean: float, low: float | None, high: float | None) -> str:
+    return f"{number(mean)} [{number(low)}, {number(high)}]"
+
+
+def gap(result: Evaluation) -> str:
+    """The gap to the optimum, without noise where the policy's return is exact."""
+    if result.optimum is None:
+        return ""
+    exact = result.expected_return
+    return number(result.optimum - (result.mean if exact is None else exact))

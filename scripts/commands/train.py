@@ -1,0 +1,258 @@
+"""``gridzero train``: train an agent, log and save it, and hold it against the optimum."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gridzero.agents.agent import REGISTRY, Agent, agent_class, closest
+from gridzero.agents.training import Budget
+from gridzero.commands.arguments import environment_options, parse, split_environment
+
+RUNS = Path("runs")
+
+DESCRIPTION = """Train {agent}: {summary}.
+
+Options of the environment are given as --env.KEY VALUE. The run goes to runs/NAME: settings, metrics, checkpoints, TensorBoard events, evaluation. Ctrl-C saves and ends.
+
+Example: gridzero train {agent} --env FrozenLake-v1 --env.is_slippery False --run lake
+"""  # noqa: E501  (the terminal wraps it)
+
+USAGE = """\
+usage: gridzero train AGENT --env ID [--env.KEY VALUE ...] [OPTIONS]
+       gridzero train --run NAME --resume [OPTIONS]
+
+Train an agent. The run goes to runs/NAME: settings, metrics, checkpoints, TensorBoard events, evaluation.
+
+agents:
+{agents}
+
+`gridzero train AGENT --help` shows its settings, `gridzero list` the environments.
+
+example:
+  gridzero train value-iteration --env gridzero/GridWorld-v0 --env.layout zhao-5x5 --gamma 0.9
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where, how long, and what is kept."""
+
+    env: str | None = None
+    """Id of the environment, as `gridzero list` shows it or any other of Gymnasium's."""
+    steps: int | None = None
+    """Environment steps in all (sweeps, for agents that plan); learners get 100,000 if nothing is said."""
+    seconds: float | None = None
+    """Time budget, instead of or besides the steps."""
+    seed: int = 0
+    """Decides everything that is random."""
+    num_envs: int | None = None
+    """Learn from so many environments at once."""
+    run: str | None = None
+    """Name of the run, or a path; agent-environment-seed if not given."""
+    resume: bool = False
+    """Go on with the run from its last checkpoint, exactly as if it had not stopped."""
+    watch: bool = False
+    """Draw the agent while it learns."""
+    threads: int = 1
+    """Threads of torch and of compiled kernels."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints; a tenth of the budget if not given."""
+    evaluate_every: int | None = None
+    """Steps between evaluations along the way; only at the end if not given."""
+    episodes: int = 100
+    """Episodes of each evaluation."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, not {self.seed}")
+        self.budget()
+
+    def budget(self, default_steps: int | None = None) -> Budget:
+        """The budget that they say; ``default_steps`` where they do not say how long."""
+        steps = default_steps if self.steps is None and self.seconds is None else self.steps
+        return Budget(steps, self.seconds, self.checkpoint_every, self.evaluate_every, self.episodes)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command."""
+    arguments = list(argv)
+    name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
+    if name is None and ({"-h", "--help"} & set(arguments) or not arguments):
+        width = max(map(len, REGISTRY))
+        print(USAGE.format(agents="\n".join(f"  {r.name:<{width}}  {r.summary}" for r in REGISTRY.values())), end="")
+        return 0
+    given, arguments = split_environment(arguments)
+    record: dict[str, Any] | None = None
+    if "--resume" in arguments:
+        record = _record(arguments)
+        if name not in (None, record["agent"]):
+            raise ValueError(f"the run was trained with {record['agent']}; it cannot go on with {name}")
+        name = record["agent"]
+    if name is None:
+        raise ValueError(f"which agent? `gridzero train AGENT --env ID`; {closest('', REGISTRY)}")
+    options, config = _parse(name, arguments, record)
+    _set_threads(options.threads)
+    session = _resumed(options, config, given, record) if record else _new(name, options, config, given)
+    with contextlib.closing(session.run):
+        return session.train()
+
+
+def _parse(name: str, arguments: list[str], record: dict[str, Any] | None) -> tuple[Options, Any]:
+    """Options of the loop and config of the agent, from one command line."""
+    config_class = agent_class(name).Config
+    clash = {field.name for field in dataclasses.fields(Options)} & {f.name for f in dataclasses.fields(config_class)}
+    assert not clash, f"{name} has fields that the command line needs for itself: {clash}"
+    fields: list[Any] = [("training", Options), ("agent", config_class)]
+    if record is not None:
+        from gridzero.agents.checkpoint import config_fields
+
+        described = record["environment"]
+        options = Options(
+            env=described and described["id"],
+            seed=record["seed"],
+            num_envs=described and described["num_envs"],
+            **record["training"],
+        )
+        config = config_class(**config_fields(name, record["config"]))
+        fields = [("training", Options, options), ("agent", config_class, config)]
+    both = dataclasses.make_dataclass("Command", fields)
+    both.__doc__ = DESCRIPTION.format(agent=name, summary=REGISTRY[name].summary)
+    parsed: Any = parse(both, arguments, f"train {name}")
+    if record is not None:
+        _refuse_changes(options, parsed.training, ("env", "seed", "num_envs"))
+        _refuse_changes(config, parsed.agent, [field.name for field in dataclasses.fields(config)])
+    return parsed.training, parsed.agent
+
+
+def _refuse_changes(before: Any, after: Any, names: Sequence[str]) -> None:
+    for name in names:
+        was, now = getattr(before, name), getattr(after, name)
+        if was != now:
+            raise ValueError(f"the run was begun with {name} {was}; it cannot go on with {now}")
+
+
+def _record(arguments: list[str]) -> dict[str, Any]:
+    from gridzero.agents import runs
+
+    for i, argument in enumerate(arguments):
+        name, given, value = argument.partition("=")
+        if name == "--run":
+            value = value if given else "".join(arguments[i + 1 : i + 2])
+            return {**runs.read_config(runs.find(value)), "path": runs.find(value)}
+    raise ValueError("--resume needs --run NAME")
+
+
+def _set_threads(count: int) -> None:
+    """Libraries read these when they are first imported, which the commands do late."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = str(count)
+
+
+# --- Sessions ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Session:
+    """An agent, its run on disk, and the budget."""
+
+    agent: Agent
+    run: Any
+    budget: Budget
+    watch: bool
+    before: dict[str, Any]
+
+    def train(self) -> int:
+        """Train to the end of the budget or to Ctrl-C, then evaluate and report."""
+        from gridzero.agents import evaluate
+        from gridzero.agents.training import interruptible, training
+        from gridzero.commands import report
+
+        updates = training(self.agent, self.budget, self.run, self.before)
+        step, speed = int(self.before.get("step", 0)), None
+        with interruptible() as interrupted, contextlib.closing(updates), self._viewer() as viewer:
+            with report.Progress(self.budget.steps, self.budget.seconds) as progress:
+                for update in updates:
+                    step, speed = update.step, update.metrics["steps_per_second"]
+                    progress.show(update)
+                    if interrupted() or viewer(update):
+                        break
+            stopped = interrupted()
+        name = report.shown(self.run.path)
+        if stopped:
+            message = f"interrupted and saved at step {step:,}; `gridzero train --run {name} --resume` goes on"
+            print(f"gridzero: {message}", file=sys.stderr)
+            return 130
+        result = evaluate(self.agent, episodes=self.budget.episodes, seed=self.agent.seed)
+        self.run.write_evaluation(result.to_json())
+        report.print_result(self.agent, self.run.path, result, step, speed)
+        return 0
+
+    @contextlib.contextmanager
+    def _viewer(self) -> Iterator[Any]:
+        """A function that draws an update if it is time for it, and says whether the window was closed."""
+        if not self.watch:
+            yield lambda update: False
+            return
+        from gridzero.envs.rendering import Viewer
+
+        viewer = Viewer(self.agent.env, self.agent)
+
+        def look(update: Any) -> bool:
+            viewer.update(update)
+            return bool(viewer.closed)
+
+        try:
+            yield look
+        finally:
+            viewer.close()
+
+
+def _new(name: str, options: Options, config: Any, given: dict[str, str]) -> Session:
+    from gridzero.agents.agent import make
+    from gridzero.agents.checkpoint import config_fields
+    from gridzero.agents.environments import make_environment
+    from gridzero.agents.runs import Run
+
+    if options.env is None:
+        raise ValueError(f"which environment? `gridzero train {name} --env ID`; `gridzero list` shows some")
+    path = _path(options.run, f"{name}-{options.env.rpartition('/')[2]}-{options.seed}")
+    env = make_environment(options.env, environment_options(options.env, given), options.num_envs)
+    agent = make(name, env, seed=options.seed, **config_fields(name, dataclasses.asdict(config)))
+    budget = options.budget(agent.default_steps)
+    settings = {**dataclasses.asdict(budget), "threads": options.threads}
+    return Session(agent, Run.create(path, agent, settings), budget, options.watch, {})
+
+
+def _resumed(options: Options, config: Any, given: dict[str, str], record: dict[str, Any]) -> Session:
+    from gridzero.agents.runs import Run
+
+    described = record["environment"] or {"id": options.env, "kwargs": {}}
+    changed = environment_options(described["id"], given)
+    for name, value in changed.items():
+        if name not in described["kwargs"] or described["kwargs"][name] != value:
+            raise ValueError(f"the run was begun without --env.{name} {value}; it cannot go on with it")
+    run, agent, before = Run.resume(record["path"])
+    return Session(agent, run, options.budget(), options.watch, before)
+
+
+def _path(name: str | None, default: str) -> Path:
+    """Where a new run goes; a name that nobody chose gets a number if it is taken."""
+    if name is not None:
+        if not name or name.startswith("-"):
+            raise ValueError(f"a run needs a name, not {name!r}")
+        return Path(name) if os.sep in name else RUNS / name
+    path, number = RUNS / default, 2
+    while path.exists():
+        path, number = RUNS / f"{default}-{number}", number + 1
+    return path
