@@ -137,6 +137,8 @@ class Interaction:
         return self._step_vector(actions) if self.vector else self._step_single(actions[0])
 
     def _step_single(self, action: Any) -> Transition:
+        if isinstance(action, np.integer):
+            action = int(action)  # what an environment that looks things up is fastest with
         self._actions[0].append(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
         self.steps += 1

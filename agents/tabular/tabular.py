@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from gridzero.agents.agent import Agent
 from gridzero.agents.interaction import Interaction
 from gridzero.agents.spaces import Numbering
+from gridzero.agents.tabular.schedules import Schedule
 
 FloatArray = NDArray[np.float64]
 
@@ -35,11 +36,14 @@ def greedy_policy(action_values: ArrayLike) -> FloatArray:
 def epsilon_greedy_policy(action_values: ArrayLike, epsilon: float) -> FloatArray:
     """The greedy policy mixed with the uniform one: epsilon/A everywhere, 1 - epsilon more on the best (Zhao, 5.4).
 
-    >>> epsilon_greedy_policy([[1.0, 2.0]], epsilon=0.5)
-    array([[0.25, 0.75]])
+    Equally good actions share what the best one gets.
+
+    >>> epsilon_greedy_policy([[1.0, 2.0], [3.0, 3.0]], epsilon=0.5)
+    array([[0.25, 0.75], [0.5 , 0.5 ]])
     """
-    greedy = greedy_policy(action_values)
-    return np.asarray(epsilon / greedy.shape[1] + (1 - epsilon) * greedy)
+    q = np.asarray(action_values)
+    best = q == q.max(axis=1, keepdims=True)
+    return np.asarray(epsilon / q.shape[1] + (1 - epsilon) * best / best.sum(axis=1, keepdims=True))
 
 
 class TabularAgent(Agent):
@@ -62,6 +66,12 @@ class TabularAgent(Agent):
         self.interaction = Interaction(env, environment_seed)
         self.rng = np.random.default_rng(own_seed)
         self._action_values = np.zeros((self.states.n, self.actions.n))
+        self._epsilon = Schedule.parse(getattr(config, "epsilon", 0.0), "epsilon", maximum=1)
+
+    @property
+    def epsilon(self) -> float:
+        """The probability of a random action in the episode under way."""
+        return self._epsilon(self.interaction.episodes + 1)
 
     def action_values(self) -> FloatArray:
         """(S, A) current estimates of q."""
@@ -77,7 +87,7 @@ class TabularAgent(Agent):
 
     def exploring_policy(self) -> FloatArray:
         """(S, A) probabilities of what :meth:`act` does when it explores."""
-        return epsilon_greedy_policy(self._action_values, float(self.config.epsilon))
+        return epsilon_greedy_policy(self._action_values, self.epsilon)
 
     def act(self, observations: Any, *, explore: bool = False) -> Any:
         """Actions (N,) for observations (N,), each as the environment's own space has it."""

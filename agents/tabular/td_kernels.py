@@ -65,6 +65,17 @@ def choose(q: Any, state: int, epsilon: float, streams: Any, i: int) -> int:
 
 
 @numba.njit(cache=True)
+def draw(cumulative: Any, state: int, streams: Any, i: int) -> int:
+    """An action with the probabilities whose running sums are ``cumulative`` (S, A)."""
+    last = cumulative.shape[1] - 1
+    mark = uniform(streams, i) * cumulative[state, last]
+    for a in range(last):
+        if mark < cumulative[state, a]:
+            return a
+    return last
+
+
+@numba.njit(cache=True)
 def next_value(kind: int, q: Any, state: int, action: int, epsilon: float) -> float:
     """What the successor is worth: each algorithm's own part of its target (Sutton & Barto, eq. 6.7, 6.8, 6.9)."""
     if kind == SARSA:
@@ -89,6 +100,14 @@ def next_step_size(visits: Any, state: int, action: int, settings: Any) -> float
     if power == 1.0:
         return float(scale / (visits[state, action] + shift))
     return float(scale * (visits[state, action] + shift) ** -power)
+
+
+@numba.njit(cache=True)
+def update(q: Any, visits: Any, state: int, action: int, target: float, settings: Any) -> float:
+    """Move q(s, a) towards the target by its step size; the absolute error it had."""
+    error = target - q[state, action]
+    q[state, action] += next_step_size(visits, state, action, settings) * error
+    return float(abs(error))
 
 
 @numba.njit(cache=True)
@@ -127,9 +146,273 @@ def one_step(table: Any, batch: Any, settings: Any, waits: bool, kind: int) -> f
                 if kind == SARSA:
                     chosen = choose(q, next_states[i], epsilon, streams, i)
                 target += gamma * next_value(kind, q, next_states[i], chosen, epsilon)
-            s, a = states[i], actions[i]
-            error = target - q[s, a]
-            q[s, a] += next_step_size(visits, s, a, settings) * error
-            errors += abs(error)
+            errors += update(q, visits, states[i], actions[i], target, settings)
         follow(table, batch, settings, waits, i, chosen)
+    return errors
+
+
+@numba.njit(cache=True)
+def predict(
+    table: Any, batch: Any, settings: Any, waits: bool, values: Any, state_visits: Any, cumulative: Any
+) -> float:
+    """TD(0) (eq. 6.2): v(s) += alpha (r + gamma v(s') - v(s)); q(s, a) averages the same targets.
+
+    Args:
+        table: as in all kernels.
+        batch: as in all kernels.
+        settings: as in all kernels.
+        waits: as in all kernels.
+        values: (S, 1) state values.
+        state_visits: (S, 1) updates so far.
+        cumulative: (S, A), the policy summed over the actions.
+    """
+    q, visits, streams, states, actions = table
+    next_states, observed, rewards, terminated, truncated, valid = batch
+    errors = 0.0
+    for i in range(len(states)):
+        if valid[i]:
+            target = rewards[i]
+            if not terminated[i]:
+                target += settings[0] * values[next_states[i], 0]
+            errors += update(values, state_visits, states[i], 0, target, settings)
+            update(q, visits, states[i], actions[i], target, settings)
+        states[i] = observed[i]
+        if not (waits and valid[i] and (terminated[i] or truncated[i])):
+            actions[i] = draw(cumulative, states[i], streams, i)
+    return errors
+
+
+@numba.njit(cache=True)
+def double(table: Any, batch: Any, settings: Any, waits: bool, tables: Any, table_visits: Any) -> float:
+    """Double Q-learning (eq. 6.10): one table picks the successor's action, the other one values it.
+
+    Args:
+        table: as in all kernels; ``q`` holds the mean of the two tables.
+        batch: as in all kernels.
+        settings: as in all kernels.
+        waits: as in all kernels.
+        tables: (2, S, A) action values.
+        table_visits: (2, S, A) updates so far.
+    """
+    q, visits, streams, states, actions = table
+    next_states, _, rewards, terminated, _, valid = batch
+    errors = 0.0
+    for i in range(len(states)):
+        if valid[i]:
+            s, a, following = states[i], actions[i], next_states[i]
+            this = 0 if uniform(streams, i) < 0.5 else 1
+            target = rewards[i]
+            if not terminated[i]:
+                best = np.argmax(tables[this, following])
+                target += settings[0] * tables[1 - this, following, best]
+            errors += update(tables[this], table_visits[this], s, a, target, settings)
+            q[s, a] = 0.5 * (tables[0, s, a] + tables[1, s, a])
+            visits[s, a] += 1
+        follow(table, batch, settings, waits, i, -1)
+    return errors
+
+
+@numba.njit(cache=True)
+def n_step(
+    table: Any,
+    batch: Any,
+    settings: Any,
+    waits: bool,
+    past_states: Any,
+    past_actions: Any,
+    past_rewards: Any,
+    held: Any,
+) -> float:
+    """n-step Sarsa (eq. 7.4, 7.5).
+
+    Args:
+        table: as in all kernels.
+        batch: as in all kernels.
+        settings: as in all kernels.
+        waits: as in all kernels.
+        past_states: (N, n), the steps not yet learnt from, the oldest first.
+        past_actions: (N, n).
+        past_rewards: (N, n).
+        held: (N,), how many of them there are.
+    """
+    q, visits, streams, states, actions = table
+    next_states, _, rewards, terminated, truncated, valid = batch
+    gamma = settings[0]
+    length = past_states.shape[1]
+    errors = 0.0
+    for i in range(len(states)):
+        chosen = -1
+        if valid[i]:
+            count = held[i]
+            past_states[i, count] = states[i]
+            past_actions[i, count] = actions[i]
+            past_rewards[i, count] = rewards[i]
+            count += 1
+            done = terminated[i] or truncated[i]
+            if not terminated[i]:
+                chosen = choose(q, next_states[i], settings[1], streams, i)
+            first = 0
+            while first < count and (done or count - first == length):
+                value = 0.0 if terminated[i] else q[next_states[i], chosen]
+                for k in range(count - 1, first - 1, -1):
+                    value = past_rewards[i, k] + gamma * value
+                errors += update(q, visits, past_states[i, first], past_actions[i, first], value, settings)
+                first += 1
+            for k in range(first, count):
+                past_states[i, k - first] = past_states[i, k]
+                past_actions[i, k - first] = past_actions[i, k]
+                past_rewards[i, k - first] = past_rewards[i, k]
+            held[i] = count - first
+        follow(table, batch, settings, waits, i, chosen)
+    return errors
+
+
+@numba.njit(cache=True)
+def traced(
+    table: Any,
+    batch: Any,
+    settings: Any,
+    waits: bool,
+    kind: int,
+    decay: float,
+    pairs: Any,
+    traces: Any,
+    held: Any,
+    last_values: Any,
+) -> float:
+    """Sarsa(lambda), with the step size of each visit kept in its trace.
+
+    Args:
+        table: as in all kernels.
+        batch: as in all kernels.
+        settings: as in all kernels.
+        waits: as in all kernels.
+        kind: ``ACCUMULATING``, ``REPLACING`` or ``DUTCH``.
+        decay: gamma lambda.
+        pairs: (N, C), the state-action pairs (numbered s A + a) that have a trace.
+        traces: (N, C), those traces.
+        held: (N,), how many there are.
+        last_values: (N,), what the action to come was worth when it was chosen (only for ``DUTCH``).
+    """
+    q, visits, streams, states, actions = table
+    next_states, _, rewards, terminated, truncated, valid = batch
+    num_actions = q.shape[1]
+    flat = q.reshape(-1)
+    errors = 0.0
+    for i in range(len(states)):
+        chosen = -1
+        if valid[i]:
+            s, a = states[i], actions[i]
+            following = 0.0
+            if not terminated[i]:
+                chosen = choose(q, next_states[i], settings[1], streams, i)
+                following = q[next_states[i], chosen]
+            value = q[s, a]
+            error = rewards[i] + settings[0] * following - value
+            errors += abs(error)
+            alpha = next_step_size(visits, s, a, settings)
+            pair = s * num_actions + a
+            own = -1
+            count = 0
+            for k in range(held[i]):
+                trace = decay * traces[i, k]
+                if pairs[i, k] == pair:
+                    own = count
+                elif trace < NEGLIGIBLE_TRACE:
+                    continue
+                pairs[i, count] = pairs[i, k]
+                traces[i, count] = trace
+                count += 1
+            if own < 0:
+                own = count
+                pairs[i, own] = pair
+                traces[i, own] = 0.0
+                count += 1
+            if kind == ACCUMULATING:
+                traces[i, own] += alpha
+            elif kind == REPLACING:
+                traces[i, own] = alpha
+            else:
+                traces[i, own] += alpha * (1.0 - traces[i, own])
+                # True online: what learning since the choice has done to this pair's value is not learnt twice.
+                drift = value - last_values[i] if held[i] > 0 else 0.0
+                error += drift
+                flat[pair] -= alpha * drift
+            for k in range(count):
+                flat[pairs[i, k]] += error * traces[i, k]
+            last_values[i] = following
+            held[i] = 0 if terminated[i] or truncated[i] else count
+        follow(table, batch, settings, waits, i, chosen)
+    return errors
+
+
+@numba.njit(cache=True)
+def remember(
+    pair: int, reward: float, successor: int, outcomes: Any, outcome_rewards: Any, counts: Any, known: Any, seen: Any
+) -> None:
+    """Count one more outcome of a pair; a new one takes the place of the rarest where all places are taken."""
+    if counts[pair, 0] == 0:
+        seen[known[0]] = pair
+        known[0] += 1
+    place = 0
+    for k in range(counts.shape[1]):
+        if counts[pair, k] == 0:
+            place = k
+            break
+        if outcomes[pair, k] == successor and outcome_rewards[pair, k] == reward:
+            counts[pair, k] += 1
+            return
+        if counts[pair, k] < counts[pair, place]:
+            place = k
+    outcomes[pair, place] = successor
+    outcome_rewards[pair, place] = reward
+    counts[pair, place] = 1
+
+
+@numba.njit(cache=True)
+def dyna(table: Any, batch: Any, settings: Any, waits: bool, planning_steps: int, model: Any) -> float:
+    """Dyna-Q (section 8.2): after each step of Q-learning, ``planning_steps`` more on what the model draws.
+
+    Args:
+        table: as in all kernels.
+        batch: as in all kernels.
+        settings: as in all kernels.
+        waits: as in all kernels.
+        planning_steps: updates from the model after each real one; they have the pair's present step size.
+        model: ``outcomes`` (S·A, K) next states (-1: the end), ``outcome_rewards`` (S·A, K), ``counts`` (S·A, K), and
+            ``known`` (1,), how many of the pairs ``seen`` (S·A,) there are.
+    """
+    q, visits, streams, states, actions = table
+    next_states, _, rewards, terminated, _, valid = batch
+    outcomes, outcome_rewards, counts, known, seen = model
+    gamma, _, scale, shift, power = settings
+    num_actions = q.shape[1]
+    errors = 0.0
+    for i in range(len(states)):
+        if valid[i]:
+            s, a = states[i], actions[i]
+            target = rewards[i]
+            if not terminated[i]:
+                target += gamma * next_value(Q_LEARNING, q, next_states[i], 0, 0.0)
+            errors += update(q, visits, s, a, target, settings)
+            successor = -1 if terminated[i] else next_states[i]
+            remember(s * num_actions + a, rewards[i], successor, outcomes, outcome_rewards, counts, known, seen)
+            for _ in range(planning_steps):
+                pair = seen[min(int(uniform(streams, i) * known[0]), known[0] - 1)]
+                total = 0
+                for k in range(counts.shape[1]):
+                    total += counts[pair, k]
+                k, left = 0, 0
+                if total > counts[pair, 0]:
+                    left = min(int(uniform(streams, i) * total), total - 1)
+                while left >= counts[pair, k]:
+                    left -= counts[pair, k]
+                    k += 1
+                target = outcome_rewards[pair, k]
+                if outcomes[pair, k] >= 0:
+                    target += gamma * next_value(Q_LEARNING, q, outcomes[pair, k], 0, 0.0)
+                s, a = pair // num_actions, pair % num_actions
+                alpha = scale * (visits[s, a] + shift) ** -power
+                q[s, a] += alpha * (target - q[s, a])
+        follow(table, batch, settings, waits, i, -1)
     return errors

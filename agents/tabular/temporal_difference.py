@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gridzero.agents.agent import Update
 from gridzero.agents.tabular import td_kernels as kernels
+from gridzero.agents.tabular.dynamic_programming import ValueIteration, ValueIterationConfig
 from gridzero.agents.tabular.schedules import Schedule
-from gridzero.agents.tabular.tabular import FloatArray, TabularAgent, epsilon_greedy_policy
+from gridzero.agents.tabular.tabular import EvaluatingAgent, FloatArray, TabularAgent
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,15 @@ class TemporalDifference(TabularAgent):
     episode is worth 0; one where the episode was merely cut off is worth what it is worth.
 
     Attributes:
-        memory: all that it has learnt and drawn besides the action values, as named arrays.
+        memory: all that it has learnt and drawn besides the action values, as named arrays; ``held`` (N,), where there
+            is one, counts what is remembered of each episode under way.
     """
 
-    Config: ClassVar[type[ControlConfig]] = ControlConfig
-    config: ControlConfig
+    Config: ClassVar[type[Any]] = ControlConfig
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
         super().__init__(env, config, seed=seed)
         self._step_size = Schedule.parse(config.step_size)
-        self._epsilon = Schedule.parse(getattr(config, "epsilon", 0.0))
         self._action_values[:] = config.initial_value
         self._waits = self.interaction.mode is AutoresetMode.NEXT_STEP
         count = self.interaction.num_envs
@@ -91,18 +91,6 @@ class TemporalDifference(TabularAgent):
     @abstractmethod
     def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
         """Learn from one step of all N environments and choose the next actions; the sum of absolute errors."""
-
-    def _forget_episodes(self) -> None:
-        """Drop what is remembered of episodes under way: they were abandoned."""
-
-    @property
-    def epsilon(self) -> float:
-        """The probability of a random action now."""
-        return self._epsilon(self.interaction.episodes + 1)
-
-    def exploring_policy(self) -> FloatArray:
-        """(S, A) probabilities of what :meth:`act` does when it explores."""
-        return epsilon_greedy_policy(self._action_values, self.epsilon)
 
     def learn(self) -> Iterator[Update]:
         """Without end: an update each ``steps_per_update`` steps, with the mean absolute error of the predictions."""
@@ -135,8 +123,12 @@ class TemporalDifference(TabularAgent):
             yield Update(interaction.steps, interaction.metrics() | metrics)
 
     def _begin(self) -> None:
-        self._forget_episodes()
+        if "held" in self.memory:
+            self.memory["held"][:] = 0
         self.memory["states"][:] = self.states.numbers(self.interaction.observations)
+        self._choose_first()
+
+    def _choose_first(self) -> None:
         kernels.begin(self._table, self.epsilon)
 
     def state_dict(self) -> dict[str, Any]:
@@ -191,7 +183,225 @@ class QLearning(Sarsa):
     kind = kernels.Q_LEARNING
 
 
+@dataclass(frozen=True)
+class PredictionConfig(TemporalDifferenceConfig):
+    """Settings of TD(0)."""
+
+    policy: Literal["uniform", "optimal"] = "uniform"
+    """The policy whose values are estimated: uniform (all actions alike), or optimal (solved from the environment's
+    model). Any other one through ``agent.fix_policy``."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_choice(self, "policy", ("uniform", "optimal"))
+
+
+class TD0(TemporalDifference, EvaluatingAgent):
+    r"""TD(0): $v(s) \leftarrow v(s) + \alpha\,[r + \gamma v(s') - v(s)]$ (eq. 6.2; Zhao, eq. 7.1).
+
+    It estimates the values of a given policy and never improves it. Action values average the same targets by pair.
+
+    Example:
+        >>> import gridzero
+        >>> agent = gridzero.agents.make("td0", "FrozenLake-v1", gamma=0.9, step_size="1/k", policy="optimal")
+        >>> for update in agent.learn():
+        ...     if update.step >= 50_000:
+        ...         break
+        >>> abs(float(agent.state_values()[0]) - 0.0689) < 0.01
+        True
+    """
+
+    Config = PredictionConfig
+
+    def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
+        super().__init__(env, config, seed=seed)
+        if config.policy == "optimal":
+            planner = ValueIteration(env, ValueIterationConfig(gamma=config.gamma))
+            for _ in planner.learn():
+                pass
+            # The model from a table of transitions may have one more state, where episodes end.
+            self.fix_policy(planner.policy()[: self.states.n])
+        else:
+            self.fix_policy(np.full((self.states.n, self.actions.n), 1 / self.actions.n))
+
+    def _create_memory(self) -> dict[str, NDArray[Any]]:
+        return {
+            "values": np.full((self.states.n, 1), self.config.initial_value, dtype=np.float64),
+            "state_visits": np.zeros((self.states.n, 1), dtype=np.int64),
+        }
+
+    def fix_policy(self, policy: ArrayLike) -> None:
+        """From now on, follow this policy and estimate its values: (S, A) probabilities or (S,) action numbers."""
+        super().fix_policy(policy)
+        self._cumulative = self.policy().cumsum(axis=1)
+
+    def state_values(self) -> FloatArray:
+        """(S,) estimated values of the policy."""
+        return self.memory["values"][:, 0].copy()
+
+    def exploring_policy(self) -> FloatArray:
+        """(S, A) probabilities of the policy itself."""
+        return self.policy()
+
+    def act(self, observations: Any, *, explore: bool = False) -> Any:
+        """Actions (N,) drawn from the policy; exploring is no different."""
+        return super().act(observations, explore=True)
+
+    def _choose_first(self) -> None:
+        _, _, streams, states, actions = self._table
+        for i, state in enumerate(states):
+            actions[i] = kernels.draw(self._cumulative, state, streams, i)
+
+    def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
+        memory = self.memory
+        return float(
+            kernels.predict(
+                self._table, batch, settings, self._waits, memory["values"], memory["state_visits"], self._cumulative
+            )
+        )
+
+
+class DoubleQLearning(TemporalDifference):
+    r"""Double Q-learning: the target is $r + \gamma q_2(s', \arg\max_{a'} q_1(s',a'))$ (eq. 6.10; van Hasselt 2010).
+
+    Which table is 1, the one that learns, is drawn at each step. The step size goes by the updates of the pair in the one table; it acts on the mean of the two.
+    """
+
+    def _create_memory(self) -> dict[str, NDArray[Any]]:
+        shape = (2, *self._action_values.shape)
+        return {"tables": np.full(shape, self.config.initial_value), "table_visits": np.zeros(shape, dtype=np.int64)}
+
+    def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
+        tables, visits = self.memory["tables"], self.memory["table_visits"]
+        return float(kernels.double(self._table, batch, settings, self._waits, tables, visits))
+
+
+@dataclass(frozen=True)
+class NStepConfig(ControlConfig):
+    """Settings of n-step Sarsa."""
+
+    n: int = 4
+    """Rewards in each target before the estimate takes over; 1 is Sarsa, very many Monte Carlo."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_at_least(self, "n", 1)
+
+
+class NStepSarsa(TemporalDifference):
+    r"""n-step Sarsa: the target is $r_1 + \gamma r_2 + \dots + \gamma^{n-1} r_n + \gamma^n q(s_n, a_n)$ (eq. 7.4)."""
+
+    Config = NStepConfig
+
+    def _create_memory(self) -> dict[str, NDArray[Any]]:
+        shape = (self.interaction.num_envs, self.config.n)
+        return {
+            "past_states": np.zeros(shape, dtype=np.int64),
+            "past_actions": np.zeros(shape, dtype=np.int64),
+            "past_rewards": np.zeros(shape),
+            "held": np.zeros(shape[0], dtype=np.int64),
+        }
+
+    def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
+        past = (self.memory[name] for name in ("past_states", "past_actions", "past_rewards", "held"))
+        return float(kernels.n_step(self._table, batch, settings, self._waits, *past))
+
+
+@dataclass(frozen=True)
+class LambdaConfig(ControlConfig):
+    """Settings of Sarsa(lambda)."""
+
+    trace_decay: float = 0.8
+    """Lambda, from 0 (Sarsa) to 1 (Monte Carlo)."""
+    trace: Literal["accumulating", "replacing", "dutch"] = "dutch"
+    """What a visit does to the pair's trace. accumulating: adds to it. replacing: sets it. dutch: true online
+    Sarsa(lambda), which learns exactly what the lambda-returns say."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.trace_decay <= 1:
+            raise ValueError(f"trace_decay must be between 0 and 1, not {self.trace_decay}")
+        _check_choice(self, "trace", TRACES)
+
+
+TRACES = {"accumulating": kernels.ACCUMULATING, "replacing": kernels.REPLACING, "dutch": kernels.DUTCH}
+
+
+class SarsaLambda(TemporalDifference):
+    r"""Sarsa(λ): each error reaches back along the traces of the pairs before it (sections 12.7 and 12.5).
+
+    Each visit's step size is kept in its trace, as in van Seijen & Sutton, *True online TD(lambda)* (ICML 2014). Traces
+    below 1e-12 are dropped.
+    """
+
+    Config = LambdaConfig
+
+    def _create_memory(self) -> dict[str, NDArray[Any]]:
+        count, capacity = self.interaction.num_envs, self._action_values.size
+        decay = self.config.gamma * self.config.trace_decay
+        if 0 < decay < 1:
+            lifetime = math.log(kernels.NEGLIGIBLE_TRACE * (1 - decay)) / math.log(decay)
+            capacity = min(capacity, math.ceil(lifetime) + 2)
+        return {
+            "pairs": np.zeros((count, capacity), dtype=np.int64),
+            "traces": np.zeros((count, capacity)),
+            "held": np.zeros(count, dtype=np.int64),
+            "last_values": np.zeros(count),
+        }
+
+    def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
+        kind, decay = TRACES[self.config.trace], self.config.gamma * self.config.trace_decay
+        past = (self.memory[name] for name in ("pairs", "traces", "held", "last_values"))
+        return float(kernels.traced(self._table, batch, settings, self._waits, kind, decay, *past))
+
+
+@dataclass(frozen=True)
+class DynaConfig(ControlConfig):
+    """Settings of Dyna-Q."""
+
+    planning_steps: int = 10
+    """Updates from the learnt model after each real step; 0 is Q-learning."""
+    model_outcomes: int = 8
+    """Different outcomes (next state and reward) that the model counts for each state-action pair, the rarest
+    forgotten first; 1 is the deterministic model of Sutton & Barto."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_at_least(self, "planning_steps", 0)
+        _check_at_least(self, "model_outcomes", 1)
+
+
+class DynaQ(TemporalDifference):
+    """Dyna-Q: Q-learning that also learns from what its model of the world draws (section 8.2).
+
+    The model counts outcomes, so it is right for random worlds too. Planning draws a pair seen before, and an outcome
+    as often as it has followed the pair.
+    """
+
+    Config = DynaConfig
+
+    def _create_memory(self) -> dict[str, NDArray[Any]]:
+        shape = (self._action_values.size, self.config.model_outcomes)
+        return {
+            "outcomes": np.zeros(shape, dtype=np.int32),
+            "outcome_rewards": np.zeros(shape),
+            "counts": np.zeros(shape, dtype=np.int32),
+            "known": np.zeros(1, dtype=np.int64),
+            "seen": np.zeros(shape[0], dtype=np.int64),
+        }
+
+    def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
+        model = tuple(self.memory[name] for name in ("outcomes", "outcome_rewards", "counts", "known", "seen"))
+        return float(kernels.dyna(self._table, batch, settings, self._waits, self.config.planning_steps, model))
+
+
 def _check_at_least(config: Any, name: str, least: int) -> None:
     value = getattr(config, name)
     if value < least:
         raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
+def _check_choice(config: Any, name: str, choices: Iterable[str]) -> None:
+    value = getattr(config, name)
+    if value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(choices)}, not {value!r}")
