@@ -1,0 +1,284 @@
+"""What the renderer needs to know of an environment: its cells, how they look, and where things are now.
+
+Nothing here draws, and nothing touches an environment's generator.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridzero.envs.rendering import colors
+from gridzero.envs.rendering.colors import RGB
+
+Move = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Face:
+    """How a cell looks.
+
+    Attributes:
+        color: its fill where no heat map covers it, and the frame around it where one does.
+        letter: shown in its corner.
+        wind: (rows, columns) that every move from here is blown.
+        reward: a reward of its own, shown in its corner.
+    """
+
+    color: RGB
+    letter: str = ""
+    wind: Move = (0, 0)
+    reward: float | None = None
+
+
+@dataclass(frozen=True)
+class Ground:
+    """How all cells look.
+
+    Attributes:
+        faces: the kinds there are.
+        kinds: (H, W) indices into ``faces``.
+        solid: (H, W) bool, cells that carry no value (walls, cells where the episode ends): heat maps and arrows leave
+            them out.
+    """
+
+    faces: tuple[Face, ...]
+    kinds: NDArray[np.intp]
+    solid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A thing on a cell that comes and goes: a passenger, a destination."""
+
+    row: int
+    column: int
+    color: RGB
+    label: str
+
+
+class Board(ABC):
+    """The grid of one environment. A subclass says how to read that kind of environment.
+
+    Attributes:
+        env: the unwrapped environment.
+        height: rows.
+        width: columns.
+        moves: (rows, columns) of each action; (0, 0) for one that does not move.
+        labels: a letter for each action that does not move, "" for the others.
+    """
+
+    height: int
+    width: int
+    moves: tuple[Move, ...]
+    labels: tuple[str, ...]
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+
+    def key(self) -> object:
+        """Compares by identity: another object once the cells look different."""
+        return self.env
+
+    @abstractmethod
+    def ground(self) -> Ground:
+        """How the cells look at present."""
+
+    def states(self) -> NDArray[np.intp]:
+        """(H·W,) the state that each cell stands for now."""
+        return np.arange(self.height * self.width)
+
+    def agents(self) -> list[int]:
+        """The cells that agents are on; none before the first reset."""
+        state = getattr(self.env, "s", None)
+        return [] if state is None else [int(state)]
+
+    def thin_walls(self) -> list[tuple[int, int]]:
+        """(row, column) of each wall between a cell and the one to its right."""
+        return []
+
+    def markers(self) -> list[Marker]:
+        """Things on cells."""
+        return []
+
+
+class FrozenLakeBoard(Board):
+    """Gymnasium's FrozenLake, any map."""
+
+    moves = ((0, -1), (1, 0), (0, 1), (-1, 0))
+    labels = ("", "", "", "")
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self.height, self.width = env.desc.shape
+
+    def ground(self) -> Ground:
+        """Ice, start, holes and goal."""
+        faces = (Face(colors.ICE), Face(colors.ICE, "S"), Face(colors.WATER), Face(colors.TARGET, "G"))
+        kinds = sum((self.env.desc == letter) * index for index, letter in enumerate((b"F", b"S", b"H", b"G")))
+        return Ground(faces, np.asarray(kinds), np.isin(self.env.desc, (b"H", b"G")))
+
+
+class CliffWalkingBoard(Board):
+    """Gymnasium's CliffWalking."""
+
+    moves = ((-1, 0), (0, 1), (1, 0), (0, -1))
+    labels = ("", "", "", "")
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self.height, self.width = env.shape
+
+    def ground(self) -> Ground:
+        """Floor, cliff, start and goal, which is the last cell."""
+        faces = (Face(colors.FLOOR), Face(colors.PIT), Face(colors.FLOOR, "S"), Face(colors.TARGET, "G"))
+        kinds = np.array(self.env._cliff, dtype=np.intp)
+        kinds.flat[int(self.env.start_state_index)] = 2
+        kinds.flat[-1] = 3
+        return Ground(faces, kinds, (kinds == 1) | (kinds == 3))
+
+
+class TaxiBoard(Board):
+    """Gymnasium's Taxi: the slice of its 500 states with the passenger and the destination as they are now."""
+
+    height = width = 5
+    moves = ((1, 0), (-1, 0), (0, 1), (0, -1), (0, 0), (0, 0))
+    labels = ("", "", "", "", "P", "D")
+    _DEPOTS: tuple[RGB, ...] = ((214, 69, 65), (60, 150, 90), (205, 160, 20), (58, 110, 190))
+
+    def ground(self) -> Ground:
+        """Floor, and the four depots."""
+        depots = [
+            Face(colors.mix(color, colors.FLOOR, 0.55), letter)
+            for color, letter in zip(self._DEPOTS, "RGYB", strict=True)
+        ]
+        kinds = np.zeros((5, 5), dtype=np.intp)
+        for index, place in enumerate(self.env.locs, start=1):
+            kinds[place] = index
+        return Ground((Face(colors.FLOOR), *depots), kinds, np.zeros((5, 5), dtype=np.bool_))
+
+    def _now(self) -> tuple[int, int, int, int]:
+        row, column, passenger, destination = self.env.decode(int(getattr(self.env, "s", 0)))
+        return int(row), int(column), int(passenger), int(destination)
+
+    def states(self) -> NDArray[np.intp]:
+        """The taxi on each cell, the rest as it is."""
+        _, _, passenger, destination = self._now()
+        return np.arange(25) * 20 + passenger * 4 + destination
+
+    def agents(self) -> list[int]:
+        """The taxi."""
+        if getattr(self.env, "s", None) is None:
+            return []
+        row, column, _, _ = self._now()
+        return [row * 5 + column]
+
+    def thin_walls(self) -> list[tuple[int, int]]:
+        """The bars of the map."""
+        inner = self.env.desc[1:6, 2:10:2]
+        return [(int(row), int(column)) for row, column in np.argwhere(inner == b"|")]
+
+    def markers(self) -> list[Marker]:
+        """The passenger, waiting or aboard, and the destination."""
+        if getattr(self.env, "s", None) is None:
+            return []
+        row, column, passenger, destination = self._now()
+        place = self.env.locs[passenger] if passenger < 4 else (row, column)
+        goal = self.env.locs[destination]
+        return [
+            Marker(goal[0], goal[1], self._DEPOTS[destination], "destination"),
+            Marker(place[0], place[1], colors.INK, "passenger"),
+        ]
+
+
+class GridWorldBoard(Board):
+    """gridzero's own grid worlds, scalar or vector."""
+
+    _EIGHT = ((-1, 0), (0, 1), (1, 0), (0, -1), (-1, 1), (1, 1), (1, -1), (-1, -1))
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self.height, self.width = env.layout.cells.shape
+        actions = env.mdp.num_actions
+        self.moves = self._EIGHT if actions == 8 else (*self._EIGHT[:4], (0, 0))[:actions]
+        self.labels = ("",) * actions
+
+    def key(self) -> object:
+        """The layout: an edit and a new map put another in its place."""
+        return self.env.layout
+
+    def ground(self) -> Ground:
+        """From the legend of the layout."""
+        layout = self.env.layout
+        faces = tuple(self.face(tile) for tile in layout.legend)
+        solid = self.env.mdp.terminal[: layout.cells.size].reshape(layout.cells.shape)
+        return Ground(faces, layout.cells.astype(np.intp), solid)
+
+    def agents(self) -> list[int]:
+        """One cell, or one for each environment of a vector."""
+        cell = getattr(self.env, "cell", None)
+        if cell is None:
+            cell = getattr(self.env, "cells", None)
+        return [] if cell is None else [int(one) for one in np.reshape(cell, -1)]
+
+    def face(self, tile: Any) -> Face:
+        """How a tile looks."""
+        return Face(_color(tile), _letter(tile), tile.wind, tile.reward)
+
+    def reward(self, tile: Any) -> float:
+        """What entering a tile pays by its own reward, else by the options."""
+        if tile.reward is not None:
+            return float(tile.reward)
+        option = "target" if tile.target else "forbidden" if tile.forbidden else "step"
+        return float(getattr(getattr(self.env, "rules", self.env), f"reward_{option}", 0.0))
+
+    def palette(self) -> list[Any]:
+        """Wall, free, forbidden, target and hole, then what else the map has, but for copies with another reward."""
+        from gridzero.envs.tiles import DEFAULT_LEGEND
+
+        known = {tile.symbol: tile for tile in DEFAULT_LEGEND}
+        common = [known[symbol] for symbol in "#.xGH"]
+        used = [self.env.layout.legend[index] for index in np.unique(self.env.layout.cells)]
+        others = [tile for tile in used if tile.symbol not in "#.xGHF" and ord(tile.symbol) < 0x100]
+        return common + others
+
+
+def _color(tile: Any) -> RGB:
+    if tile.blocks:
+        return colors.WALL
+    if tile.target:
+        return colors.TARGET
+    if tile.forbidden:
+        return colors.FORBIDDEN
+    if tile.sends_to is not None or tile.leads_to is not None:
+        return colors.JUMP
+    if tile.ends:
+        return colors.PIT if (tile.reward or 0) < 0 else colors.WATER if not tile.reward else colors.TARGET
+    return colors.FLOOR
+
+
+def _letter(tile: Any) -> str:
+    plain = tile.blocks or tile.symbol in ".#FHx" or any(tile.wind) or ord(tile.symbol) >= 0x100
+    return "" if plain else str(tile.symbol)
+
+
+def board_of(env: Any) -> Board:
+    """The board of an environment, wrapped or not.
+
+    Raises:
+        ValueError: when it is not a grid that can be drawn.
+    """
+    inner = env.unwrapped
+    if hasattr(inner, "layout"):
+        return GridWorldBoard(inner)
+    if hasattr(inner, "_cliff"):
+        return CliffWalkingBoard(inner)
+    if hasattr(inner, "locs") and hasattr(inner, "decode"):
+        return TaxiBoard(inner)
+    if hasattr(inner, "desc") and hasattr(inner, "ncol"):
+        return FrozenLakeBoard(inner)
+    raise ValueError(f"{type(inner).__name__} cannot be drawn: only GridWorld, FrozenLake, CliffWalking and Taxi can")

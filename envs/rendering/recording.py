@@ -1,0 +1,88 @@
+"""Frames to a GIF or an MP4, with no screen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+FORMATS = (".gif", ".mp4")
+
+
+class Recorder:
+    """Writes frames to a file. It appears, complete, on :meth:`close`; an existing one is never overwritten.
+
+    A GIF's frames last a whole number of hundredths of a second, so its rate is only near ``fps``; frames that equal
+    the one before prolong it.
+
+    Args:
+        path: ends in .gif or .mp4.
+        fps: frames per second, from 1 to 100.
+
+    Attributes:
+        path: the file.
+        frames: how many were added.
+
+    Raises:
+        ValueError: for another ending, a file that exists, a folder that does not, or a rate out of range.
+    """
+
+    def __init__(self, path: str | Path, fps: int) -> None:
+        self.path = Path(path)
+        if self.path.suffix.lower() not in FORMATS:
+            raise ValueError(f"a recording ends in {' or '.join(FORMATS)}, not {self.path.name!r}")
+        if self.path.exists():
+            raise ValueError(f"{self.path} exists; recordings never overwrite a file")
+        if not self.path.parent.is_dir():
+            raise ValueError(f"there is no folder {self.path.parent} to record into")
+        if not 1 <= fps <= 100:
+            raise ValueError(f"a recording has 1 to 100 frames a second, not {fps}")
+        self.fps = fps
+        self.frames = 0
+        self._partial = self.path.with_name(f".{self.path.stem}.{os.getpid()}{self.path.suffix.lower()}")
+        self._images: list[Image.Image] = []
+        self._video: Generator[None, NDArray[np.uint8] | None, None] | None = None
+
+    def add(self, frame: NDArray[np.uint8], repeat: int = 1) -> None:
+        """Append a frame (H, W, 3) uint8, ``repeat`` times; all must have the first one's size, even for video."""
+        self.frames += repeat
+        if self.path.suffix.lower() == ".gif":
+            image = Image.fromarray(frame).quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+            self._images.extend([image] * repeat)
+            return
+        if self._video is None:
+            self._video = self._open_video(frame)
+        for _ in range(repeat):
+            self._video.send(frame)
+
+    def _open_video(self, frame: NDArray[np.uint8]) -> Generator[None, NDArray[np.uint8] | None, None]:
+        import imageio_ffmpeg
+
+        size = (frame.shape[1], frame.shape[0])
+        video: Generator[None, NDArray[np.uint8] | None, None] = imageio_ffmpeg.write_frames(
+            str(self._partial), size, fps=self.fps, quality=8, macro_block_size=2, ffmpeg_log_level="error"
+        )
+        video.send(None)
+        return video
+
+    def close(self) -> None:
+        """Finish the file; nothing if no frame came."""
+        if self._images:
+            first, *others = self._images
+            duration = 10 * round(100 / self.fps)
+            first.save(self._partial, save_all=True, append_images=others, duration=duration, loop=0, optimize=False)
+            self._images = []
+        elif self._video is not None:
+            self._video.close()
+            self._video = None
+        else:
+            return
+        try:
+            os.link(self._partial, self.path)
+        except FileExistsError:
+            raise ValueError(f"{self.path} exists; the recording is in {self._partial}") from None
+        self._partial.unlink()

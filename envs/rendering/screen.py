@@ -1,0 +1,100 @@
+"""Surfaces to arrays, and the one window there is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pygame
+from numpy.typing import NDArray
+
+
+def to_array(surface: pygame.Surface) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8, a fresh array."""
+    width, height = surface.get_size()
+    pixels = np.empty((height, width, 3), dtype=np.uint8)
+    pygame.image.frombuffer(pixels.data, (width, height), "RGB").blit(surface, (0, 0))
+    return pixels
+
+
+def open_display() -> None:
+    """Start pygame's display, and nothing else of pygame.
+
+    Raises:
+        ValueError: when there is no screen, unless SDL_VIDEODRIVER asks for a driver without one.
+    """
+    try:
+        pygame.display.init()
+    except pygame.error as error:
+        raise ValueError(f"no display: {str(error).lower()}") from None
+    if pygame.display.get_driver() in ("dummy", "offscreen") and "SDL_VIDEODRIVER" not in os.environ:
+        pygame.display.quit()
+        raise ValueError("no display")
+
+
+def has_display() -> bool:
+    """Whether a window can be opened that someone may see."""
+    if os.environ.get("SDL_VIDEODRIVER") in ("dummy", "offscreen"):
+        return False
+    running = pygame.display.get_init()
+    try:
+        open_display()
+    except ValueError:
+        return False
+    if not running:
+        pygame.display.quit()
+    return True
+
+
+class Window:
+    """A window that shows surfaces, opened when the first one comes.
+
+    Args:
+        title: in its bar.
+        fps: frames per second that :meth:`wait` keeps to; 0 for no limit.
+
+    Raises:
+        ValueError: when there is no display.
+    """
+
+    def __init__(self, title: str, fps: int = 0) -> None:
+        open_display()
+        self.title = title
+        self.fps = fps
+        self.closed = False
+        self._screen: pygame.Surface | None = None
+        self._clock = pygame.time.Clock()
+
+    def show(self, surface: pygame.Surface) -> None:
+        """Put a surface on the screen; the window takes its size. Nothing, once the window was closed."""
+        if self.closed:
+            return
+        if self._screen is None or self._screen.get_size() != surface.get_size():
+            pygame.display.set_caption(self.title)
+            self._screen = pygame.display.set_mode(surface.get_size())
+        self._screen.blit(surface, (0, 0))
+        pygame.display.flip()
+
+    def wait(self) -> None:
+        """Keep to the frame rate, and let the window be closed."""
+        if self.closed:
+            return
+        for event in pygame.event.get():
+            if event.type == pygame.QUIT:
+                self.close()
+                return
+        if self.fps:
+            self._clock.tick(self.fps)
+
+    def events(self) -> Iterator[pygame.Event]:
+        """What the user did since this was last asked."""
+        if not self.closed:
+            yield from pygame.event.get()
+
+    def close(self) -> None:
+        """Close the window."""
+        if not self.closed:
+            self.closed = True
+            self._screen = None
+            pygame.display.quit()
