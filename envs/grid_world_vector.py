@@ -1,0 +1,400 @@
+"""Many grid worlds at once: one compiled step over shared tables of moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from gridzero.envs import grid_kernels as kernels
+from gridzero.envs.grid_model import GridModel
+from gridzero.envs.grid_world import GridWorld, generated, layout_from, layout_state
+from gridzero.envs.layouts import Layout, Tile
+from gridzero.envs.mdp import FiniteMDP
+from gridzero.envs.random_streams import mix_array, stream_keys
+
+_NO_LIMIT = 2**31 - 1
+
+
+class GridWorldVector(VectorEnv[Any, Any, Any]):
+    """N grid worlds: environment i does, bit for bit, what a :class:`GridWorld` on the random stream (seed, i) does.
+
+    Whatever N is: the stream of environment i depends on the seed and on i alone. ``reset(seed=s)`` gives environment
+    i the stream (s, i); ``reset(seed=[s0, s1, …])`` gives it (s_i, 0), which a single ``GridWorld`` has after
+    ``reset(seed=s_i)``. In ``NEXT_STEP`` mode, the fastest, one hash a step is all the randomness.
+
+    Args:
+        num_envs: N.
+        max_episode_steps: after how many steps an episode is truncated; ``None``: never.
+        autoreset_mode: an ``AutoresetMode`` or its value: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``.
+        render_mode: ``"rgb_array"`` or ``"ansi"``; ``render`` gives a tuple of N.
+        layout: as for :class:`GridWorld`.
+        regenerate: a new map at each reset, for each environment its own.
+        **options: the others of :class:`GridWorld`.
+
+    Attributes:
+        autoreset_mode: the mode.
+        layout: the map; with ``regenerate``, what the maps are like.
+        mdp: the exact model; not with ``regenerate``, where each environment has its own.
+
+    Raises:
+        ValueError: for an option that is not allowed; it says what is.
+
+    Example:
+        >>> envs = GridWorldVector(num_envs=3, layout="zhao-2x2", start=0)
+        >>> envs.reset(seed=0)[0]
+        array([0, 0, 0])
+        >>> observations, rewards, terminated, truncated, info = envs.step(np.array([0, 2, 4]))
+        >>> observations, rewards
+        (array([0, 2, 0]), array([-1.,  0.,  0.]))
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        **options: Any,
+    ) -> None:
+        if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
+            raise ValueError(f"num_envs must be an integer from 1, not {num_envs!r}")
+        if max_episode_steps is not None and max_episode_steps < 1:
+            raise ValueError(f"max_episode_steps must be at least 1 or None, not {max_episode_steps}")
+        self.num_envs = int(num_envs)
+        self.autoreset_mode = _mode(autoreset_mode)
+        self.metadata = {**GridWorld.metadata, "render_modes": ["rgb_array", "ansi"]}
+        self.metadata["autoreset_mode"] = self.autoreset_mode
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(f"render_mode must be rgb_array, ansi or None, not {render_mode!r}")
+        self.render_mode = render_mode
+        self._options = options
+        single = GridWorld(**options, render_mode=render_mode)
+        self.rules, self.observer, self.generator = single.rules, single.observer, single.generator
+        self.single_observation_space, self.single_action_space = single.observation_space, single.action_space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._limit = _NO_LIMIT if max_episode_steps is None else min(int(max_episode_steps), _NO_LIMIT)
+        self._plain = isinstance(self.single_observation_space, gym.spaces.Discrete)
+        self._autoresets = self.autoreset_mode is AutoresetMode.NEXT_STEP
+        self._edited = False
+        self._seeded = False
+        self._lanes = np.zeros(self.num_envs, dtype=kernels.LANE)
+        self._views: list[GridWorld] = []
+        self._install(single.model)
+
+    def _install(self, model: GridModel) -> None:
+        """Use the tables of ``model``: as they are, or as the form of each environment's own with ``regenerate``."""
+        self._many = self.generator is not None
+        copies = self.num_envs if self._many else 1
+        self._maps = np.repeat(model.layout.cells[None], copies, axis=0)
+        self.observer.show(self._maps, model.layout.legend)
+        self.model = model
+        self.layout = model.layout
+        self._starts = np.zeros((copies, model.layout.cells.size if self._many else len(model.starts)), np.uint64)
+        self._starts[:, : len(model.starts)] = model.starts
+        self._start_counts = np.full(copies, len(model.starts), dtype=np.uint64)
+        self._moves = np.repeat(model.moves.reshape(1, -1), copies, axis=0)
+        self._tables = (
+            self._moves.reshape(-1),
+            len(self.rules.directions),
+            self._starts,
+            self._start_counts,
+            self._many,
+            self.rules.slips,
+            model.table.palette,
+            model.offsets,
+            model.members,
+            self._limit,
+        )
+
+    def _renew_maps(self, which: NDArray[np.int64]) -> None:
+        """New maps for the environments that are about to reset, from the draw that their reset will make."""
+        if self.generator is None:
+            return
+        lanes = self._lanes[which]
+        for i, bits in zip(which.tolist(), mix_array(lanes["key"] ^ lanes["position"]).tolist(), strict=True):
+            self._put_map(i, generated(self.generator, bits))
+
+    def _put_map(self, index: int, layout: Layout) -> None:
+        model = GridModel(layout, self.rules, like=self.model)
+        self._maps[index] = layout.cells
+        self._moves[index] = model.moves.reshape(-1)
+        self._starts[index, : len(model.starts)] = model.starts
+        self._start_counts[index] = len(model.starts)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin episodes.
+
+        Args:
+            seed: s begins the streams (s, i), a sequence the streams (s_i, 0); where there is none, streams go on.
+            options: ``{"reset_mask": mask}``, (N,) bool: only there.
+
+        Raises:
+            ValueError: for seeds or a mask that are not N, or another option.
+        """
+        which = self._chosen(options)
+        if seed is None:
+            if not self._seeded:
+                self._begin_streams(stream_keys(int(self.np_random.integers(1 << 63)), self.num_envs))
+        elif isinstance(seed, int | np.integer):
+            super().reset(seed=int(seed))
+            self._begin_streams(stream_keys(int(seed), self.num_envs), which)
+        else:
+            self._begin_own_streams(seed, which)
+        self._renew_maps(which)
+        kernels.reset(self._lanes, which, self._starts, self._start_counts, self._many)
+        return self._observe(self._cells()), self._info(self._success())
+
+    def _chosen(self, options: dict[str, Any] | None) -> NDArray[np.int64]:
+        everywhere = np.ones(self.num_envs, dtype=np.bool_)
+        given = dict(options or {})
+        mask = np.asarray(given.pop("reset_mask", everywhere))
+        if given:
+            raise ValueError(f"the one option of reset is reset_mask, not {', '.join(map(str, given))}")
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
+            raise ValueError(f"reset_mask must be ({self.num_envs},) booleans, not {mask.dtype} of shape {mask.shape}")
+        return np.flatnonzero(mask)
+
+    def _begin_streams(self, keys: NDArray[np.uint64], which: Any = slice(None)) -> None:
+        self._lanes["key"][which] = keys[which]
+        self._lanes["position"][which] = 0
+        self._seeded = True
+
+    def _begin_own_streams(self, seeds: Sequence[int | None], which: NDArray[np.int64]) -> None:
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"a sequence of seeds must have one for each of {self.num_envs}, not {len(seeds)}")
+        if not self._seeded:
+            self._begin_streams(stream_keys(int(self.np_random.integers(1 << 63)), self.num_envs))
+        for i in which.tolist():
+            own = seeds[i]
+            if own is not None:
+                self._lanes["key"][i] = stream_keys(int(own), 1)[0]
+                self._lanes["position"][i] = 0
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Act in all environments; those that are done begin anew, by the autoreset mode.
+
+        Args:
+            actions: (N,) integers.
+
+        Returns:
+            Observations, rewards (N,) float64, terminated and truncated (N,) bool, and an info with ``is_success``
+            (N,) bool. All arrays are new. In ``SAME_STEP`` mode, where an episode ended, the info has ``final_obs`` and
+            ``final_info``.
+
+        Raises:
+            ValueError: for actions that are not N integers from 0 to A-1, or (``DISABLED``) when an environment is
+                done and was not reset.
+        """
+        taken = np.asarray(actions)
+        if taken.shape != (self.num_envs,) or taken.dtype.kind not in "iu":
+            raise ValueError(f"actions must be ({self.num_envs},) integers, not {taken.dtype} of shape {taken.shape}")
+        if taken.dtype != np.int64:
+            taken = taken.astype(np.int64)
+        if self._many and self._autoresets:
+            self._renew_maps(np.flatnonzero(self._lanes["done"]))
+        elif self.autoreset_mode is AutoresetMode.DISABLED and self._lanes["done"].any():
+            i = int(self._lanes["done"].argmax())
+            raise ValueError(
+                f"environment {i} is done: reset it, reset(options={{'reset_mask': terminated | truncated}})"
+            )
+        cells = np.empty(self.num_envs, dtype=np.int64)
+        rewards = np.empty(self.num_envs)
+        flags = np.empty((4, self.num_envs), dtype=np.bool_)
+        if not kernels.step(self._lanes, taken, *self._tables, self._autoresets, cells, rewards, flags):
+            wrong = taken[(taken < 0) | (taken >= self.rules.actions)][0]
+            raise ValueError(f"an action is an integer from 0 to {self.rules.actions - 1}, not {wrong}")
+        terminated, truncated, success, present = flags
+        info: dict[str, Any] = {"is_success": success, "_is_success": present}
+        observations = cells if self._plain else self.observer.batch(cells)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            done = self._lanes["done"].copy()
+            if done.any():
+                observations, info = self._reset_done(done, observations, success)
+        return observations, rewards, terminated, truncated, info
+
+    def _reset_done(
+        self, done: NDArray[np.bool_], observations: Any, success: NDArray[np.bool_]
+    ) -> tuple[Any, dict[str, Any]]:
+        which = np.flatnonzero(done)
+        final = np.full(self.num_envs, None, dtype=object)
+        for i in which.tolist():
+            final[i] = observations[i]
+        self._renew_maps(which)
+        kernels.reset(self._lanes, which, self._starts, self._start_counts, self._many)
+        info = {
+            "final_obs": final,
+            "_final_obs": done,
+            "final_info": {"is_success": success & done, "_is_success": done.copy()},
+            "_final_info": done.copy(),
+            **self._info(np.where(done, self._success(), success)),
+        }
+        return self._observe(self._cells()), info
+
+    def _cells(self) -> NDArray[np.int64]:
+        return self._lanes["cell"].astype(np.int64)
+
+    def _observe(self, cells: NDArray[np.int64]) -> Any:
+        return self.observer.batch(cells)
+
+    def _info(self, success: NDArray[np.bool_]) -> dict[str, Any]:
+        return {"is_success": success, "_is_success": np.ones(self.num_envs, dtype=np.bool_)}
+
+    def _success(self) -> NDArray[np.bool_]:
+        """(N,) whether each environment is on a target."""
+        cells = self._lanes["cell"]
+        maps = self._maps.reshape(len(self._maps), -1)
+        tiles = maps[np.arange(self.num_envs) if self._many else 0, cells]
+        return np.asarray(np.array([tile.target for tile in self.layout.legend], dtype=np.bool_)[tiles])
+
+    @property
+    def cells(self) -> NDArray[np.int64]:
+        """(N,) the states the environments are in."""
+        return self._cells()
+
+    @property
+    def mdp(self) -> FiniteMDP:
+        """The exact model of the map that all environments share."""
+        return self._shared().mdp
+
+    @property
+    def P(self) -> dict[int, dict[int, list[tuple[float, int, float, bool]]]]:  # noqa: N802 - Gymnasium's name
+        """Gymnasium's table: ``P[s][a]`` lists (probability, next state, reward, terminated)."""
+        return self._shared().P
+
+    def _shared(self) -> GridModel:
+        if self._many:
+            raise AttributeError("with regenerate each environment has its own map, so there is no one model")
+        return self.model
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """(N, A) False for moves that would bump into the boundary or a wall; all True where every one would."""
+        cells = self._lanes["cell"]
+        if not self._many:
+            return np.asarray(self.model.masks[cells])
+        moves = self._moves.reshape(self.num_envs, -1, len(self.rules.directions))
+        words = moves[np.arange(self.num_envs), cells, : self.rules.actions]
+        free: NDArray[np.bool_] = (words & kernels.BUMP) == 0
+        free[~free.any(axis=1)] = True
+        return free
+
+    def get_state(self) -> dict[str, Any]:
+        """All that goes on from here: cells, elapsed steps, pending resets, streams, and the maps if they change."""
+        state: dict[str, Any] = {name: self._lanes[name].copy() for name in kernels.LANE.names or ()}
+        if self._many:
+            state["maps"] = self._maps.copy()
+        elif self._edited:
+            state["layout"] = layout_state(self.layout)
+        return state
+
+    def set_state(self, state: Mapping[str, Any] | NDArray[np.integer[Any]] | Sequence[int]) -> Any:
+        """Continue from what :meth:`get_state` gave, or put the agents on cells (N,).
+
+        Returns:
+            The observations there.
+
+        Raises:
+            ValueError: when the numbers of environments or the maps disagree, or nobody can be on a cell.
+        """
+        if not isinstance(state, Mapping):
+            self._lanes["cell"] = self._checked(np.asarray(state))
+            return self._observe(self._cells())
+        if np.shape(state["cell"]) != (self.num_envs,):
+            raise ValueError(f"the state is of {np.size(state['cell'])} environments; these are {self.num_envs}")
+        if "layout" in state:
+            self._install(GridModel(layout_from(state["layout"]), self.rules))
+            self._edited = True
+        if self._many:
+            self._put_maps(np.asarray(state["maps"]))
+        cells = self._checked(np.asarray(state["cell"]))
+        for name in kernels.LANE.names or ():
+            self._lanes[name] = state[name]
+        self._lanes["cell"] = cells
+        self._seeded = True
+        return self._observe(self._cells())
+
+    def _put_maps(self, maps: NDArray[np.uint8]) -> None:
+        if maps.shape != self._maps.shape:
+            raise ValueError(f"the state has maps {maps.shape}; these environments need {self._maps.shape}")
+        for i, cells in enumerate(maps):
+            self._put_map(i, Layout(cells, self.layout.legend, self.layout.name, self.layout.settings))
+
+    def _checked(self, cells: NDArray[Any]) -> NDArray[np.int64]:
+        size = self.layout.cells.size
+        if cells.shape != (self.num_envs,) or cells.dtype.kind not in "iu":
+            raise ValueError(f"cells must be ({self.num_envs},) integers, not {cells.dtype} of shape {cells.shape}")
+        if cells.min() < 0 or cells.max() >= size:
+            raise ValueError(f"states go from 0 to {size - 1}, not {cells.min()} to {cells.max()}")
+        maps = self._maps.reshape(len(self._maps), -1)
+        blocked = np.array([tile.blocks for tile in self.layout.legend])[
+            maps[np.arange(self.num_envs) if self._many else 0, cells]
+        ]
+        if blocked.any():
+            i = int(blocked.argmax())
+            raise ValueError(f"nobody can be on state {int(cells[i])} in environment {i}: it is blocked")
+        return cells.astype(np.int64)
+
+    def edit(self, row: int, column: int, tile: Tile | str) -> None:
+        """Replace a tile of the map that all share; see :meth:`GridWorld.edit`.
+
+        Raises:
+            ValueError: with ``regenerate``, or when the result is not a map that an episode can start on.
+        """
+        if self._many:
+            raise ValueError("with regenerate each environment has its own map; there is none to edit")
+        self._install(GridModel(self.layout.with_tile(row, column, tile), self.rules))
+        self._edited = True
+
+    def render(self) -> tuple[Any, ...] | None:
+        """N pictures (H, W, 3) or texts, by ``render_mode``."""
+        if self.render_mode is None:
+            gym.logger.warn("render() does nothing without a render_mode, such as make_vec(..., render_mode='ansi')")
+            return None
+        if not self._views:
+            options = {**self._options, "render_mode": self.render_mode, "regenerate": False}
+            self._views = [GridWorld(**options) for _ in range(self.num_envs)]
+        for i, view in enumerate(self._views):
+            cells = self._maps[i if self._many else 0]
+            if view.layout.legend != self.layout.legend or not np.array_equal(view.layout.cells, cells):
+                layout = Layout(cells, self.layout.legend, self.layout.name, self.layout.settings)
+                view._install(GridModel(layout, self.rules, like=self.model))
+            view.cell = int(self._lanes["cell"][i])
+        return tuple(view.render() for view in self._views)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Let go of what pictures needed."""
+        for view in self._views:
+            view.close()
+        self._views = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the pictures, and the tables that are views of others."""
+        return {**self.__dict__, "_views": [], "_tables": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore; environments with maps of their own keep them."""
+        self.__dict__.update(state)
+        own = (self._maps, self._moves, self._starts, self._start_counts)
+        self._install(self.model)
+        if self._many:
+            np.copyto(self._maps, own[0])
+            np.copyto(self._moves, own[1])
+            np.copyto(self._starts, own[2])
+            np.copyto(self._start_counts, own[3])
+
+
+def _mode(given: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(given)
+    except ValueError:
+        allowed = ", ".join(mode.value for mode in AutoresetMode)
+        raise ValueError(f"autoreset_mode must be one of {allowed}, not {given!r}") from None

@@ -1,0 +1,79 @@
+"""Counter-based random numbers: draw n of the stream (seed, index) is a hash of the three, so no stream needs another.
+
+The hash is SplitMix64's finaliser (Steele, Lea & Flood 2014, variant 13 of Stafford) of the stream's key xor n golden
+ratios. Environment i of a batch has the stream (seed, i): it is the same however many run beside it.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+_MASK = (1 << 64) - 1
+_GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+GOLDEN = np.uint64(_GOLDEN)
+_U_MIX_1, _U_MIX_2 = np.uint64(_MIX_1), np.uint64(_MIX_2)
+_S27, _S30, _S31 = np.uint64(27), np.uint64(30), np.uint64(31)
+
+
+def mix(x: int) -> int:
+    """The hash of a 64-bit integer, a bijection.
+
+    >>> mix(0), mix(1) == int(mix_bits(np.uint64(1)))
+    (0, True)
+    """
+    x = (x ^ (x >> 30)) * _MIX_1 & _MASK
+    x = (x ^ (x >> 27)) * _MIX_2 & _MASK
+    return x ^ (x >> 31)
+
+
+@numba.njit(inline="always")
+def mix_bits(x: np.uint64) -> np.uint64:
+    """:func:`mix`, compiled."""
+    x = (x ^ (x >> _S30)) * _U_MIX_1
+    x = (x ^ (x >> _S27)) * _U_MIX_2
+    return x ^ (x >> _S31)
+
+
+def mix_array(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """:func:`mix` of each."""
+    x = (x ^ (x >> _S30)) * _U_MIX_1
+    x = (x ^ (x >> _S27)) * _U_MIX_2
+    return x ^ (x >> _S31)
+
+
+def stream_keys(seed: int, count: int) -> NDArray[np.uint64]:
+    """The keys of the streams (seed, 0) … (seed, count-1).
+
+    Args:
+        seed: any integer from 0.
+        count: how many.
+
+    Returns:
+        (count,) uint64; they depend on ``count`` in nothing but their number.
+
+    Raises:
+        ValueError: for a negative seed.
+    """
+    if seed < 0:
+        raise ValueError(f"a seed is an integer from 0, not {seed}")
+    base = 0
+    while True:
+        base = mix((base ^ (seed & _MASK)) + _GOLDEN & _MASK)
+        seed >>= 64
+        if not seed:
+            break
+    return mix_array((np.arange(count, dtype=np.uint64) ^ np.uint64(base)) + GOLDEN)
+
+
+def stream_key(seed: int) -> int:
+    """The key of the stream (seed, 0)."""
+    return int(stream_keys(seed, 1)[0])
+
+
+@numba.njit(cache=True)
+def fill_draws(key: np.uint64, first: np.uint64, out: NDArray[np.uint64]) -> None:
+    """Draws ``first``, ``first`` + 1, … of a stream, 64 uniform bits each, into ``out``."""
+    for i in range(out.size):
+        out[i] = mix_bits(key ^ ((first + np.uint64(i)) * GOLDEN))
