@@ -137,7 +137,9 @@ class Layout:
             if other.symbol == tile.symbol and other != tile:
                 raise ValueError(f"{tile.symbol!r} is already the tile {other.name!r} on this map")
         legend = self.legend if tile in self.legend else (*self.legend, tile)
-        cells = self.cells.astype(np.int64)
+        if len(legend) > 256:
+            raise ValueError(f"a map has at most 256 kinds of tiles, not {len(legend)}")
+        cells = self.cells.copy()
         cells[row, column] = legend.index(tile)
         return replace(self, cells=cells, legend=legend)
 

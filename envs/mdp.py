@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.csgraph import breadth_first_order
 from scipy.sparse.linalg import splu
 
 FloatArray = NDArray[np.float64]
@@ -230,16 +231,17 @@ class FiniteMDP:
         return values
 
     def _check_proper(self, transitions: sparse.csr_matrix, live: NDArray[np.int64]) -> None:
-        ends = np.asarray(transitions[:, np.flatnonzero(self.terminal)].sum(axis=1)).reshape(-1) > 0
-        inner = transitions[:, live]
-        inner.eliminate_zeros()
-        backwards = inner.T.tocsr()
-        reached = ends.copy()
-        frontier: NDArray[Any] = np.flatnonzero(ends)
-        while frontier.size:
-            before = np.unique(backwards[frontier].indices)
-            frontier = before[~reached[before]]
-            reached[frontier] = True
+        # Backwards from one more node, which stands for all terminal states.
+        forwards = transitions[:, live].tocoo()
+        (ends,) = np.nonzero(np.asarray(transitions[:, np.flatnonzero(self.terminal)].sum(axis=1)).reshape(-1))
+        possible = forwards.data > 0
+        sources = np.concatenate([forwards.col[possible], np.full(ends.size, live.size)])
+        destinations = np.concatenate([forwards.row[possible], ends])
+        backwards = sparse.csr_matrix(
+            (np.ones(sources.size, dtype=np.int8), (sources, destinations)), shape=(live.size + 1, live.size + 1)
+        )
+        reached = np.zeros(live.size + 1, dtype=np.bool_)
+        reached[breadth_first_order(backwards, live.size, return_predecessors=False)] = True
         if not reached.all():
             stuck = int(live[np.flatnonzero(~reached)[0]])
             raise ValueError(f"gamma = 1 needs a policy that ends; from state {stuck} this one never does")
