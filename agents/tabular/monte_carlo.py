@@ -1,0 +1,485 @@
+"""Monte Carlo: action values as averages of the returns of whole episodes (Zhao, ch. 5; Sutton & Barto, ch. 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gridzero.agents.agent import Update
+from gridzero.agents.tabular.monte_carlo_kernels import (
+    ON_POLICY,
+    ORDINARY,
+    WEIGHTED,
+    Lanes,
+    Rule,
+    Table,
+    absorb,
+    choose_action,
+    choose_actions,
+    learn_from_episode,
+)
+from gridzero.agents.tabular.schedules import Schedule
+from gridzero.agents.tabular.simulation import StartAnywhere, as_environment
+from gridzero.agents.tabular.tabular import EvaluatingAgent, FloatArray, policy_table
+
+_GREEDY = np.zeros((0, 0))
+
+
+@dataclass(frozen=True)
+class MonteCarloConfig:
+    """What all Monte Carlo agents share."""
+
+    gamma: float = 0.99
+    """Discount of rewards, from 0 to 1."""
+    episode_length: int = 200
+    """Episodes are cut off after this many steps, if the environment does not end them before."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma <= 1:
+            raise ValueError(f"gamma must be between 0 and 1, not {self.gamma}")
+        for name in ("episode_length", "episodes", "episodes_per_update"):
+            value = getattr(self, name, 1)
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+@dataclass(frozen=True)
+class MCBasicConfig(MonteCarloConfig):
+    """Settings of :class:`MCBasic`."""
+
+    episode_length: int = 100
+    """Steps of each episode: only rewards this near are seen. In a deterministic world q is then what this many sweeps
+    of value iteration give (Zhao, Fig. 5.4)."""
+    episodes: int = 1
+    """Episodes from each state-action pair; one is enough where nothing is random."""
+
+
+class MCBasic(EvaluatingAgent):
+    """Policy iteration whose evaluation averages the returns of episodes from every pair (Zhao, Algorithm 5.1).
+
+    One update is one iteration. It ends when an iteration has changed no action value, as in a deterministic world it
+    will; where chance has a say it never does. With a fixed policy it evaluates that one instead.
+
+    Args:
+        env: an environment that can be put into any state, or a ``FiniteMDP``.
+        config: see :class:`MCBasicConfig`.
+        seed: decides everything.
+
+    Raises:
+        ValueError: for an environment that cannot be put into a given state.
+    """
+
+    Config = MCBasicConfig
+
+    def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
+        super().__init__(as_environment(env), config, seed=seed)
+        self.env = env
+        self.starts = StartAnywhere(self.interaction, self.states, self.actions, "mc-basic")
+        self._iterations = 0
+
+    def exploring_policy(self) -> FloatArray:
+        """The policy itself: exploration is left to where the episodes start."""
+        return self.policy()
+
+    def learn(self) -> Iterator[Update]:
+        """One :class:`Update` for each iteration."""
+        while True:
+            before = self._action_values.copy()
+            policy_before = self.policy().argmax(axis=1)
+            self._action_values[self.starts.states] = self._estimate()
+            self._iterations += 1
+            change = float(np.abs(self._action_values - before).max())
+            metrics = {
+                "iterations": float(self._iterations),
+                "value_change": change,
+                "policy_changes": float((self.policy().argmax(axis=1) != policy_before).sum()),
+                **self.interaction.metrics(),
+            }
+            yield Update(self.interaction.steps, metrics)
+            if change == 0.0:
+                return
+
+    def _estimate(self) -> FloatArray:
+        """Mean returns (M, A) of the episodes from each of the M states worth beginning in."""
+        copies, actions = self.interaction.num_envs, self.actions.n
+        pairs = np.repeat(np.arange(len(self.starts.states) * actions), self.config.episodes)
+        returns = np.zeros(len(pairs))
+        cumulative = self.policy().cumsum(axis=1)
+        for begin in range(0, len(pairs), copies):
+            chunk = np.resize(pairs[begin : begin + copies], copies)
+            size = min(copies, len(pairs) - begin)
+            returns[begin : begin + size] = self._returns(chunk, cumulative)[:size]
+        return np.asarray(returns.reshape(len(self.starts.states), actions, -1).mean(axis=2))
+
+    def _returns(self, pairs: Any, cumulative: FloatArray) -> FloatArray:
+        """One return from each pair: the pair's action first, then the policy's."""
+        self.starts.place(self.starts.states[pairs // self.actions.n])
+        actions = pairs % self.actions.n
+        returns, discount, under_way = np.zeros(len(pairs)), 1.0, np.ones(len(pairs), dtype=np.bool_)
+        for _ in range(self.config.episode_length):
+            transition = self.interaction.step(self.actions.elements(actions))
+            returns += discount * transition.rewards * under_way
+            under_way &= ~transition.done
+            if not under_way.any():
+                break
+            discount *= self.config.gamma
+            rows = cumulative[self.states.numbers(transition.next_observations)]
+            actions = (self.rng.random((len(pairs), 1)) >= rows).sum(axis=1).clip(max=self.actions.n - 1)
+        return returns
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that resuming needs."""
+        return {**super().state_dict(), "iterations": self._iterations}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``."""
+        super().load_state_dict(state)
+        self._iterations = int(state["iterations"])
+
+
+@dataclass(frozen=True)
+class EpisodicConfig(MonteCarloConfig):
+    """What the agents share that learn after each episode."""
+
+    first_visit: bool = True
+    """Whether only the first visit of a pair in an episode counts, or every one."""
+    bootstrap: bool = True
+    """Whether the return of an episode that was cut off, not ended, goes on with the present value of its last state.
+    Without it such returns are too small, and the estimates biased."""
+    episodes_per_update: int = 20
+    """Episodes between two reports."""
+
+
+class MonteCarlo(EvaluatingAgent):
+    """What the agents share that learn after each episode, from one environment or from N at once.
+
+    An update reports some episodes. In a vector of environments a cut episode is followed by another that begins where
+    it was cut; a single environment is reset.
+
+    Args:
+        env: an environment, a vector of them, or a ``FiniteMDP``.
+        config: see the agents' own.
+        seed: decides everything.
+
+    Attributes:
+        visits: (S, A), how many returns each pair has had.
+    """
+
+    Config: ClassVar[type[Any]] = EpisodicConfig
+
+    def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
+        super().__init__(as_environment(env), config, seed=seed)
+        self.env = env
+        self._step_size = Schedule.parse(getattr(config, "step_size", "1/k"), "step_size")
+        self.starts: StartAnywhere | None = None
+        shape, copies = self._action_values.shape, self.interaction.num_envs
+        self.visits = np.zeros(shape, dtype=np.int64)
+        self._weights = np.zeros(shape)
+        self._table = Table(
+            self._action_values, self.visits, self._weights, np.zeros(self.visits.size + 1, dtype=np.int64)
+        )
+        # Pages that no episode reaches are never touched, so long caps cost nothing.
+        self._lanes = Lanes(
+            np.zeros((copies, config.episode_length), dtype=np.int32),
+            np.zeros((copies, config.episode_length), dtype=np.int32),
+            np.zeros((copies, config.episode_length)),
+            np.zeros((copies, config.episode_length)),
+            np.zeros(copies, dtype=np.int64),
+            np.ones(copies, dtype=np.bool_),
+        )
+        self._episodes = 0
+
+    # --- What subclasses decide --------------------------------------------------------------------------------------
+
+    kind = ON_POLICY
+
+    def _behaviour(self) -> tuple[FloatArray, float]:
+        """The policy that acts while learning (no rows: greedy), and the weight of the uniform one mixed in."""
+        if self.fixed_policy is not None:
+            return self.fixed_policy, 0.0
+        return _GREEDY, self.epsilon
+
+    # --- Learning ----------------------------------------------------------------------------------------------------
+
+    @property
+    def epsilon(self) -> float:
+        """The probability of a random action in the episode under way, cut ones being counted too."""
+        return self._epsilon(self._episodes + 1)
+
+    def exploring_policy(self) -> FloatArray:
+        """(S, A) probabilities of what the agent does while it learns."""
+        policy, epsilon = self._behaviour()
+        if not len(policy):
+            best = self._action_values == self._action_values.max(axis=1, keepdims=True)
+            policy = best / best.sum(axis=1, keepdims=True)
+        return np.asarray(epsilon / self.actions.n + (1 - epsilon) * policy)
+
+    def learn(self) -> Iterator[Update]:
+        """One :class:`Update` for each ``episodes_per_update`` episodes."""
+        self.interaction.start()
+        rule = Rule(
+            self.kind,
+            bool(self.config.first_visit),
+            bool(self.config.bootstrap),
+            self.starts is not None,
+            float(self.config.gamma),
+            self._step_size.scale,
+            self._step_size.shift,
+            self._step_size.power,
+        )
+        advance = self._step_all if self.interaction.vector else self._play_episode
+        while True:
+            ended, error, updates = 0, 0.0, 0
+            while ended < self.config.episodes_per_update:
+                found = advance(rule)
+                ended, error, updates = ended + found[0], error + found[1], updates + found[2]
+            metrics = {
+                "episodes": float(self._episodes),
+                "epsilon": self._behaviour()[1],
+                "error": error / max(updates, 1),
+                "visited": float((self.visits > 0).mean()),
+                **self.interaction.metrics(),
+            }
+            yield Update(self.interaction.steps, metrics)
+
+    def _begin_elsewhere(self, starts: StartAnywhere) -> tuple[Any, Any]:
+        """Begin episodes in states drawn uniformly (N,), with actions drawn uniformly (N,)."""
+        copies = self.interaction.num_envs
+        states = self.rng.choice(starts.states, size=copies)
+        starts.place(states)
+        return states, self.rng.integers(self.actions.n, size=copies)
+
+    def _play_episode(self, rule: Rule) -> tuple[int, float, int]:
+        """A whole episode of a single environment."""
+        interaction, q, draw = self.interaction, self._action_values, self.rng.random
+        policy, epsilon = self._behaviour()
+        target = _GREEDY if self.fixed_policy is None else self.fixed_policy
+        if self.starts is None:
+            state = self.states.number(interaction.observations[0])
+            action, probability = choose_action(q, policy, epsilon, state, draw())
+        else:
+            state, action = (int(drawn[0]) for drawn in self._begin_elsewhere(self.starts))
+            probability = 1.0
+        states, actions, rewards, probabilities = [], [], [], []
+        for _ in range(self.config.episode_length):
+            transition = interaction.step([self.actions.element(action)])
+            states.append(state)
+            actions.append(action)
+            rewards.append(transition.rewards[0])
+            probabilities.append(probability)
+            state = self.states.number(transition.next_observations[0])
+            if transition.done[0]:
+                break
+            action, probability = choose_action(q, policy, epsilon, state, draw())
+        else:
+            interaction.reset()
+        self._episodes += 1
+        error, updates = learn_from_episode(
+            self._table,
+            rule,
+            target,
+            np.array(states, dtype=np.int32),
+            np.array(actions, dtype=np.int32),
+            np.array(rewards),
+            np.array(probabilities),
+            state if rule.bootstrap and not transition.terminated[0] else -1,
+            epsilon if self.kind == ON_POLICY else 0.0,
+        )
+        return 1, error, updates
+
+    def _step_all(self, rule: Rule) -> tuple[int, float, int]:
+        """One step of N environments."""
+        interaction, lanes = self.interaction, self._lanes
+        target = _GREEDY if self.fixed_policy is None else self.fixed_policy
+        policy, epsilon = self._behaviour()
+        if self.starts is not None and not lanes.active.any():
+            states, actions = self._begin_elsewhere(self.starts)
+            probabilities = np.ones(len(states))
+            lanes.active[:] = True
+        else:
+            states = self.states.numbers(interaction.observations)
+            draws = self.rng.random(len(states))
+            actions, probabilities = choose_actions(self._action_values, policy, epsilon, states, draws)
+        transition = interaction.step(self.actions.elements(actions))
+        found: tuple[int, float, int] = absorb(
+            self._table,
+            rule,
+            lanes,
+            target,
+            epsilon if self.kind == ON_POLICY else 0.0,
+            states,
+            actions,
+            probabilities,
+            transition.rewards,
+            self.states.numbers(transition.next_observations),
+            transition.terminated,
+            transition.truncated,
+            transition.valid,
+        )
+        self._episodes += found[0]
+        return found
+
+    # --- Resuming ----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that resuming needs, episodes under way included."""
+        lanes = self._lanes
+        longest = int(lanes.lengths.max())
+        return {
+            **super().state_dict(),
+            "visits": self.visits.copy(),
+            "weights": self._weights.copy(),
+            "episodes": self._episodes,
+            "lanes": {
+                "lengths": lanes.lengths.copy(),
+                "active": lanes.active.copy(),
+                **{name: getattr(lanes, name)[:, :longest].copy() for name in Lanes._fields[:4]},
+            },
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``."""
+        super().load_state_dict(state)
+        self.visits[:] = state["visits"]
+        self._weights[:] = state["weights"]
+        self._episodes = int(state["episodes"])
+        lanes, saved = self._lanes, state["lanes"]
+        lanes.lengths[:] = saved["lengths"]
+        lanes.active[:] = saved["active"]
+        for name in Lanes._fields[:4]:
+            getattr(lanes, name)[:, : saved[name].shape[1]] = saved[name]
+        if not self.interaction.restored:
+            lanes.lengths[:] = 0
+            lanes.active[:] = self.starts is None
+
+
+@dataclass(frozen=True)
+class MCExploringStartsConfig(EpisodicConfig):
+    """Settings of :class:`MCExploringStarts`."""
+
+    step_size: str = "1/k^0.6"
+    """Schedule of step sizes, k counting the returns of a pair: 1/k is the plain average, smaller powers forget sooner
+    what earlier, worse policies earned."""
+
+
+class MCExploringStarts(MonteCarlo):
+    """Monte Carlo control with exploring starts (Sutton & Barto, section 5.3; Zhao, Algorithm 5.2).
+
+    Each episode begins with a state and an action drawn uniformly, and follows the greedy policy, or the fixed one.
+
+    Args:
+        env: an environment that can be put into any state, or a ``FiniteMDP``.
+        config: see :class:`MCExploringStartsConfig`.
+        seed: decides everything.
+
+    Raises:
+        ValueError: for an environment that cannot be put into a given state.
+    """
+
+    Config = MCExploringStartsConfig
+
+    def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
+        super().__init__(env, config, seed=seed)
+        self.starts = StartAnywhere(self.interaction, self.states, self.actions, "mc-exploring-starts")
+        self._lanes.active[:] = False
+
+
+@dataclass(frozen=True)
+class MCEpsilonGreedyConfig(EpisodicConfig):
+    """Settings of :class:`MCEpsilonGreedy`."""
+
+    step_size: str = "1/k^0.6"
+    """Schedule of step sizes, k counting the returns of a pair: 1/k is the plain average, smaller powers forget sooner
+    what earlier, worse policies earned."""
+    epsilon: str = "1/k^0.3"
+    """Schedule of the exploration rate, k counting episodes."""
+
+
+class MCEpsilonGreedy(MonteCarlo):
+    """On-policy Monte Carlo control (Sutton & Barto, section 5.4; Zhao, Algorithm 5.3).
+
+    It follows the epsilon-greedy policy; with epsilon 1 it evaluates the uniform one, with a fixed policy that one.
+
+    Example:
+        >>> import gridzero
+        >>> agent = gridzero.agents.make("mc-epsilon-greedy", "Blackjack-v1", gamma=1.0)
+        >>> update = next(agent.learn())
+        >>> update.metrics["episodes"], update.metrics["episode_return"] < 1
+        (20.0, True)
+    """
+
+    Config = MCEpsilonGreedyConfig
+
+
+@dataclass(frozen=True)
+class MCOffPolicyConfig(EpisodicConfig):
+    """Settings of :class:`MCOffPolicy`."""
+
+    importance_sampling: Literal["ordinary", "weighted"] = "weighted"
+    """Returns times their ratios, averaged plainly (unbiased, of a variance that may be infinite); or averaged with the
+    ratios as weights (biased but consistent, of far less variance)."""
+    epsilon: str = "1/k^0.3"
+    """Schedule of the exploration rate of the policy that acts, k counting episodes."""
+
+
+class MCOffPolicy(MonteCarlo):
+    """Off-policy Monte Carlo by importance sampling (Sutton & Barto, sections 5.5 to 5.7).
+
+    It learns the values of the greedy policy, or of a fixed one, from episodes of another: the same mixed with epsilon
+    of the uniform one, unless :meth:`fix_policy` gives it. Its averages are over all returns: a ratio takes account of
+    what the policy is now.
+
+    Raises:
+        ValueError: for another kind of importance sampling.
+    """
+
+    Config = MCOffPolicyConfig
+
+    def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
+        super().__init__(env, config, seed=seed)
+        kinds = {"ordinary": ORDINARY, "weighted": WEIGHTED}
+        if config.importance_sampling not in kinds:
+            raise ValueError(f"importance_sampling must be ordinary or weighted, not {config.importance_sampling!r}")
+        self.kind = kinds[config.importance_sampling]
+        self.behaviour_policy: FloatArray | None = None
+
+    def fix_policy(self, policy: ArrayLike, behaviour: ArrayLike | None = None) -> None:
+        """From now on, estimate the action values of this policy.
+
+        Args:
+            policy: (S, A) probabilities, or (S,) action numbers.
+            behaviour: the policy that acts, likewise; None: the same, mixed with epsilon of the uniform one.
+
+        Raises:
+            ValueError: for another shape, rows that are not distributions, or a behaviour that never does what the
+                policy does.
+        """
+        super().fix_policy(policy)
+        self.behaviour_policy = None
+        if behaviour is not None:
+            acting = policy_table(behaviour, self.states.n, self.actions.n)
+            uncovered = np.argwhere((acting == 0) & (self.policy() > 0))
+            if len(uncovered):
+                s, a = uncovered[0]
+                raise ValueError(f"in state {s} the policy may take action {a} and the behaviour never does")
+            self.behaviour_policy = acting
+
+    def _behaviour(self) -> tuple[FloatArray, float]:
+        if self.behaviour_policy is not None:
+            return self.behaviour_policy, 0.0
+        policy = _GREEDY if self.fixed_policy is None else self.fixed_policy
+        return policy, self.epsilon
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that resuming needs."""
+        return {**super().state_dict(), "behaviour_policy": self.behaviour_policy}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``."""
+        super().load_state_dict(state)
+        if self.fixed_policy is not None:
+            self.fix_policy(self.fixed_policy, state["behaviour_policy"])
