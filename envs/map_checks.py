@@ -54,11 +54,12 @@ def unreachable_target(cells: NDArray[np.uint8], legend: Sequence[Tile]) -> tupl
     Lenient on purpose: forbidden cells count as enterable and diagonal moves as allowed, and maps with wind, which
     carries over walls, always pass.
     """
+    present = [tile for tile, n in zip(legend, np.bincount(cells.reshape(-1), minlength=len(legend)), strict=True) if n]
+    wind, targets_exist = any(tile.wind != (0, 0) for tile in present), any(tile.target for tile in present)
+    if wind or not targets_exist or not any(tile.blocks for tile in present):
+        return None
     from scipy import ndimage
 
-    present = [tile for tile, n in zip(legend, np.bincount(cells.reshape(-1), minlength=len(legend)), strict=True) if n]
-    if any(tile.wind != (0, 0) for tile in present) or not any(tile.target for tile in present):
-        return None
     targets = np.array([tile.target for tile in legend])[cells]
     open_cells = ~np.array([tile.blocks for tile in legend])[cells]
     starts = np.array([tile.start for tile in legend])[cells]
