@@ -9,6 +9,7 @@ from gymnasium.envs.toy_text.frozen_lake import MAPS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gridzero.envs.grid_world import GridWorld
 from gridzero.envs.layout_format import SETTINGS
 from gridzero.envs.layouts import DEFAULT_LEGEND, LAYOUTS, Layout, Tile
 
@@ -399,3 +400,16 @@ def test_with_tile_changes_one_cell_of_a_new_map():
     ]:
         with pytest.raises(ValueError, match=what):
             layout.with_tile(row, column, tile)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("random-walk", [0, *(k / 6 for k in range(1, 6)), 0]),  # Sutton & Barto, ex. 6.2
+        ("random-walk-19", [0, *(k / 10 - 1 for k in range(1, 20)), 0]),  # ex. 7.1
+        ("sutton-4.1", [0, -14, -20, -22, -14, -18, -20, -20, -20, -20, -18, -14, -22, -20, -14, 0]),  # fig. 4.1
+    ],
+)
+def test_the_random_policy_is_worth_what_is_published(name, values):
+    mdp = GridWorld(layout=name).mdp
+    np.testing.assert_allclose(mdp.evaluate_policy(np.full((mdp.num_states, 4), 0.25), 1), values, atol=1e-9)
