@@ -4,7 +4,7 @@ A map is rows of symbols, one character a cell. After a blank line may come, in 
 
     A: leads_to=B, leaving_reward=10     the tile that a symbol stands for (the fields of Tile; a flag alone is true)
     reward_step = -1                     an option of GridWorld that belongs to the map, or its name
-    # anything                           a comment (but `#:` is the tile #)
+    # anything                           a comment: # and a space
 
 Numbers may be fractions (``slip = 2/3``); text needs double quotes where it is not one plain word.
 """
@@ -79,7 +79,7 @@ def parse(text: str, name: str = "custom") -> ParsedMap:
     for number in range(end, len(lines)):
         line = lines[number]
         entry, indent = line.strip(), _indent(line)
-        if not entry or (entry.startswith("#") and not entry.startswith("#:")):
+        if not entry or entry == "#" or entry.startswith("# "):
             continue
         if entry[1:2] == ":":
             key, value = entry[0], _parse_tile(line, number, indent)
@@ -88,7 +88,8 @@ def parse(text: str, name: str = "custom") -> ParsedMap:
             key, value = _parse_setting(line, number, indent)
             settings[key] = value
         else:
-            raise _error(number, indent, f"{entry[:40]!r} is neither a tile (`A: blocks`) nor a setting (`slip = 0.1`)")
+            what = "neither a tile (`A: blocks`) nor a setting (`slip = 0.1`) nor a comment (`# …`)"
+            raise _error(number, indent, f"{entry[:40]!r} is {what}")
         if key in defined:
             raise _error(number, indent, f"{key!r} was already given in line {defined[key] + 1}")
         defined[key] = number

@@ -257,6 +257,7 @@ def test_a_map_may_redefine_the_standard_symbols():
         ("S.G\n\nstart = {", (3, 9), "cannot read"),
         ("S.G\n\nslip =", (3, 7), "needs a value"),
         ("S.G\n\nslip 2", (3, 1), "neither a tile"),
+        ("S.G\n\n#..\n", (3, 1), "neither a tile"),  # a row after a blank line is no comment
         ("S.G\n\nslip = 0\n\nslip = 0", (5, 1), "already given in line 3"),
         ("SAG\n\nA: blocks\nA: ends", (4, 1), "already given in line 3"),
         ("SAG\n\nA: ends, colour=3", (3, 10), "no property 'colour'"),
