@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import json
 from collections.abc import Mapping
@@ -32,13 +33,12 @@ def find_spec(env_id: str) -> EnvSpec:
 
 
 def _closest_ids(env_id: str) -> str:
-    short = {name.rpartition("/")[2]: name for name in gym.registry}
-    hint = closest(env_id, gym.registry)
-    if not hint.startswith("did"):
-        hint = closest(env_id.rpartition("/")[2], short)
-        for name in sorted(short, key=len, reverse=True):
-            hint = hint.replace(f" {name}", f" {short[name]}") if hint.startswith("did") else hint
-    return hint if hint.startswith("did") else "`gridzero list` shows some, gymnasium.pprint_registry() all"
+    """Names are compared without their namespace, and without regard to case."""
+    names = {name.rpartition("/")[2].lower(): name for name in gym.registry}
+    near = difflib.get_close_matches(env_id.rpartition("/")[2].lower(), names, n=3, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(names[name] for name in near)}?"
+    return "`gridzero list` shows ours, gymnasium.pprint_registry() all"
 
 
 def parameters(env_id: str) -> dict[str, inspect.Parameter]:

@@ -170,6 +170,8 @@ def _copy(env: Any, episodes: int) -> tuple[VectorEnv[Any, Any, Any], int]:
     if described is None:
         raise ValueError(f"no second {type(env.unwrapped).__name__} can be made from its specification; give an id")
     kwargs = dict(described["kwargs"])
+    if not isinstance(env, str) and hasattr(env.unwrapped, "layout"):
+        kwargs["layout"] = env.unwrapped.layout  # as it stands, edits included, and need not be made again
     spec = find_spec(described["id"])
     limit = int(kwargs.setdefault("max_episode_steps", spec.max_episode_steps or STEP_LIMIT))
     width = min(episodes, 16 if spec.vector_entry_point is None else 1024)

@@ -25,6 +25,8 @@ def find(name: str | Path) -> Path:
     Raises:
         ValueError: when there is none; the message has the closest names that there are.
     """
+    if not str(name):
+        raise ValueError("a run needs a name, not ''")
     for candidate in (Path("runs") / name, Path(name)):
         if (candidate / "config.json").is_file():
             return candidate

@@ -42,7 +42,10 @@ def parse(options: type[Options], arguments: Sequence[str], command: str) -> Opt
     try:
         with contextlib.redirect_stderr(messages):
             return tyro.cli(
-                options, args=list(arguments), prog=f"gridzero {command}", config=(tyro.conf.OmitArgPrefixes,)
+                options,
+                args=list(arguments),
+                prog=f"gridzero {command}",
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
             )
     except SystemExit as stop:
         if stop.code in (0, None):
@@ -94,7 +97,7 @@ def condense(box: str) -> str:
             lambda m: f"{m[1]} takes {_described(m[2])}, not {m[3]}",
         ),
         (
-            r"invalid choice (.*) for argument '(--\S+)'\. Expected one of \((.*?),?\)\.",
+            r"invalid choice (.*) for argument '(\S+)'\. Expected one of \((.*?),?\)\.",
             lambda m: f"{m[2]} takes one of {m[3]}, not {m[1]}",
         ),
         (r"Missing value for argument '(\S+)'\. Expected .*", r"\1 needs a value"),

@@ -71,11 +71,13 @@ def shown(path: Path) -> str:
 
 def print_result(agent: Agent, path: Path, result: Evaluation, step: int, speed: float | None) -> None:
     """The small table at the end of training."""
-    table = Table(show_header=False, box=None, title=f"{agent.name} after {step:,} steps", title_justify="left")
+    unit = "steps" if agent.default_steps is not None else "sweeps"
+    title = f"{agent.name} after {step:,} {unit}"
+    table = Table(show_header=False, box=None, title=title, title_justify="left", title_style="bold")
     for name, value in _rows(result):
         table.add_row(name, value)
     if speed is not None:
-        table.add_row("steps per second", f"{speed:,.0f}")
+        table.add_row(f"{unit} per second", f"{speed:,.0f}")
     table.add_row("saved in", str(path))
     table.add_row("to see it", f"gridzero watch {shown(path)}")
     console().print(table)
