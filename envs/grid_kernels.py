@@ -21,6 +21,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from gridzero.envs.generator_kernels import generate_into
 from gridzero.envs.random_streams import GOLDEN, mix_bits
 
 UintArray = NDArray[np.uint64]
@@ -35,8 +36,7 @@ BOUNDARY_REWARD = 2
 LOW = np.uint64(0xFFFFFFFF)
 REWARD_MASK = np.uint64(0xFFFF)
 TERMINAL, SUCCESS, SPREAD, BUMP = (np.uint64(1 << bit) for bit in (48, 49, 50, 51))
-_ZERO, _ONE, _TWO, _S32 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(32)
-_REWARD_BITS = REWARD_MASK << _S32
+_ZERO, _ONE, _S32 = np.uint64(0), np.uint64(1), np.uint64(32)
 
 LANE = np.dtype(
     [("key", "u8"), ("position", "u8"), ("cell", "i4"), ("elapsed", "i4"), ("done", "?")],
@@ -61,6 +61,38 @@ def _group_landing(group: int, offsets: NDArray[np.int64], members: UintArray) -
         only: np.uint64 = members[offsets[group]]
         return only
     return np.uint64(group) | SPREAD
+
+
+@numba.njit(cache=True)
+def start_words(
+    cells: NDArray[np.uint8],
+    tiles: NDArray[np.int32],
+    preferred: NDArray[np.bool_],
+    possible: NDArray[np.bool_],
+    words: UintArray,
+) -> int:
+    """The landing words of the cells to start on: those of a preferred tile, or if there are none of a possible one.
+
+    Args:
+        cells: (H, W), indices of tiles.
+        tiles: (L, 7), the tile table.
+        preferred: (L,).
+        possible: (L,).
+        words: (H·W,), overwritten as far as it is used.
+
+    Returns:
+        How many.
+    """
+    count = 0
+    flat = cells.reshape(-1)
+    for wanted in (preferred, possible):
+        for state in range(flat.size):
+            if wanted[flat[state]]:
+                words[count] = _landing(state, flat[state], tiles)
+                count += 1
+        if count > 0:
+            break
+    return count
 
 
 @numba.njit(cache=True)
@@ -138,8 +170,8 @@ def compile_moves(
 @numba.njit(cache=True)
 def merge_outcomes(
     moves: UintArray,
-    slips: UintArray,
-    slip: NDArray[np.float64],
+    choices: NDArray[np.int64],
+    slips: NDArray[np.float64],
     palette: NDArray[np.float64],
     offsets: NDArray[np.int64],
     members: UintArray,
@@ -151,8 +183,8 @@ def merge_outcomes(
 
     Args:
         moves: (S, D).
-        slips: (A, 3 + n), as :func:`step` takes them.
-        slip: (A,), the probability that the action slips.
+        choices: (A, 1+n), the directions an action can take: its own, then the equally likely alternatives.
+        slips: (A,), the probability of the alternatives together.
         palette: rewards.
         offsets: as in :func:`compile_moves`.
         members: as in :func:`compile_moves`.
@@ -163,22 +195,22 @@ def merge_outcomes(
     Returns:
         K: the most successors that any pair has.
     """
-    states, actions = moves.shape[0], slips.shape[0]
+    states, actions = moves.shape[0], choices.shape[0]
     largest_group = 1
     for g in range(offsets.size - 1):
         largest_group = max(largest_group, offsets[g + 1] - offsets[g])
-    found = np.empty(slips.shape[1] * largest_group, dtype=np.int64)
+    found = np.empty(choices.shape[1] * largest_group, dtype=np.int64)
     most = 1
     fill = successors.size > 0
     for s in range(states):
         for a in range(actions):
             count = 0
-            alternatives = np.int64(slips[a, 1]) if slip[a] > 0 else 0
+            alternatives = choices.shape[1] - 1 if slips[a] > 0 else 0
             for j in range(alternatives + 1):
-                weight = 1.0 - slip[a] if j == 0 else slip[a] / alternatives
+                weight = 1.0 - slips[a] if j == 0 else slips[a] / alternatives
                 if weight == 0.0:
                     continue
-                word = moves[s, slips[a, 2 + j]]
+                word = moves[s, choices[a, j]]
                 target = np.int64(word & LOW)
                 first, last = 0, 1
                 if word & SPREAD:
@@ -205,11 +237,12 @@ def step(
     lanes: NDArray[np.void],
     actions: NDArray[np.int64],
     moves: UintArray,
-    directions: int,
+    num_actions: int,
+    num_choices: int,
+    threshold: int,
     starts: UintArray,
     start_counts: UintArray,
     many: bool,
-    slips: UintArray,
     palette: NDArray[np.float64],
     offsets: NDArray[np.int64],
     members: UintArray,
@@ -224,12 +257,13 @@ def step(
     Args:
         lanes: (N,) of ``LANE``, updated.
         actions: (N,).
-        moves: (M·S·D,), the maps' moves; M = N if ``many``, else 1.
-        directions: D.
+        moves: (M·S·A·K,), the words of each map's choices; M = N if ``many``, else 1.
+        num_actions: A.
+        num_choices: K = 1+n.
+        threshold: an action slips when 32 bits are below it; then any of the n alternatives is taken.
         starts: (M, ≤ S), landing words of the cells to start on.
         start_counts: (M,), how many of them count.
         many: each environment has a map of its own.
-        slips: (A, 3 + n): threshold out of 2³², number n of alternatives, the intended direction, the alternatives.
         palette: rewards.
         offsets: as in :func:`compile_moves`.
         members: as in :func:`compile_moves`.
@@ -244,11 +278,12 @@ def step(
     """
     valid = True
     for i in range(lanes.size):
-        valid = valid & bool(np.uint64(actions[i]) < np.uint64(slips.shape[0]))
+        valid = valid & bool(np.uint64(actions[i]) < np.uint64(num_actions))
     if not valid:
         return False
     map_size = np.uint64(moves.size // start_counts.size) if many else _ZERO
-    width = np.uint64(directions)
+    limit_32, choices, alternatives = np.uint64(threshold), np.uint64(num_choices), np.uint64(num_choices - 1)
+    width = np.uint64(num_actions) * choices
     for i in range(lanes.size):
         lane = lanes[i]
         position = lane.position
@@ -268,10 +303,9 @@ def step(
             flags[1, i] = False
             flags[2, i] = word & SUCCESS != _ZERO
             continue
-        action = np.uint64(actions[i])
-        slipped = np.uint64(high < slips[action, 0])
-        choice = _TWO + slipped * (_ONE + (((bits & LOW) * slips[action, 1]) >> _S32))
-        word = moves[np.uint64(i) * map_size + np.uint64(lane.cell) * width + slips[action, choice]]
+        slipped = np.uint64(high < limit_32)
+        choice = np.uint64(actions[i]) * choices + slipped * (_ONE + (((bits & LOW) * alternatives) >> _S32))
+        word = moves[np.uint64(i) * map_size + np.uint64(lane.cell) * width + choice]
         paid = palette[(word >> _S32) & REWARD_MASK]
         if word & SPREAD:
             word = spread(word, bits, offsets, members)
@@ -296,6 +330,55 @@ def spread(word: np.uint64, bits: np.uint64, offsets: NDArray[np.int64], members
     size = np.uint64(offsets[group + 1] - offsets[group])
     drawn: np.uint64 = members[offsets[group] + np.int64(((mix_bits(~bits) >> _S32) * size) >> _S32)]
     return drawn
+
+
+@numba.njit(cache=True)
+def renew_maps(
+    lanes: NDArray[np.void],
+    which: NDArray[np.int64],
+    kind: int,
+    density: float,
+    directions: NDArray[np.int64],
+    choices: NDArray[np.int64],
+    tiles: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    members: UintArray,
+    preferred: NDArray[np.bool_],
+    possible: NDArray[np.bool_],
+    maps: NDArray[np.uint8],
+    moves: UintArray,
+    starts: UintArray,
+    start_counts: UintArray,
+) -> None:
+    """Generate and compile new maps for the environments ``which``, keyed by the draw that their next reset makes.
+
+    Args:
+        lanes: (N,) of ``LANE``.
+        which: some of 0 … N-1.
+        kind: of generator.
+        density: of walls.
+        directions: as in :func:`compile_moves`.
+        choices: as in :func:`merge_outcomes`.
+        tiles: as in :func:`compile_moves`.
+        offsets: as in :func:`compile_moves`.
+        members: as in :func:`compile_moves`.
+        preferred: as in :func:`start_words`.
+        possible: as in :func:`start_words`.
+        maps: (N, H, W), overwritten at ``which``, as are the next three.
+        moves: (N, S, A, K).
+        starts: (N, S).
+        start_counts: (N,).
+    """
+    scratch = np.empty((moves.shape[1], directions.shape[0]), dtype=np.uint64)
+    for i in which:
+        bits = mix_bits(lanes[i].key ^ lanes[i].position)
+        generate_into(kind, maps[i], mix_bits(bits), density)
+        compile_moves(maps[i], directions, tiles, offsets, members, scratch)
+        for s in range(moves.shape[1]):
+            for a in range(moves.shape[2]):
+                for k in range(moves.shape[3]):
+                    moves[i, s, a, k] = scratch[s, choices[a, k]]
+        start_counts[i] = start_words(maps[i], tiles, preferred, possible, starts[i])
 
 
 @numba.njit(cache=True)

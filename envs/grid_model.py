@@ -107,16 +107,15 @@ class Rules:
         return tuple(_CLOCKWISE[(place + turn) % 8] for turn in turns)
 
     @cached_property
-    def slips(self) -> NDArray[np.uint64]:
-        """(A, 3 + n) as :func:`gridzero.envs.grid_kernels.step` takes them; the threshold is exact to 2⁻³³."""
-        table = np.zeros((self.actions, 3 + max(map(len, self.alternatives))), dtype=np.uint64)
-        for a, directions in enumerate(self.alternatives):
-            table[a, 1] = len(directions)
-            table[a, 2] = a
-            if directions:
-                table[a, 0] = round(self.slip * 2**32)
-                table[a, 3 : 3 + len(directions)] = directions
-        return table
+    def choices(self) -> NDArray[np.int64]:
+        """(A, 1+n) the directions an action can take: its own, then the alternatives; staying has only its own."""
+        count = max(map(len, self.alternatives))
+        return np.array([(a, *(others or [a] * count)) for a, others in enumerate(self.alternatives)], dtype=np.int64)
+
+    @property
+    def slip_threshold(self) -> int:
+        """An action slips when 32 random bits are below this; exact to 2⁻³³."""
+        return round(self.slip * 2**32)
 
 
 class TileTable:
@@ -125,9 +124,9 @@ class TileTable:
     Attributes:
         tiles: (L, 7) int32, columns as :mod:`gridzero.envs.grid_kernels` names them; the groups are filled in by map.
         palette: the rewards that moves can pay.
-        standable: (L,) bool, an agent can be there.
         terminal: (L,) bool, it ends the episode, or nobody gets there.
-        starts: (L,) bool, the map says that an episode may start there.
+        startable: (L,) bool, an episode can start there.
+        preferred_starts: (L,) bool, the map says that it does, and the rules do not object.
     """
 
     def __init__(self, legend: tuple[Tile, ...], rules: Rules) -> None:
@@ -155,9 +154,10 @@ class TileTable:
                 row[kernels.LEAVING] = _TILES + len(legend) + index
         flags = self.tiles[:, kernels.FLAGS]
         sends = np.array([tile.sends_to is not None for tile in legend])
-        self.standable = ((flags & (kernels.BLOCKS | kernels.BOUNCES)) == 0) & ~sends
         self.terminal = (flags & (kernels.BLOCKS | kernels.ENDS)) != 0
-        self.starts = np.array([tile.start for tile in legend])
+        self.startable = ((flags & (kernels.BLOCKS | kernels.BOUNCES | kernels.ENDS)) == 0) & ~sends
+        marked = np.array([tile.start and rules.start is None for tile in legend])
+        self.preferred_starts = self.startable & marked
 
 
 class GridModel:
@@ -187,7 +187,7 @@ class GridModel:
         self.offsets, self.members = self._groups(tiles)
         self.moves = np.empty((layout.cells.size, len(rules.directions)), dtype=np.uint64)
         kernels.compile_moves(layout.cells, rules.directions, tiles, self.offsets, self.members, self.moves)
-        self.starts = kernels.landings(self._start_states(), layout.cells, tiles)
+        self.starts = self._start_words(tiles)
 
     def _groups(self, tiles: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
         """Number the symbols that tiles on the map send or lead to; fills the tile table's columns in."""
@@ -207,18 +207,15 @@ class GridModel:
         states = np.concatenate([np.empty(0, dtype=np.int64), *members.values()])
         return offsets, kernels.landings(states, self.layout.cells, tiles)
 
-    def _start_states(self) -> NDArray[np.int64]:
-        cells, start, table = self.layout.cells.reshape(-1), self.rules.start, self.table
-        possible = table.standable & ~table.terminal
+    def _start_words(self, tiles: NDArray[np.int32]) -> NDArray[np.uint64]:
+        cells, start, table = self.layout.cells, self.rules.start, self.table
         if start is None or start == "random":
-            chosen = possible & table.starts
-            states = np.flatnonzero(chosen[cells]) if start is None else np.empty(0, dtype=np.int64)
-            if states.size == 0:
-                states = np.flatnonzero(possible[cells])
-            if states.size == 0:
+            words = np.empty(cells.size, dtype=np.uint64)
+            count = kernels.start_words(cells, tiles, table.preferred_starts, table.startable, words)
+            if count == 0:
                 raise ValueError("no episode can start: every cell of the map blocks or ends it")
-            return states
-        height, width = self.layout.height, self.layout.width
+            return words[:count].copy()
+        height, width = cells.shape
         if isinstance(start, tuple):
             row, column = start
             if row >= height or column >= width:
@@ -228,17 +225,18 @@ class GridModel:
             state = int(start)
             if state >= cells.size:
                 raise ValueError(f"start {state} is not on the map; states go from 0 to {cells.size - 1}")
-        if not possible[cells[state]]:
-            name = self.layout.legend[cells[state]].name
+        tile = cells.reshape(-1)[state]
+        if not table.startable[tile]:
+            name = self.layout.legend[tile].name
             raise ValueError(f"no episode can start on {divmod(state, width)}: it is the tile {name!r}")
-        return np.array([state], dtype=np.int64)
+        return kernels.landings(np.array([state], dtype=np.int64), cells, tiles)
 
     @cached_property
     def mdp(self) -> FiniteMDP:
         """The exact model; blocked cells are terminal states that nothing leads to."""
         rules, states, actions = self.rules, len(self.moves), self.rules.actions
-        slip = np.array([rules.slip if directions else 0.0 for directions in rules.alternatives])
-        common = (self.moves, rules.slips, slip, self.table.palette, self.offsets, self.members)
+        slips = np.array([rules.slip if directions else 0.0 for directions in rules.alternatives])
+        common = (self.moves, rules.choices, slips, self.table.palette, self.offsets, self.members)
         nothing = np.empty((0, 0, 0))
         outcomes = kernels.merge_outcomes(*common, nothing.astype(np.int32), nothing, np.empty((0, 0)))
         successors = np.empty((states, actions, outcomes), dtype=np.int32)
@@ -249,6 +247,10 @@ class GridModel:
         start = np.zeros(states)
         start[(self.starts & kernels.LOW).astype(np.int64)] = 1 / len(self.starts)
         return FiniteMDP(successors, probabilities, rewards, self.table.terminal[self.layout.cells.reshape(-1)], start)
+
+    def expanded(self) -> NDArray[np.uint64]:
+        """(S, A, 1+n) the word of every choice of every action: what a step of a batch looks up."""
+        return np.ascontiguousarray(self.moves[:, self.rules.choices])
 
     def outcomes(self, state: int, action: int) -> list[tuple[float, int]]:
         """The (probability, word of the move) pairs of an action, as the rules have them, unmerged."""

@@ -143,11 +143,10 @@ class GridWorld(gym.Env[Any, Any]):
 
     def _look_up(self, cell: int) -> dict[int, _Choice]:
         """The choices in a cell; remembered, so that a step is one look-up."""
-        slips = self.rules.slips
         choices: dict[int, _Choice] = {}
         for action in range(self.rules.actions):
             intended, *others = (self._move(word) for _, word in self.model.outcomes(cell, action))
-            choices[action] = (int(slips[action, 0]), intended, others)
+            choices[action] = (self.rules.slip_threshold if others else 0, intended, others)
         self._choices[cell] = choices
         return choices
 

@@ -12,11 +12,12 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from gridzero.envs import grid_kernels as kernels
+from gridzero.envs.generators import KINDS
 from gridzero.envs.grid_model import GridModel
-from gridzero.envs.grid_world import GridWorld, generated, layout_from, layout_state
+from gridzero.envs.grid_world import GridWorld, layout_from, layout_state
 from gridzero.envs.layouts import Layout, Tile
 from gridzero.envs.mdp import FiniteMDP
-from gridzero.envs.random_streams import mix_array, stream_keys
+from gridzero.envs.random_streams import stream_keys
 
 _NO_LIMIT = 2**31 - 1
 
@@ -82,9 +83,12 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._limit = _NO_LIMIT if max_episode_steps is None else min(int(max_episode_steps), _NO_LIMIT)
         self._plain = isinstance(self.single_observation_space, gym.spaces.Discrete)
-        self._autoresets = self.autoreset_mode is AutoresetMode.NEXT_STEP
+        self._next_step = self.autoreset_mode is AutoresetMode.NEXT_STEP
+        self._same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
+        self._disabled = self.autoreset_mode is AutoresetMode.DISABLED
         self._edited = False
         self._seeded = False
+        self._shape = (self.num_envs,)
         self._lanes = np.zeros(self.num_envs, dtype=kernels.LANE)
         self._views: list[GridWorld] = []
         self._install(single.model)
@@ -100,14 +104,15 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         self._starts = np.zeros((copies, model.layout.cells.size if self._many else len(model.starts)), np.uint64)
         self._starts[:, : len(model.starts)] = model.starts
         self._start_counts = np.full(copies, len(model.starts), dtype=np.uint64)
-        self._moves = np.repeat(model.moves.reshape(1, -1), copies, axis=0)
+        self._moves = np.repeat(model.expanded()[None], copies, axis=0)
         self._tables = (
             self._moves.reshape(-1),
-            len(self.rules.directions),
+            self.rules.actions,
+            self.rules.choices.shape[1],
+            self.rules.slip_threshold,
             self._starts,
             self._start_counts,
             self._many,
-            self.rules.slips,
             model.table.palette,
             model.offsets,
             model.members,
@@ -118,16 +123,24 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         """New maps for the environments that are about to reset, from the draw that their reset will make."""
         if self.generator is None:
             return
-        lanes = self._lanes[which]
-        for i, bits in zip(which.tolist(), mix_array(lanes["key"] ^ lanes["position"]).tolist(), strict=True):
-            self._put_map(i, generated(self.generator, bits))
-
-    def _put_map(self, index: int, layout: Layout) -> None:
-        model = GridModel(layout, self.rules, like=self.model)
-        self._maps[index] = layout.cells
-        self._moves[index] = model.moves.reshape(-1)
-        self._starts[index, : len(model.starts)] = model.starts
-        self._start_counts[index] = len(model.starts)
+        rules, model, table = self.rules, self.model, self.model.table
+        kernels.renew_maps(
+            self._lanes,
+            which,
+            KINDS.index(self.generator.kind),
+            self.generator.density,
+            rules.directions,
+            rules.choices,
+            table.tiles,
+            model.offsets,
+            model.members,
+            table.preferred_starts,
+            table.startable,
+            self._maps,
+            self._moves,
+            self._starts,
+            self._start_counts,
+        )
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -196,13 +209,12 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
                 done and was not reset.
         """
         taken = np.asarray(actions)
-        if taken.shape != (self.num_envs,) or taken.dtype.kind not in "iu":
-            raise ValueError(f"actions must be ({self.num_envs},) integers, not {taken.dtype} of shape {taken.shape}")
-        if taken.dtype != np.int64:
-            taken = taken.astype(np.int64)
-        if self._many and self._autoresets:
+        if taken.shape != self._shape or taken.dtype.kind not in "iu":
+            raise ValueError(f"actions must be {self._shape} integers, not {taken.dtype} of shape {taken.shape}")
+        taken = np.ascontiguousarray(taken, dtype=np.int64)
+        if self._many and self._next_step:
             self._renew_maps(np.flatnonzero(self._lanes["done"]))
-        elif self.autoreset_mode is AutoresetMode.DISABLED and self._lanes["done"].any():
+        elif self._disabled and self._lanes["done"].any():
             i = int(self._lanes["done"].argmax())
             raise ValueError(
                 f"environment {i} is done: reset it, reset(options={{'reset_mask': terminated | truncated}})"
@@ -210,13 +222,13 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         cells = np.empty(self.num_envs, dtype=np.int64)
         rewards = np.empty(self.num_envs)
         flags = np.empty((4, self.num_envs), dtype=np.bool_)
-        if not kernels.step(self._lanes, taken, *self._tables, self._autoresets, cells, rewards, flags):
+        if not kernels.step(self._lanes, taken, *self._tables, self._next_step, cells, rewards, flags):
             wrong = taken[(taken < 0) | (taken >= self.rules.actions)][0]
             raise ValueError(f"an action is an integer from 0 to {self.rules.actions - 1}, not {wrong}")
-        terminated, truncated, success, present = flags
-        info: dict[str, Any] = {"is_success": success, "_is_success": present}
+        terminated, truncated, success = flags[0], flags[1], flags[2]
+        info: dict[str, Any] = {"is_success": success, "_is_success": flags[3]}
         observations = cells if self._plain else self.observer.batch(cells)
-        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+        if self._same_step:
             done = self._lanes["done"].copy()
             if done.any():
                 observations, info = self._reset_done(done, observations, success)
@@ -281,8 +293,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         cells = self._lanes["cell"]
         if not self._many:
             return np.asarray(self.model.masks[cells])
-        moves = self._moves.reshape(self.num_envs, -1, len(self.rules.directions))
-        words = moves[np.arange(self.num_envs), cells, : self.rules.actions]
+        words = self._moves[np.arange(self.num_envs), cells, :, 0]
         free: NDArray[np.bool_] = (words & kernels.BUMP) == 0
         free[~free.any(axis=1)] = True
         return free
@@ -326,7 +337,12 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         if maps.shape != self._maps.shape:
             raise ValueError(f"the state has maps {maps.shape}; these environments need {self._maps.shape}")
         for i, cells in enumerate(maps):
-            self._put_map(i, Layout(cells, self.layout.legend, self.layout.name, self.layout.settings))
+            layout = Layout(cells, self.layout.legend, self.layout.name, self.layout.settings)
+            model = GridModel(layout, self.rules, like=self.model)
+            self._maps[i] = layout.cells
+            self._moves[i] = model.expanded()
+            self._starts[i, : len(model.starts)] = model.starts
+            self._start_counts[i] = len(model.starts)
 
     def _checked(self, cells: NDArray[Any]) -> NDArray[np.int64]:
         size = self.layout.cells.size

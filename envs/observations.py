@@ -70,17 +70,15 @@ class CoordinatesObserver(Observer):
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
         self.space = gym.spaces.MultiDiscrete([layout.height, layout.width])
+        self.coordinates = np.indices((layout.height, layout.width), dtype=np.int64).reshape(2, -1).T.copy()
 
     def batch(self, cells: NDArray[np.int64]) -> Any:
         """(N, 2) int64."""
-        out = np.empty((len(cells), 2), dtype=np.int64)
-        np.floor_divide(cells, self.width, out=out[:, 0])
-        out[:, 1] = cells - out[:, 0] * self.width
-        return out
+        return self.coordinates.take(cells, axis=0)
 
     def one(self, cell: int) -> Any:
         """(2,) int64."""
-        return np.array(divmod(cell, self.width), dtype=np.int64)
+        return self.coordinates[cell].copy()
 
 
 class OneHotObserver(Observer):
@@ -94,6 +92,12 @@ class OneHotObserver(Observer):
         """(N, S) float32."""
         out = np.zeros((len(cells), self.height * self.width), dtype=np.float32)
         out[np.arange(len(cells)), cells] = 1.0
+        return out
+
+    def one(self, cell: int) -> Any:
+        """(S,) float32."""
+        out = np.zeros(self.height * self.width, dtype=np.float32)
+        out[cell] = 1.0
         return out
 
 

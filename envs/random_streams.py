@@ -56,20 +56,27 @@ def stream_keys(seed: int, count: int) -> NDArray[np.uint64]:
     Raises:
         ValueError: for a negative seed.
     """
-    if seed < 0:
-        raise ValueError(f"a seed is an integer from 0, not {seed}")
-    base = 0
-    while True:
-        base = mix((base ^ (seed & _MASK)) + _GOLDEN & _MASK)
-        seed >>= 64
-        if not seed:
-            break
-    return mix_array((np.arange(count, dtype=np.uint64) ^ np.uint64(base)) + GOLDEN)
+    return mix_array((np.arange(count, dtype=np.uint64) ^ np.uint64(_seed_hash(seed))) + GOLDEN)
 
 
 def stream_key(seed: int) -> int:
-    """The key of the stream (seed, 0)."""
-    return int(stream_keys(seed, 1)[0])
+    """The key of the stream (seed, 0).
+
+    >>> stream_key(7) == int(stream_keys(7, 1)[0])
+    True
+    """
+    return mix(_seed_hash(seed) + _GOLDEN & _MASK)
+
+
+def _seed_hash(seed: int) -> int:
+    if seed < 0:
+        raise ValueError(f"a seed is an integer from 0, not {seed}")
+    result = 0
+    while True:
+        result = mix((result ^ (seed & _MASK)) + _GOLDEN & _MASK)
+        seed >>= 64
+        if not seed:
+            return result
 
 
 @numba.njit(cache=True)
