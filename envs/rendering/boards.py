@@ -92,10 +92,17 @@ class Board(ABC):
         """(H·W,) the state that each cell stands for now."""
         return np.arange(self.height * self.width)
 
+    def position(self) -> int:
+        """The cell that the agent is on, after a reset."""
+        return int(self.env.s)
+
     def agents(self) -> list[int]:
         """The cells that agents are on; none before the first reset."""
-        state = getattr(self.env, "s", None)
-        return [] if state is None else [int(state)]
+        return [self.position()] if hasattr(self.env, "s") else []
+
+    def success(self, reward: float, terminated: bool) -> bool:
+        """Whether an episode that ended so was a success, where the environment does not say."""
+        return terminated and reward > 0
 
     def thin_walls(self) -> list[tuple[int, int]]:
         """(row, column) of each wall between a cell and the one to its right."""
@@ -141,6 +148,10 @@ class CliffWalkingBoard(Board):
         kinds.flat[-1] = 3
         return Ground(faces, kinds, (kinds == 1) | (kinds == 3))
 
+    def success(self, reward: float, terminated: bool) -> bool:
+        """Only the goal ends an episode."""
+        return terminated
+
 
 class TaxiBoard(Board):
     """Gymnasium's Taxi: the slice of its 500 states with the passenger and the destination as they are now."""
@@ -170,12 +181,9 @@ class TaxiBoard(Board):
         _, _, passenger, destination = self._now()
         return np.arange(25) * 20 + passenger * 4 + destination
 
-    def agents(self) -> list[int]:
-        """The taxi."""
-        if getattr(self.env, "s", None) is None:
-            return []
-        row, column, _, _ = self._now()
-        return [row * 5 + column]
+    def position(self) -> int:
+        """The taxi's cell."""
+        return int(self.env.s) // 20
 
     def thin_walls(self) -> list[tuple[int, int]]:
         """The bars of the map."""
@@ -184,7 +192,7 @@ class TaxiBoard(Board):
 
     def markers(self) -> list[Marker]:
         """The passenger, waiting or aboard, and the destination."""
-        if getattr(self.env, "s", None) is None:
+        if not hasattr(self.env, "s"):
             return []
         row, column, passenger, destination = self._now()
         place = self.env.locs[passenger] if passenger < 4 else (row, column)
@@ -218,12 +226,16 @@ class GridWorldBoard(Board):
         solid = self.env.mdp.terminal[: layout.cells.size].reshape(layout.cells.shape)
         return Ground(faces, layout.cells.astype(np.intp), solid)
 
+    def position(self) -> int:
+        """The agent's cell."""
+        return int(self.env.cell)
+
     def agents(self) -> list[int]:
         """One cell, or one for each environment of a vector."""
-        cell = getattr(self.env, "cell", None)
-        if cell is None:
-            cell = getattr(self.env, "cells", None)
-        return [] if cell is None else [int(one) for one in np.reshape(cell, -1)]
+        if not hasattr(self.env, "num_envs"):
+            return [self.position()]
+        cells: list[int] = self.env.cells.tolist()
+        return cells
 
     def face(self, tile: Any) -> Face:
         """How a tile looks."""
@@ -262,7 +274,9 @@ def _color(tile: Any) -> RGB:
 
 
 def _letter(tile: Any) -> str:
-    plain = tile.blocks or tile.symbol in ".#FHx" or any(tile.wind) or ord(tile.symbol) >= 0x100
+    plain = (
+        tile.blocks or tile.symbol in ".#FHx" or any(tile.wind) or tile.symbol.isdigit() or ord(tile.symbol) >= 0x100
+    )
     return "" if plain else str(tile.symbol)
 
 

@@ -155,7 +155,7 @@ def _draw_scale(surface: pygame.Surface, scale: Scale, name: str, bar: pygame.Re
 
 
 def _draw_curve(surface: pygame.Surface, curve: Curve, area: pygame.Rect) -> None:
-    write(surface, curve.name, area.x, area.y, 16, colors.MUTED, 0)
+    write(surface, curve.name.replace("_", " "), area.x, area.y, 16, colors.MUTED, 0)
     plot = pygame.Rect(area.x, area.y + 20, area.width, area.height - 22)
     surface.fill(colors.FLOOR, plot)
     values = np.asarray(curve.points())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +19,15 @@ from gridzero.envs.rendering.wedges import Wedges
 
 FloatArray = NDArray[np.float64]
 Blit = tuple[pygame.Surface, tuple[int, int]]
+Placed = tuple[pygame.Surface, int, int]
+"""A sprite, and how far right and down of a cell's corner it goes."""
 
 MARGIN = 12
 """Pixels around the map."""
 TRACE_LENGTH = 60
 """Moves after which the trace has faded."""
+FADING = 6
+"""The shades that it fades through."""
 
 BACKGROUNDS = ("state values", "action values", "visits", "none")
 
@@ -110,7 +115,10 @@ class GridRenderer:
         self.surface.fill(colors.PAPER)
         self._wedges = Wedges(self.board.moves, self.cell)
         self._font_size = min(26, max(11, round(self.cell * 0.27)))
-        self._arrow_sprites: dict[tuple[int, int, int, bool], pygame.Surface] = {}
+        self._arrow_sprites: dict[tuple[int, int, bool, bool], Placed] = {}
+        self._segments: dict[tuple[int, int, int], Placed] = {}
+        xs, ys = (range(MARGIN, MARGIN + count * self.cell, self.cell) for count in (columns, rows))
+        self._corners = [(x, y) for y in ys for x in xs]
 
     # --- The frame ---------------------------------------------------------------------------------------------------
 
@@ -162,8 +170,7 @@ class GridRenderer:
 
     def corner(self, cell: int) -> tuple[int, int]:
         """(x, y) of a cell's upper left pixel."""
-        row, column = divmod(cell, self.board.width)
-        return MARGIN + column * self.cell, MARGIN + row * self.cell
+        return self._corners[cell]
 
     def cell_at(self, x: int, y: int) -> tuple[int, int] | None:
         """(row, column) of the cell under a pixel, None outside the map."""
@@ -185,6 +192,7 @@ class GridRenderer:
         faces = np.array([face.color for face in self.ground.faces], dtype=np.uint8)
         self._ground_pixels = _packed(faces)[self.ground.kinds]
         self._ground_dark = colors.is_dark(faces)[self.ground.kinds].reshape(-1)
+        self._solid = self.ground.solid.reshape(-1)
         self._open = np.flatnonzero(~self.ground.solid)
         self._decorations = self._decorate()
 
@@ -243,7 +251,12 @@ class GridRenderer:
         shown = values[self._open]
         if table is not None:
             return Scale(0.0, max(float(shown.max(initial=0.0)), 1.0), table)
-        return Scale(float(shown.min(initial=np.inf)), float(shown.max(initial=-np.inf)), table)
+        low, high = float(shown.min(initial=np.inf)), float(shown.max(initial=-np.inf))
+        if low < shown.mean() - 2.5 * shown.std():
+            # A few bad ones, next to a cliff say, would leave all others one colour.
+            lower, upper = np.quantile(shown, (0.1, 0.9))
+            low = max(low, float(lower - (upper - lower))) if upper > lower else low
+        return Scale(low, high)
 
     def _grid_lines(self) -> None:
         if self.cell >= 8:
@@ -273,7 +286,8 @@ class GridRenderer:
                     blits.append(self._centred(label, x + self.cell / 2, y + self.cell / 2, 0.42, colors.FLOOR))
                 elif label and self.cell >= 24:
                     tint = colors.MUTED if face.color in plain else face.color
-                    blits.append((sprites.tag(label, max(11, round(self.cell * 0.24)), tint), (x + 1, y + 1)))
+                    ink = colors.FLOOR if colors.is_dark(tint) else colors.INK
+                    blits.append((sprites.tag(label, max(12, round(self.cell * 0.22)), tint, ink), (x + 1, y + 1)))
                 if any(face.wind) and self.cell >= 16:
                     blits.append(self._wind(face.wind, x, y))
         return blits
@@ -291,58 +305,65 @@ class GridRenderer:
 
     def _trace(self, trace: Sequence[int]) -> None:
         """The last moves, fading with age; jumps are left out."""
-        recent = list(trace[-TRACE_LENGTH - 1 :])
-        thickness = max(2, self.cell // 10)
+        recent = list(trace)[: -TRACE_LENGTH - 2 : -1]
         width = self.board.width
         blits: list[Blit] = []
-        for age, (after, before) in enumerate(zip(recent[:0:-1], recent[-2::-1], strict=True)):
-            rows, columns = after // width - before // width, after % width - before % width
-            if (rows, columns) == (0, 0) or max(abs(rows), abs(columns)) > 3:
-                continue
-            alpha = round(0.75 * (1 - age / TRACE_LENGTH), 1)
-            if alpha <= 0:
-                break
-            sprite = sprites.segment(rows, columns, self.cell, thickness, colors.TRACE, alpha)
-            x, y = self.corner(before)
-            left = x + self.cell // 2 + min(columns, 0) * self.cell - thickness
-            top = y + self.cell // 2 + min(rows, 0) * self.cell - thickness
-            blits.append((sprite, (left, top)))
+        for age, (after, before) in enumerate(itertools.pairwise(recent)):
+            key = (after // width - before // width, after % width - before % width, age * FADING // TRACE_LENGTH)
+            if key not in self._segments:
+                self._segments[key] = self._segment(*key)
+            sprite, dx, dy = self._segments[key]
+            x, y = self._corners[before]
+            blits.append((sprite, (x + dx, y + dy)))
         self.surface.fblits(blits, sprites.BLEND)
+
+    def _segment(self, rows: int, columns: int, fade: int) -> Placed:
+        """The way from one cell to another, to be put at the first one's corner; nothing for a jump."""
+        if (rows, columns) == (0, 0) or max(abs(rows), abs(columns)) > 3:
+            return pygame.Surface((1, 1), pygame.SRCALPHA, 32), 0, 0
+        thickness = max(2, self.cell // 10)
+        sprite = sprites.segment(rows, columns, self.cell, thickness, colors.TRACE, 0.6 * (1 - fade / FADING))
+        middle = self.cell // 2 - thickness
+        return sprite, middle + min(columns, 0) * self.cell, middle + min(rows, 0) * self.cell
 
     def _arrows(self, policy: FloatArray, dark: NDArray[np.bool_], lifted: bool) -> None:
-        """For each action of probability p an arrow of length p·reach; a disc of such a radius for staying."""
+        """For each action of probability p an arrow of length p·reach; a ring of half that radius for staying."""
         reach = self.cell * (0.33 if lifted else 0.42)
-        centre_x, centre_y = self.cell // 2, round(self.cell * (0.40 if lifted else 0.5))
         lengths = np.rint(policy * reach).astype(np.intp)
-        lengths[self.ground.solid.reshape(-1)] = 0
+        lengths[self._solid] = 0
         cells, actions = np.nonzero(lengths >= 2)
-        thickness = max(1, round(self.cell / 14))
+        arrows, corners = self._arrow_sprites, self._corners
         blits: list[Blit] = []
-        chosen = zip(
-            cells.tolist(), actions.tolist(), lengths[cells, actions].tolist(), dark[cells].tolist(), strict=True
+        keys = zip(
+            actions.tolist(),
+            lengths[cells, actions].tolist(),
+            dark[cells].tolist(),
+            itertools.repeat(lifted),
+            strict=False,
         )
-        for cell, action, length, light in chosen:
-            sprite = self._arrow(action, length, thickness, light)
-            half = sprite.get_width() // 2
-            row, column = divmod(cell, self.board.width)
-            blits.append(
-                (sprite, (MARGIN + column * self.cell + centre_x - half, MARGIN + row * self.cell + centre_y - half))
-            )
+        for cell, key in zip(cells.tolist(), keys, strict=True):
+            if key not in arrows:
+                arrows[key] = self._arrow(*key)
+            sprite, dx, dy = arrows[key]
+            x, y = corners[cell]
+            blits.append((sprite, (x + dx, y + dy)))
         self.surface.fblits(blits, sprites.BLEND)
 
-    def _arrow(self, action: int, length: int, thickness: int, light: bool) -> pygame.Surface:
-        key = (action, length, thickness, light)
-        if key not in self._arrow_sprites:
-            color = colors.FLOOR if light else colors.INK
-            move, label = self.board.moves[action], self.board.labels[action]
-            if move != (0, 0):
-                sprite = sprites.arrow(move, length, thickness, color)
-            elif label:
-                sprite = sprites.token(label, round(length * 0.8), color, colors.INK if light else colors.FLOOR)
-            else:
-                sprite = sprites.ring(round(length * 0.5), thickness, color)
-            self._arrow_sprites[key] = sprite
-        return self._arrow_sprites[key]
+    def _arrow(self, action: int, length: int, light: bool, lifted: bool) -> Placed:
+        """The sprite of an action, to be put at a cell's corner."""
+        color = colors.FLOOR if light else colors.INK
+        thickness = min(max(1, round(self.cell / 14)), 1 + length // 4)
+        move, label = self.board.moves[action], self.board.labels[action]
+        if move != (0, 0):
+            sprite = sprites.arrow(move, length, thickness, color)
+        elif label:
+            sprite = sprites.token(label, round(length * 0.8), color, colors.INK if light else colors.FLOOR)
+        else:
+            sprite = sprites.ring(round(length * 0.5), thickness, color)
+        used = sprite.get_bounding_rect()
+        half = sprite.get_width() // 2
+        centre_y = round(self.cell * (0.40 if lifted else 0.5))
+        return sprite.subsurface(used), self.cell // 2 - half + used.x, centre_y - half + used.y
 
     def _numbers(self, picture: Picture, states: NDArray[np.intp], dark: NDArray[np.bool_]) -> None:
         background = picture.layers.background
@@ -361,27 +382,28 @@ class GridRenderer:
         blits: list[Blit] = []
         for cell, string, light in zip(self._open.tolist(), strings, dark[self._open].tolist(), strict=True):
             sprite = sprites.text(string, self._font_size, colors.FLOOR if light else colors.INK)
-            row, column = divmod(cell, self.board.width)
-            x = MARGIN + column * self.cell + (self.cell + 1 - sprite.get_width()) // 2
-            blits.append((sprite, (x, MARGIN + row * self.cell + centre - sprite.get_height() // 2)))
+            width, height = sprite.get_size()
+            x, y = self._corners[cell]
+            blits.append((sprite, (x + (self.cell + 1 - width) // 2, y + centre - height // 2)))
         self.surface.fblits(blits, sprites.BLEND)
 
     def _wedge_numbers(self, values: FloatArray) -> None:
-        size = max(11, round(self.cell * 0.17))
         if self.cell < 56 or self.scale is None:
             return
         light = _DARK[id(self.scale.table)][self.scale.levels(values)]
-        strings = format_numbers(values[self._open].reshape(-1), round(self.cell * 0.36), size)
-        each = iter(strings)
         blits: list[Blit] = []
-        for cell in self._open.tolist():
-            left, top = self.corner(cell)
-            for action, (x, y) in enumerate(self._wedges.centres.tolist()):
-                sprite = sprites.text(next(each), size, colors.FLOOR if light[cell, action] else colors.INK)
+        for action, (x, y) in enumerate(self._wedges.centres.tolist()):
+            room = round(self.cell * self._wedges.widths[action])
+            size = max(11, min(round(self.cell * 0.17), round(room * 0.55)))
+            strings = format_numbers(values[self._open, action], room, size)
+            if any(sprites.text_width(string, size) > room for string in strings):
+                continue
+            for cell, string in zip(self._open.tolist(), strings, strict=True):
+                left, top = self.corner(cell)
+                sprite = sprites.text(string, size, colors.FLOOR if light[cell, action] else colors.INK)
                 width, height = sprite.get_size()
-                blits.append(
-                    (sprite, (round(left + x * self.cell - width / 2), round(top + y * self.cell - height / 2)))
-                )
+                at = (round(left + x * self.cell - width / 2), round(top + y * self.cell - height / 2))
+                blits.append((sprite, at))
         self.surface.fblits(blits, sprites.BLEND)
 
     def _walls(self) -> None:
@@ -397,8 +419,8 @@ class GridRenderer:
             if marker.label == "destination":
                 sprite = sprites.frame(self.cell - 1, max(2, self.cell // 10), marker.color)
                 self.surface.blit(sprite, (x + 1, y + 1), special_flags=sprites.BLEND)
-        radius = max(1, round(self.cell * 0.24))
-        rim = max(1, self.cell // 24) if self.cell >= 8 else 0
+        radius = max(3, round(self.cell * 0.2))
+        rim = max(1, self.cell // 24)
         sprite = sprites.disc(radius, colors.AGENT, colors.FLOOR, rim)
         offset = self.cell // 2 - sprite.get_width() // 2
         cells = self.board.agents()

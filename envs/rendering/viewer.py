@@ -10,17 +10,15 @@ While it trains::
     viewer.hold()  # until the window is closed; learning goes on after an edit
     viewer.close()
 
-While it only plays, the loop steps the environment, and the viewer paces it::
-
-    viewer.begin()
-    while not viewer.closed: ...; viewer.step(reward, terminated, truncated, info)
+While it only plays, whoever steps the environment calls ``viewer.present()`` after each reset and step; it waits until
+it is time for the next one.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +30,7 @@ from numpy.typing import NDArray
 from gridzero.envs.rendering import colors
 from gridzero.envs.rendering.boards import board_of
 from gridzero.envs.rendering.controls import Controls
+from gridzero.envs.rendering.episodes import Episodes
 from gridzero.envs.rendering.panel import WIDTH, Curve, Dashboard, draw_panel, number
 from gridzero.envs.rendering.recording import Recorder
 from gridzero.envs.rendering.renderer import TRACE_LENGTH, GridRenderer, Picture
@@ -69,8 +68,8 @@ class Viewer:
         agent: what learns or plays there.
         title: the first line of the panel; the agent's name if not given.
         human: open a window.
-        record: write a GIF or MP4 of every frame that :meth:`step` and :meth:`capture` draw.
-        fps: frames per second of the recording, and of :meth:`step` at first.
+        record: write a GIF or MP4 of every frame that :meth:`present` draws.
+        fps: frames per second of the recording, and of :meth:`present` at first.
         size: pixels of the longer side of the map, about.
 
     Attributes:
@@ -105,17 +104,15 @@ class Viewer:
         self.picture = Picture()
         self.layers = self.picture.layers
         self.controls = Controls(self, fps)
+        self.episodes = Episodes(env.unwrapped, self.renderer.board, TRACE_LENGTH + 1)
+        self.episodes.hearing = True
         self.message = ""
         self.rows: dict[str, str] = {}
         self.on_key: Callable[[int], bool] | None = None
         self.curve: Curve | None = None
-        self._trace: deque[int] = deque(maxlen=TRACE_LENGTH + 1)
-        self._visits = [0] * (self.renderer.board.height * self.renderer.board.width)
-        self._episode, self._steps, self._return = 0, 0, 0.0
-        self._outcomes: deque[bool] = deque(maxlen=100)
+        self._learning = False
         self._surface: pygame.Surface | None = None
-        self._due = 0.0
-        self._next = 0.0
+        self._due = self._next = 0.0
         self._rate = _Rate()
 
     @property
@@ -128,36 +125,34 @@ class Viewer:
     def update(self, update: UpdateLike) -> None:
         """Take in an update; draw it if a frame is due. Waits only if the user paused or slowed the agent down."""
         metrics = update.metrics
+        self._learning = True
         if self.curve is None or self.curve.name in metrics:
             self._plot(metrics)
-        self._follow()
-        if "episode_return" in metrics:
-            self._trace.clear()
         now = time.perf_counter()
-        if now < self._due and self.controls.training_rate == math.inf:
-            return
+        slowed = self.controls.training_rate != math.inf
+        if not slowed and (now < self._due or not self.episodes.hearing):
+            # A frame shows what happened during the update before it.
+            self.episodes.hearing = now >= self._due
+            if self.episodes.single or now < self._due:
+                return
         self._describe(update)
-        self._frame_in_budget(now)
-        if self.controls.training_rate != math.inf:
-            self._next = max(self._next, now - 1) + 1 / self.controls.training_rate
-            self._idle(lambda: time.perf_counter() >= self._next)
-        self._idle(lambda: not self.controls.paused)
+        self._handle_events()
+        self.draw()
+        finished = time.perf_counter()
+        self._due = finished + max(1 / MOST_FRAMES, (finished - now) / SHARE)
+        self.episodes.hearing = slowed
+        if slowed:
+            self._next = max(self._next + 1 / self.controls.training_rate, now)
+            self.wait(lambda: time.perf_counter() >= self._next)
+        self.wait(lambda: not self.controls.paused)
 
     def _plot(self, metrics: Mapping[str, float]) -> None:
         if self.curve is None:
             name = next((name for name in CURVES if name in metrics), None)
             if name is None:
                 return
-            self.curve = Curve(name.replace("_", " "))
-            self.curve.name = name
+            self.curve = Curve(name)
         self.curve.append(float(metrics[self.curve.name]))
-
-    def _follow(self) -> None:
-        """Note where the agent is."""
-        cells = self.renderer.board.agents()
-        if len(cells) == 1 and (not self._trace or cells[0] != self._trace[-1]):
-            self._visits[cells[0]] += 1
-            self._trace.append(cells[0])
 
     def _describe(self, update: UpdateLike) -> None:
         self._rate.note(update.step)
@@ -165,63 +160,43 @@ class Viewer:
         for name, value in update.metrics.items():
             if name != "steps_per_second":
                 rows[name.replace("_", " ")] = number(float(value))
-        self.rows = {**self.rows, **rows}
-
-    def _frame_in_budget(self, now: float) -> None:
-        self._handle_events()
-        self.draw()
-        finished = time.perf_counter()
-        self._due = finished + max(1 / MOST_FRAMES, (finished - now) / SHARE)
+        self.rows |= rows
 
     def hold(self) -> None:
         """Stay open until the user closes the window; after an edit the agent learns on."""
         while not self.closed:
-            if self.controls.take_edited() and self.agent is not None:
-                for update in self.agent.learn():
-                    self.update(update)
-                    if self.closed:
-                        return
+            self.learn_on()
             self._handle_events()
             self.draw()
             time.sleep(1 / MOST_FRAMES)
 
+    def learn_on(self, updates: int | None = None) -> None:
+        """After an edit, let the agent learn: to its end, or for so many updates."""
+        if self.controls.take_edited() and self.agent is not None:
+            for update in itertools.islice(self.agent.learn(), updates):
+                self.update(update)
+                if self.closed:
+                    return
+
     # --- While the agent plays ---------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """An episode has begun."""
-        self._episode += 1
-        self._steps, self._return = 0, 0.0
-        self._trace.clear()
-        self._pace()
-
-    def step(self, reward: float, terminated: bool, truncated: bool, info: Mapping[str, Any]) -> None:
-        """The environment made a step: draw it, and wait until it is time for the next."""
-        self._steps += 1
-        self._return += float(reward)
-        self._rate.note(self._rate.last + 1)
-        if terminated or truncated:
-            if self.curve is None:
-                self.curve = Curve("episode return")
-            self.curve.append(self._return)
-            success = info.get("is_success", terminated and reward > 0)
-            self._outcomes.append(bool(success))
-        self._pace()
-
-    def _pace(self) -> None:
-        self._follow()
-        self.rows |= {
-            "episode": f"{self._episode:,}",
-            "step": f"{self._steps:,}",
-            "return": number(self._return),
-            "steps per second": number(self._rate.value),
-        }
-        if self._outcomes:
-            self.rows["success rate"] = f"{np.mean(self._outcomes):.0%} of {len(self._outcomes)}"
-        self.capture()
+    def present(self, repeat: int = 1) -> None:
+        """Draw a frame, into the recording too, and wait until it is time for the next, or the user goes on."""
+        episodes = self.episodes
+        if not self._learning:
+            self._rate.note(episodes.total_steps + episodes.steps)
+            self.rows |= {"steps per second": number(self._rate.value)}
+            for total in episodes.take_returns():
+                self.curve = self.curve or Curve("episode_return")
+                self.curve.append(total)
+        self._handle_events()
+        surface = self.draw()
+        if self.recorder is not None:
+            self.recorder.add(to_array(surface), repeat)
         if self.window is not None:
-            self._next = max(self._next + 1 / self.controls.rate, time.perf_counter())
-            self._idle(lambda: time.perf_counter() >= self._next)
-            self._idle(lambda: not self.controls.paused)
+            self._next = max(self._next + repeat / self.controls.rate, time.perf_counter())
+            self.wait(lambda: time.perf_counter() >= self._next)
+            self.wait(lambda: not self.controls.paused)
 
     def restarting(self) -> bool:
         """Whether the user asked, since this was last called, to start over."""
@@ -229,19 +204,18 @@ class Viewer:
 
     def forget(self) -> None:
         """Clear counts, trace and curve."""
-        self._visits = [0] * len(self._visits)
-        self._trace.clear()
-        self._outcomes.clear()
+        self.episodes.clear()
         self.curve = None
 
-    # --- Frames ------------------------------------------------------------------------------------------------------
+    def wait(self, done: Callable[[], bool]) -> None:
+        """Draw and listen until ``done``, a single step was asked for, or the window is closed."""
+        while not self.closed and not done() and not self.controls.take_single_step():
+            self._handle_events()
+            if not self.closed and self.controls.changed():
+                self.draw()
+            time.sleep(min(1 / MOST_FRAMES, 0.25 / self.controls.rate))
 
-    def capture(self, repeat: int = 1) -> None:
-        """Draw a frame, into the recording too, ``repeat`` times."""
-        self._handle_events()
-        surface = self.draw()
-        if self.recorder is not None:
-            self.recorder.add(to_array(surface), repeat)
+    # --- Frames ------------------------------------------------------------------------------------------------------
 
     def draw(self) -> pygame.Surface:
         """Draw map and panel, and show them if there is a window."""
@@ -265,8 +239,8 @@ class Viewer:
             ):
                 read = getattr(self.agent, name, None)
                 setattr(picture, name, np.asarray(read(), dtype=np.float64) if wanted and read is not None else None)
-        picture.visits = np.asarray(self._visits)
-        picture.trace = self._trace
+        picture.visits = np.asarray(self.episodes.visits) if self.episodes.single else None
+        picture.trace = self.episodes.trace
 
     def _canvas(self, grid: pygame.Surface) -> pygame.Surface:
         height = max(grid.get_height(), 560)
@@ -285,7 +259,7 @@ class Viewer:
         return Dashboard(
             self.title,
             self.subtitle,
-            list(self.rows.items()),
+            self._rows(),
             self.curve,
             self.controls.status() or self.message,
             self.controls.keys(),
@@ -295,6 +269,16 @@ class Viewer:
             self.layers.background,
         )
 
+    def _rows(self) -> list[tuple[str, str]]:
+        """The numbers of the panel: of the present episode, where it is heard, then the others."""
+        episodes = self.episodes
+        rows = {"episode": f"{episodes.count:,}"} if episodes.count else {}
+        if episodes.count and not self._learning:
+            rows |= {"its step": f"{episodes.steps:,}", "its return": number(episodes.total_reward)}
+        if episodes.outcomes:
+            rows["success rate"] = f"{np.mean(episodes.outcomes):.0%} of {len(episodes.outcomes)}"
+        return list((rows | {name: value for name, value in self.rows.items() if name != "success rate"}).items())
+
     # --- The user ----------------------------------------------------------------------------------------------------
 
     def _handle_events(self) -> None:
@@ -302,16 +286,9 @@ class Viewer:
             for event in self.window.events():
                 self.controls.handle(event)
 
-    def _idle(self, done: Callable[[], bool]) -> None:
-        """Draw and listen until ``done``, a single step was asked for, or the window is closed."""
-        while not self.closed and not done() and not self.controls.take_single_step():
-            self._handle_events()
-            if not self.closed and self.controls.changed():
-                self.draw()
-            time.sleep(min(1 / MOST_FRAMES, 0.25 / self.controls.rate))
-
     def close(self) -> None:
-        """Finish the recording and close the window."""
+        """Finish the recording, close the window, and leave the environment as it was."""
+        self.episodes.stop()
         if self.recorder is not None:
             self.recorder.close()
         if self.window is not None:
@@ -338,5 +315,5 @@ class _Rate:
 def _name(env: Any) -> str:
     spec = getattr(env, "spec", None)
     name = type(env.unwrapped).__name__ if spec is None else str(spec.id)
-    layout = getattr(env.unwrapped, "layout", None)
-    return f"{name}, {layout.name}" if getattr(layout, "name", "") else str(name)
+    layout = getattr(getattr(env.unwrapped, "layout", None), "name", "")
+    return f"{name}, {layout}" if layout else name

@@ -30,6 +30,7 @@ class Wedges:
     Attributes:
         actions: (cell, cell) the action that each pixel shows.
         centres: (A, 2) x and y of where each action's number goes, in units of the cell's side.
+        widths: (A,) the room that it has there, in the same units.
     """
 
     def __init__(self, moves: tuple[tuple[int, int], ...], cell: int) -> None:
@@ -39,6 +40,7 @@ class Wedges:
         at = (np.arange(cell) + 0.5) / cell - 0.5
         x, y = np.meshgrid(at, at)
         self.centres = np.full((len(moves), 2), 0.5)
+        self.widths = np.full(len(moves), 0.28 if len(going) > 4 else 0.38)
         self.actions = np.zeros((cell, cell), dtype=np.intp)
         self._lines: tuple[Line, ...] = ()
         if going:
@@ -51,6 +53,7 @@ class Wedges:
                 self.centres[a] = 0.5 + reach * np.array([math.cos(heading), math.sin(heading)]) / edge
             self._lines = tuple(_boundary(angle, CORE if staying else 0.0) for angle in _between(headings))
         if staying:
+            self.widths[staying] = 1.7 * CORE / len(staying)
             inside = np.hypot(x, y) < CORE
             sector = ((np.arctan2(y, x) + math.pi) / (2 * math.pi) * len(staying)).astype(np.intp) % len(staying)
             if len(staying) == 2:

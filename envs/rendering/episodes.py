@@ -1,0 +1,116 @@
+"""What happens in an environment, noted by listening to it: visits, the way of the agent, returns."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from gridzero.envs.rendering.boards import Board
+
+RECENT = 100
+"""Episodes of which the success rate is told."""
+
+
+class Episodes:
+    """Listens to a single environment, whoever steps it.
+
+    It puts itself before the environment's ``reset`` and, while ``hearing``, before its ``step``, and passes everything
+    on as it is. A vector of environments is not listened to.
+
+    Args:
+        env: the unwrapped environment.
+        board: how it is read.
+        trace_length: how many cells of the trace to keep.
+
+    Attributes:
+        count: episodes begun.
+        steps: steps heard in the present one.
+        total_steps: steps heard since the beginning.
+        total_reward: what they paid in the present episode.
+        whole: the present episode has been heard from its start.
+        outcomes: whether the recent episodes, those heard as a whole, were a success.
+        visits: (H·W) how often each cell was entered, as far as heard.
+        trace: the last cells of the present episode, oldest first.
+    """
+
+    def __init__(self, env: Any, board: Board, trace_length: int) -> None:
+        self.env = env
+        self.board = board
+        self.trace: deque[int] = deque(maxlen=trace_length)
+        self.total_steps = 0
+        self.clear()
+        self.single = not hasattr(env, "num_envs")
+        self._hearing = False
+        if self.single:
+            self._step, self._reset = env.step, env.reset
+            env.reset = self._heard_reset
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.count = self.steps = 0
+        self.total_reward = 0.0
+        self.outcomes: deque[bool] = deque(maxlen=RECENT)
+        self.visits = [0] * (self.board.height * self.board.width)
+        self.trace.clear()
+        self.whole = self._open = False
+        self._returns: list[float] = []
+
+    @property
+    def hearing(self) -> bool:
+        """Whether it hears the steps too; that costs about a microsecond each."""
+        return self._hearing
+
+    @hearing.setter
+    def hearing(self, hear: bool) -> None:
+        if hear == self._hearing or not self.single:
+            return
+        self._hearing = hear
+        self.whole = False
+        if hear:
+            self.env.step = self._heard_step
+            self.trace.clear()
+        else:
+            del self.env.step
+
+    def _heard_step(self, action: Any) -> Any:
+        result = self._step(action)
+        self.steps += 1
+        self.total_reward += result[1]
+        cell = self.board.position()
+        self.visits[cell] += 1
+        self.trace.append(cell)
+        self._last = result
+        self._open = True
+        if result[2]:
+            self._close()
+        return result
+
+    def _heard_reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        result = self._reset(seed=seed, options=options)
+        self._close()
+        self.count += 1
+        self.total_steps += self.steps
+        self.steps, self.total_reward = 0, 0.0
+        self.whole = self._hearing
+        self.trace.clear()
+        self.trace.append(self.board.position())
+        return result
+
+    def _close(self) -> None:
+        """The episode is over: it terminated, or was cut off and another begins."""
+        if self._open and self.whole:
+            _, reward, terminated, _, info = self._last
+            self._returns.append(float(self.total_reward))
+            self.outcomes.append(bool(info.get("is_success", self.board.success(float(reward), bool(terminated)))))
+        self._open = False
+
+    def take_returns(self) -> list[float]:
+        """The returns of the episodes, heard as a whole, that ended since this was last called."""
+        taken, self._returns = self._returns, []
+        return taken
+
+    def stop(self) -> None:
+        """Listen no longer; the environment is as it was."""
+        self.hearing = False
+        if self.single and "reset" in vars(self.env):
+            del self.env.reset
