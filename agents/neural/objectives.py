@@ -261,44 +261,59 @@ def kl_estimate(
     return estimate if old_log_probs is None else estimate * (log_probs - old_log_probs).exp()
 
 
-def aggregate(
-    per_step: Tensor, mask: Tensor, normalisation: Normalisation = "token", *, length: int | None = None
-) -> Tensor:
-    r"""One number from the steps there are.
+def step_weights(mask: Tensor, normalisation: Normalisation = "token", *, length: int | None = None) -> Tensor:
+    r"""The weight of each step in a sum over a batch of sequences.
 
-    - ``"token"``: Σ / number of steps: every step weighs the same (DAPO; and PPO's minibatches).
-    - ``"sequence"``: the mean over sequences of the mean over a sequence's steps: a step of a long sequence weighs
-      less (the first GRPO). Sequences without a step do not count.
-    - ``"constant"``: Σ / (B · length): the steps weigh the same in every batch (Dr. GRPO).
+    - ``"token"``: 1 / number of steps: every step weighs the same (DAPO; and PPO's minibatches).
+    - ``"sequence"``: 1 / (number of sequences · steps of the sequence): the mean over sequences of their means, where a
+      step of a long sequence weighs less (the first GRPO). Sequences without a step do not count.
+    - ``"constant"``: 1 / (B · length): the steps weigh the same in every batch (Dr. GRPO).
 
     Args:
-        per_step: (B, T).
         mask: (B, T) bool, which steps there are.
         normalisation: which of the three.
         length: the constant; T unless given.
 
     Returns:
-        Scalar; 0 if there are no steps.
+        (B, T) float32, 0 where there is no step.
 
     Raises:
         ValueError: for another normalisation, or a length below 1.
 
     Source: Shao et al. (2024), DeepSeekMath, eq. 3; Yu et al. (2025), DAPO, section 3.3; Liu et al. (2025), Dr. GRPO.
+    """
+    weights = mask.to(torch.float32)
+    if normalisation == "token":
+        return weights / weights.sum().clamp(min=1)
+    if normalisation == "sequence":
+        counts = weights.sum(dim=-1, keepdim=True)
+        return weights / counts.clamp(min=1) / (counts > 0).sum().clamp(min=1)
+    if normalisation == "constant":
+        constant = mask.shape[-1] if length is None else length
+        if constant < 1:
+            raise ValueError(f"length must be at least 1, not {constant}")
+        return weights / (mask.shape[0] * constant)
+    raise ValueError(f"normalisation {normalisation!r} is not one of {', '.join(get_args(Normalisation))}")
+
+
+def aggregate(
+    per_step: Tensor, mask: Tensor, normalisation: Normalisation = "token", *, length: int | None = None
+) -> Tensor:
+    """One number from the steps there are: Σ per_step · :func:`step_weights`.
+
+    Args:
+        per_step: (B, T).
+        mask: (B, T) bool, which steps there are; what the others hold, even NaN, has no influence.
+        normalisation: how steps are weighed.
+        length: for ``"constant"``.
+
+    Returns:
+        Scalar; 0 if there are no steps.
 
     >>> steps = torch.tensor([[4.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
     >>> mask = torch.tensor([[True, False, False, False], [True, True, True, True]])
     >>> [round(aggregate(steps, mask, n).item(), 3) for n in ("token", "sequence", "constant")]
     [1.6, 2.5, 1.0]
     """
-    kept = torch.where(mask, per_step, torch.zeros_like(per_step))
-    if normalisation == "token":
-        return kept.sum() / mask.sum().clamp(min=1)
-    if normalisation == "sequence":
-        counts = mask.sum(dim=-1)
-        return (kept.sum(dim=-1) / counts.clamp(min=1)).sum() / (counts > 0).sum().clamp(min=1)
-    if normalisation == "constant":
-        constant = per_step.shape[-1] if length is None else length
-        if constant < 1:
-            raise ValueError(f"length must be at least 1, not {constant}")
-        return kept.sum() / (per_step.shape[0] * constant)
-    raise ValueError(f"normalisation {normalisation!r} is not one of {', '.join(get_args(Normalisation))}")
+    weights = step_weights(mask, normalisation, length=length).to(per_step.dtype)
+    return (per_step.masked_fill(~mask, 0.0) * weights).sum()

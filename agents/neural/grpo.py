@@ -1,0 +1,202 @@
+"""Group relative policy optimisation: the other episodes of a group stand in for the critic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gridzero.agents.agent import Update
+from gridzero.agents.neural.objectives import (
+    Baseline,
+    Estimator,
+    Normalisation,
+    clipped_surrogate,
+    discounted_sums,
+    group_advantages,
+    kl_estimate,
+    step_weights,
+)
+from gridzero.agents.neural.policy import Policy, Trajectories, minibatches
+from gridzero.agents.neural.policy_gradient import PolicyGradientAgent, PolicyGradientConfig
+
+Credit = Literal["outcome", "to-go"]
+
+
+@dataclass(frozen=True)
+class GRPOConfig(PolicyGradientConfig):
+    """Settings of GRPO."""
+
+    groups: int = 8
+    """Initial states in an update."""
+    group_size: int = 8
+    """G, episodes from each of them."""
+    baseline: Baseline = "standardised"
+    """Advantages in a group: "standardised" (DeepSeekMath), "centred" (Dr. GRPO) or "leave-one-out"."""
+    credit: Credit = "outcome"
+    """What a step is credited with: the "outcome" of its episode (DeepSeekMath), or the return "to-go" from it."""
+    normalisation: Normalisation = "token"
+    """How steps weigh: each "token" the same (DAPO), by "sequence" (DeepSeekMath), or by a "constant" (Dr. GRPO)."""
+    epochs: int = 2
+    """Passes over the steps of an update."""
+    clip_high: float | None = None
+    """The upper ε, where it is not the lower one (clip-higher, DAPO)."""
+    kl_coefficient: float = 0.0
+    """β, weight of the divergence from the reference policy; 0: no reference."""
+    kl_estimator: Estimator = "k3"
+    """"k1", "k2" or "k3"."""
+    kl_importance_weighted: bool = True
+    """Multiply the estimate by π/π_old, which makes the gradients of k1 and k3 those of KL(π ‖ π_ref)."""
+    reference_updates: int = 0
+    """The policy becomes its own reference again after this many updates; 0: the initial policy stays it."""
+    episode_limit: int = 1000
+    """Longer episodes are cut here."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, with what does."""
+        super().__post_init__()
+        optional = ("clip_high",) if self.clip_high is not None else ()
+        least = ("kl_coefficient", "reference_updates")
+        self._check([], ("groups", "epochs", "episode_limit", *optional), least)
+        if self.group_size < 2:
+            raise ValueError(f"group_size must be at least 2, not {self.group_size}")
+        if self.num_envs not in (None, self.groups * self.group_size):
+            raise ValueError(f"num_envs must be groups · group_size, {self.groups * self.group_size}, or left out")
+        self._choose(
+            {"baseline": Baseline, "credit": Credit, "normalisation": Normalisation, "kl_estimator": Estimator}
+        )
+
+
+class GRPO(PolicyGradientAgent):
+    """Group relative policy optimisation.
+
+    Each update plays ``groups`` groups of ``group_size`` episodes, a group's from one initial state, and takes the
+    group's mean return for the baseline, so that no critic is needed. Episodes may differ in length.
+
+    Source: Shao et al. (2024), DeepSeekMath, section 4.1; Liu et al. (2025), Understanding R1-Zero-like training
+    (Dr. GRPO); Yu et al. (2025), DAPO.
+    """
+
+    Config = GRPOConfig
+    config: GRPOConfig
+    seedable = True
+
+    def __init__(self, env: Any, config: GRPOConfig, *, seed: int = 0, policy: Policy | None = None) -> None:
+        super().__init__(env, config, seed=seed, policy=policy)
+        if self.vector.num_envs != config.groups * config.group_size:
+            wanted = config.groups * config.group_size
+            raise ValueError(f"{config.groups} groups of {config.group_size} need {wanted} environments")
+        self.updates = 0
+        if config.kl_coefficient > 0:
+            self.network.make_reference()
+
+    def _wanted_envs(self) -> int:
+        return self.config.groups * self.config.group_size
+
+    def learn(self) -> Iterator[Update]:
+        """One :class:`Update` per set of groups; never ends, but with linear schedules when they do."""
+        config = self.config
+        schedules = (config.learning_rate_schedule, config.clip_schedule)
+        while "linear" not in schedules or self._remaining() > 0:
+            trajectories = self.network.episodes(
+                self.vector, config.groups, config.group_size, config.episode_limit, self.rng
+            )
+            metrics = self._improve(trajectories)
+            assert trajectories.mask is not None
+            self.steps += int(trajectories.mask.sum())
+            self.updates += 1
+            if config.kl_coefficient > 0 and config.reference_updates and self.updates % config.reference_updates == 0:
+                self.network.make_reference()
+            yield Update(self.steps, metrics)
+
+    def _advantages(self, trajectories: Trajectories) -> Tensor:
+        """(B, T)."""
+        config = self.config
+        rewards, mask = trajectories.rewards, trajectories.mask
+        assert rewards is not None
+        assert mask is not None
+        to_go = discounted_sums(rewards, torch.full_like(rewards, config.gamma))
+        if config.credit == "outcome":
+            totals = to_go[:, 0].reshape(config.groups, config.group_size)
+            return group_advantages(totals, config.baseline).reshape(-1, 1).expand_as(rewards)
+        # Each time step has a group of its own; who has finished has nothing left to win.
+        groups = to_go.reshape(config.groups, config.group_size, -1).transpose(1, 2)
+        return group_advantages(groups, config.baseline).transpose(1, 2).reshape(rewards.shape)
+
+    def _improve(self, trajectories: Trajectories) -> dict[str, float]:
+        config, t = self.config, trajectories
+        assert t.mask is not None
+        learning_rate, factor = self._learning_rate(), self._clip_factor()
+        weights = step_weights(t.mask, config.normalisation, length=config.episode_limit)
+        batch = t.replace(advantages=self._advantages(t), weights=weights).without("rewards", "done")
+        if config.kl_coefficient > 0:
+            batch = batch.replace(reference_log_probs=self.network.reference_log_probs(batch))
+        if self.network.memoryless:
+            batch = batch.single_steps()
+        for _ in range(config.epochs):
+            parts = list(minibatches(batch, config.minibatch_size, self.rng))
+            for part in parts:
+                loss, terms = self._loss(part, factor)
+                norm = self.optimiser.step(loss * len(parts), learning_rate)
+        return (
+            self._outcomes(t)
+            | {name: float(term) for name, term in terms.items()}
+            | {
+                "gradient_norm": float(norm),
+                "learning_rate": learning_rate,
+            }
+        )
+
+    def _loss(self, part: Trajectories, clip_factor: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, a weighted sum over the steps, and what to log."""
+        config, weights = self.config, part.weights
+        assert weights is not None
+        assert part.advantages is not None
+        scores = self.network.evaluate(part)
+        high = config.clip if config.clip_high is None else config.clip_high
+        surrogate = clipped_surrogate(
+            scores.log_probs,
+            part.log_probs,
+            part.advantages,
+            clip=config.clip * clip_factor,
+            clip_high=high * clip_factor,
+        )
+        objective = surrogate
+        if config.entropy_coefficient:
+            objective = objective + config.entropy_coefficient * scores.entropies
+        terms = {"entropy": part.mean(scores.entropies)}
+        if part.reference_log_probs is not None:
+            old = part.log_probs if config.kl_importance_weighted else None
+            kl = kl_estimate(scores.log_probs, part.reference_log_probs, config.kl_estimator, old_log_probs=old)
+            objective = objective - config.kl_coefficient * kl
+            terms["kl_to_reference"] = part.mean(kl)
+        log_ratio = scores.log_probs - part.log_probs
+        terms["approximate_kl"] = part.mean(torch.expm1(log_ratio) - log_ratio)
+        if part.mask is not None:
+            objective = objective.masked_fill(~part.mask, 0.0)
+        return -(objective * weights).sum(), {name: term.detach() for name, term in terms.items()}
+
+    def _outcomes(self, t: Trajectories) -> dict[str, float]:
+        assert t.rewards is not None
+        assert t.mask is not None
+        assert t.done is not None
+        totals = t.rewards.sum(dim=1)
+        spread = totals.reshape(self.config.groups, -1).std(dim=1, correction=0)
+        return {
+            "episode_return": float(totals.mean()),
+            "episode_length": float(t.mask.sum(dim=1).float().mean()),
+            "cut_episodes": float(1 - t.done.any(dim=1).float().mean()),
+            "groups_alike": float((spread == 0).float().mean()),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that resuming needs; updates begin with new episodes, so there are none under way."""
+        return super().state_dict() | {"updates": self.updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``."""
+        super().load_state_dict(state)
+        self.updates = int(state["updates"])

@@ -1,0 +1,58 @@
+"""Adam over one flat vector of all parameters: one operation where there would be one for each tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Optimiser:
+    """Adam with the gradient's norm clipped.
+
+    The parameters become views of one vector, and so do their gradients, which halves the cost of a step for small
+    networks. Their values do not change, and ``state_dict`` of their module works as before.
+
+    Args:
+        parameters: of one type; each keeps its place as long as nothing assigns its ``data``.
+        epsilon: of Adam.
+        max_norm: of the gradient of all parameters together; 0 for no clipping.
+
+    Source: Huang et al. (2022), The 37 implementation details of PPO, details 3 (Adam's ε) and 11 (gradient clipping).
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], *, epsilon: float, max_norm: float) -> None:
+        self.vector = nn.Parameter(torch.cat([parameter.detach().reshape(-1) for parameter in parameters]))
+        self.gradient = torch.zeros_like(self.vector)
+        self.vector.grad = self.gradient
+        self.max_norm = max_norm
+        offset = 0
+        for parameter in parameters:
+            end = offset + parameter.numel()
+            parameter.data = self.vector.data[offset:end].view_as(parameter)
+            parameter.grad = self.gradient[offset:end].view_as(parameter)
+            offset = end
+        self.adam = torch.optim.Adam([self.vector], eps=epsilon, fused=True)
+
+    def step(self, loss: Tensor, learning_rate: float) -> Tensor:
+        """One step down the gradient of ``loss``; returns the gradient's norm before clipping."""
+        self.gradient.zero_()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation for it
+        norm: Tensor = torch.linalg.vector_norm(self.gradient)
+        if self.max_norm > 0:
+            self.gradient.mul_((self.max_norm / (norm + 1e-6)).clamp(max=1.0))
+        self.adam.param_groups[0]["lr"] = learning_rate
+        self.adam.step()
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """Adam's moments and step count."""
+        return dict(self.adam.state.get(self.vector, {}))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``."""
+        self.adam.state.clear()
+        if state:
+            self.adam.state[self.vector] = {name: torch.as_tensor(value).clone() for name, value in state.items()}

@@ -1,0 +1,167 @@
+"""What PPO and GRPO know of a policy: it collects sequences and scores them.
+
+Whether an action is a move or a token is the policy's affair.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """A batch of B sequences of T steps.
+
+    What is not needed any more, or not yet known, is None.
+
+    Attributes:
+        observations: name → (B, T, …), or whatever else with B rows the policy scores actions by.
+        actions: (B, T, …).
+        log_probs: (B, T), of the policy that acted.
+        mask: (B, T) bool, which steps there are; what the others hold means nothing. None: all of them.
+        rewards: (B, T).
+        terminated: (B, T) bool, the step's successor is worth 0.
+        done: (B, T) bool, the step was the last of an episode.
+        starts: (B, T) bool, the step was the first of an episode.
+        memory: (B, M), what a policy with a memory brought along to the first step.
+        values: (B, T), the critic's, of the steps' states.
+        next_values: (B, T), of their true successors.
+        advantages: (B, T).
+        returns: (B, T), the critic's targets.
+        reference_log_probs: (B, T), of the reference policy.
+        weights: (B, T), the weight of each step in a loss; they sum to 1.
+    """
+
+    observations: Mapping[str, Tensor]
+    actions: Tensor
+    log_probs: Tensor
+    mask: Tensor | None = None
+    rewards: Tensor | None = None
+    terminated: Tensor | None = None
+    done: Tensor | None = None
+    starts: Tensor | None = None
+    memory: Tensor | None = None
+    values: Tensor | None = None
+    next_values: Tensor | None = None
+    advantages: Tensor | None = None
+    returns: Tensor | None = None
+    reference_log_probs: Tensor | None = None
+    weights: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def __getitem__(self, rows: Tensor | slice) -> Trajectories:
+        """Some of the sequences."""
+        return self._map(lambda tensor: tensor[rows])
+
+    def replace(self, **changes: Any) -> Trajectories:
+        """A copy with other fields."""
+        return dataclasses.replace(self, **changes)
+
+    def without(self, *names: str) -> Trajectories:
+        """A copy with these fields None."""
+        return self.replace(**dict.fromkeys(names))
+
+    def single_steps(self) -> Trajectories:
+        """The steps there are, each as a sequence of its own: (N, 1).
+
+        For policies whose scores of a step depend on nothing before it.
+        """
+        kept = None if self.mask is None or bool(self.mask.all()) else self.mask.reshape(-1).nonzero().squeeze(-1)
+
+        def cut(tensor: Tensor) -> Tensor:
+            steps = tensor.reshape(-1, 1, *tensor.shape[2:])
+            return steps if kept is None else steps[kept]
+
+        return self.without("memory", "starts", "mask")._map(cut)
+
+    def mean(self, per_step: Tensor) -> Tensor:
+        """Mean of (B, T) numbers over the steps there are."""
+        return per_step.mean() if self.mask is None else per_step[self.mask].mean()
+
+    def _map(self, function: Any) -> Trajectories:
+        observations = {name: function(tensor) for name, tensor in self.observations.items()}
+        rest = {name: function(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return Trajectories(observations, **rest)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a policy says of the steps of :class:`Trajectories`, with gradients.
+
+    Attributes:
+        log_probs: (B, T).
+        entropies: (B, T), in nats.
+        values: (B, T); None without a critic.
+    """
+
+    log_probs: Tensor
+    entropies: Tensor
+    values: Tensor | None = None
+
+
+class Policy(nn.Module):
+    """A policy that can be trained by PPO and GRPO.
+
+    Attributes:
+        memoryless: whether a step's scores depend on nothing before it, so that sequences may be cut into steps.
+    """
+
+    memoryless: bool = False
+
+    @abstractmethod
+    def rollout(self, env: Any, steps: int, rng: np.random.Generator) -> Trajectories:
+        """Go on in each environment of ``env`` for ``steps`` steps, wherever its episode is.
+
+        Returns:
+            Trajectories with rewards, terminated, done, values and next_values.
+        """
+
+    @abstractmethod
+    def episodes(self, env: Any, groups: int, size: int, limit: int, rng: np.random.Generator) -> Trajectories:
+        """Whole episodes, each group of ``size`` from one initial state, one group after the other.
+
+        Args:
+            env: where to act.
+            groups: how many.
+            size: G, episodes in a group.
+            limit: longer episodes are cut here.
+            rng: draws the initial states and the actions.
+
+        Returns:
+            Trajectories of groups · size sequences, with rewards and done.
+        """
+
+    @abstractmethod
+    def evaluate(self, trajectories: Trajectories) -> Scores:
+        """Score the actions taken, with gradients."""
+
+    @abstractmethod
+    def make_reference(self) -> None:
+        """Keep the policy as it is now as the reference."""
+
+    @abstractmethod
+    def reference_log_probs(self, trajectories: Trajectories) -> Tensor:
+        """(B, T) log-probabilities of the reference, without gradients."""
+
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that learning changes."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+
+def minibatches(batch: Trajectories, steps: int, rng: np.random.Generator) -> Iterator[Trajectories]:
+    """All sequences once, in random order, in equal parts of about ``steps`` steps."""
+    each = batch.actions.shape[1]
+    parts = min(len(batch), max(1, round(len(batch) * each / steps)))
+    shuffled = batch[torch.from_numpy(rng.permutation(len(batch)))]
+    for i in range(parts):
+        yield shuffled[slice(i * len(batch) // parts, (i + 1) * len(batch) // parts)]

@@ -1,0 +1,284 @@
+"""What PPO and GRPO share: the settings of the networks, acting, tables for small worlds, and their state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from gridzero.agents.agent import Agent
+from gridzero.agents.neural.actions import Categoricals
+from gridzero.agents.neural.mlp_policy import MLPPolicy
+from gridzero.agents.neural.optimiser import Optimiser
+from gridzero.agents.neural.policy import Policy
+from gridzero.agents.neural.towers import Activation, Memory
+from gridzero.agents.neural.vectors import copies
+from gridzero.agents.spaces import Numbering
+from gridzero.agents.tabular.tabular import greedy_policy
+from gridzero.envs.mdp import FiniteMDP
+
+Schedule = Literal["constant", "linear"]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PolicyGradientConfig:
+    """Settings that PPO and GRPO share."""
+
+    gamma: float = 0.99
+    """Discount γ."""
+    num_envs: int | None = None
+    """Environments stepped together; by default 64 where the environment has a native vector, else 8."""
+    asynchronous: bool = False
+    """A process for each environment, where there is no native vector."""
+    minibatch_size: int = 512
+    """Steps in a gradient step."""
+    learning_rate: float = 2.5e-3
+    """Adam's, at the beginning."""
+    learning_rate_schedule: Schedule = "constant"
+    """"constant", or "linear": falling to 0 at schedule_steps, where learning ends."""
+    clip: float = 0.2
+    """ε: the ratio of new to old probability counts between 1 - ε and 1 + ε."""
+    clip_schedule: Schedule = "constant"
+    """Of both clip ranges, as for the learning rate."""
+    schedule_steps: int = 100_000
+    """Environment steps that the linear schedules span."""
+    entropy_coefficient: float = 0.0
+    """Weight of the entropy bonus."""
+    max_gradient_norm: float = 0.5
+    """Gradients are scaled down to this norm; 0: never."""
+    adam_epsilon: float = 1e-5
+    """Adam's ε."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers."""
+    activation: Activation = "tanh"
+    """After each hidden layer: "tanh" or "relu"."""
+    memory: Memory = "none"
+    """A recurrent core after the hidden layers: "none", "gru" or "lstm"."""
+    normalise_observations: bool = False
+    """Standardise numbers in observations by their running mean and deviation."""
+    action_masks: bool = False
+    """Choose only among the actions that env.unwrapped.action_masks() allows."""
+    initial_log_std: float = 0.0
+    """log σ of continuous actions at the beginning."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, with what does."""
+        within = [("gamma", 0.0, 1.0)]
+        above = ("minibatch_size", "learning_rate", "clip", "schedule_steps", "adam_epsilon")
+        self._check(within, above, ("entropy_coefficient", "max_gradient_norm"))
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden must have at least one width, all at least 1, not {self.hidden}")
+        choices = {"learning_rate_schedule": Schedule, "clip_schedule": Schedule}
+        self._choose(choices | {"activation": Activation, "memory": Memory})
+
+    def _check(self, within: list[tuple[str, float, float]], above: tuple[str, ...], least: tuple[str, ...]) -> None:
+        for name, low, high in within:
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be between {low:g} and {high:g}, not {getattr(self, name)}")
+        for name in above:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name in least:
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+
+    def _choose(self, choices: Mapping[str, Any]) -> None:
+        for name, allowed in choices.items():
+            if getattr(self, name) not in get_args(allowed):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, not {getattr(self, name)!r}")
+
+
+class PolicyGradientAgent(Agent):
+    """An agent that trains a :class:`Policy` by gradients.
+
+    Args:
+        env: a ``gym.Env``, which is made again several times (see :func:`~gridzero.agents.neural.vectors.copies`), or
+            a ``VectorEnv``, which is taken as it is.
+        config: of the subclass.
+        seed: decides everything that is random.
+        policy: the policy to train; by default an :class:`MLPPolicy` as the config has it.
+
+    Attributes:
+        vector: the environments it learns in.
+        network: what it learns, a :class:`Policy`.
+        rng: the generator of everything the learner itself draws.
+        steps: environment steps taken so far.
+    """
+
+    config: Any
+    critic: bool = False
+    shared: bool = False
+    seedable: bool = False
+
+    def __init__(self, env: Any, config: Any, *, seed: int = 0, policy: Policy | None = None) -> None:
+        super().__init__(env, config, seed=seed)
+        if not isinstance(env, gym.Env | VectorEnv):
+            raise ValueError(f"this agent learns from a Gymnasium environment, not from {type(env).__name__}")
+        self.environment_seed, network_seed, own_seed = (
+            int(child.generate_state(1)[0]) for child in np.random.SeedSequence(seed).spawn(3)
+        )
+        self.vector = copies(env, self._wanted_envs(), asynchronous=config.asynchronous, seedable=self.seedable)
+        self.rng = np.random.default_rng(own_seed)
+        self.network: Policy = policy or MLPPolicy(
+            self.vector.single_observation_space,
+            self.vector.single_action_space,
+            hidden=config.hidden,
+            activation=config.activation,
+            memory=config.memory,
+            critic=self.critic,
+            shared=self.shared,
+            normalise=config.normalise_observations,
+            masked=config.action_masks,
+            log_std=config.initial_log_std,
+            seed=network_seed,
+        )
+        self.optimiser = Optimiser(
+            self.network.trained(), epsilon=config.adam_epsilon, max_norm=config.max_gradient_norm
+        )
+        self.steps = 0
+        self._acting: torch.Tensor | None = None
+        self._states: tuple[Any, Any] | None = None
+
+    def _wanted_envs(self) -> int | None:
+        wanted: int | None = self.config.num_envs
+        return wanted
+
+    def _remaining(self) -> float:
+        """The linear schedules' factor, from 1 to 0."""
+        return max(0.0, 1.0 - self.steps / int(self.config.schedule_steps))
+
+    def _learning_rate(self) -> float:
+        factor = self._remaining() if self.config.learning_rate_schedule == "linear" else 1.0
+        return float(self.config.learning_rate) * factor
+
+    def _clip_factor(self) -> float:
+        return self._remaining() if self.config.clip_schedule == "linear" else 1.0
+
+    # Acting
+
+    def _mlp(self) -> MLPPolicy:
+        if not isinstance(self.network, MLPPolicy):
+            raise ValueError(f"{type(self.network).__name__} has no actions for observations in batches")
+        return self.network
+
+    def act(self, observations: Any, *, explore: bool = False, action_masks: NDArray[np.bool_] | None = None) -> Any:
+        """Actions (N, …) for observations (N, …), as a vector environment takes them.
+
+        A policy with a memory remembers from call to call; :meth:`forget` tells it where episodes begin.
+
+        Args:
+            observations: a batch as a vector environment gives it, or a list.
+            explore: draw from the policy instead of taking the most likely action.
+            action_masks: (N, A) what is allowed, for a policy that was trained with masks.
+        """
+        policy = self._mlp()
+        read = policy.read(observations, action_masks)
+        size = len(next(iter(read.values())))
+        if self._acting is None or len(self._acting) != size:
+            self._acting = torch.zeros(size, policy.memory_size)
+        actions, self._acting = policy.act(read, self._acting, self.rng if explore else None)
+        return policy.actions.to_env(actions)
+
+    def forget(self, episodes: NDArray[np.bool_] | None = None) -> None:
+        """Empty the memory with which :meth:`act` goes on: in these (N,) environments, by default in all."""
+        if episodes is None:
+            self._acting = None
+        elif self._acting is not None:
+            self._acting = self._acting.masked_fill(torch.from_numpy(episodes).unsqueeze(1), 0.0)
+
+    # Tables, for worlds whose states can be counted
+
+    def _table(self) -> dict[str, torch.Tensor]:
+        """Every state's observation, in order, as the network reads it.
+
+        Raises:
+            ValueError: when the states cannot be counted.
+        """
+        policy, inner = self._mlp(), self.env.unwrapped
+        if not policy.memoryless:
+            raise ValueError("a policy with a memory has no table of states")
+        model = getattr(inner, "mdp", None)
+        if isinstance(model, FiniteMDP) and not isinstance(self.env, VectorEnv) and hasattr(inner, "set_state"):
+            if self._states is None or self._states[0] is not model:
+                self._states = (model, _observe_all(inner, model.num_states, policy.masked))
+            return policy.read(*self._states[1])
+        space = self.vector.single_observation_space
+        try:
+            numbering = Numbering(space, "observation space")
+        except ValueError as error:
+            raise ValueError(f"the states behind {space} cannot be counted") from error
+        return policy.read(numbering.elements(np.arange(numbering.n)))
+
+    def exploring_policy(self) -> FloatArray:
+        """(S, A) probabilities of what :meth:`act` does when it explores: the policy that is being trained."""
+        policy, read = self._mlp(), self._table()
+        if not isinstance(policy.actions, Categoricals) or policy.actions.choices != 1:
+            raise ValueError("only Discrete actions have a table")
+        with torch.no_grad():
+            probabilities = policy.actions.probabilities(policy.outputs(policy.actor(read), read))
+        return np.asarray(probabilities.squeeze(-2).numpy(), dtype=np.float64)
+
+    def policy(self) -> FloatArray:
+        """(S, A) probabilities of what :meth:`act` does when it does not explore: all on the most likely action."""
+        return greedy_policy(self.exploring_policy())
+
+    def action_values(self) -> FloatArray:
+        """(S, A) one step of the model, then :meth:`state_values`.
+
+        Raises:
+            ValueError: without a model, or when the states cannot be counted.
+        """
+        return FiniteMDP.from_env(self.env).action_values(self.state_values(), self.config.gamma)
+
+    def state_values(self) -> FloatArray:
+        """(S,) exact values of :meth:`exploring_policy`; needs a model."""
+        return FiniteMDP.from_env(self.env).evaluate_policy(self.exploring_policy(), self.config.gamma)
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, normalisation, optimiser, generator and count of steps."""
+        return {
+            "networks": {name: tensor.numpy().copy() for name, tensor in self.network.state_dict().items()},
+            "optimiser": {name: tensor.numpy().copy() for name, tensor in self.optimiser.state_dict().items()},
+            "rng": self.rng.bit_generator.state,
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``.
+
+        Raises:
+            ValueError: when it is of other networks.
+        """
+        networks = {name: torch.from_numpy(np.array(array)) for name, array in state["networks"].items()}
+        if any(name.startswith("reference.") for name in networks):
+            self.network.make_reference()
+        try:
+            self.network.load_state_dict(networks)
+        except RuntimeError as error:
+            raise ValueError(
+                "the state is of other networks than these: " + str(error).splitlines()[1].strip()
+            ) from error
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.rng.bit_generator.state = state["rng"]
+        self.steps = int(state["steps"])
+
+
+def _observe_all(env: Any, states: int, masked: bool) -> tuple[list[Any], NDArray[np.bool_] | None]:
+    """Each state's observation (and action mask), seen by going there; the environment is put back."""
+    before = env.get_state()
+    observations, masks = [], []
+    for state in range(states):
+        observations.append(env.set_state(state))
+        if masked:
+            masks.append(env.action_masks())
+    env.set_state(before)
+    return observations, np.stack(masks) if masked else None

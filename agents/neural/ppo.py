@@ -1,0 +1,222 @@
+"""Proximal policy optimisation, with the details that matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gridzero.agents.agent import Update
+from gridzero.agents.interaction import Interaction
+from gridzero.agents.neural.mlp_policy import MLPPolicy
+from gridzero.agents.neural.moments import RunningMoments
+from gridzero.agents.neural.objectives import clipped_surrogate, discounted_sums, generalised_advantages, value_loss
+from gridzero.agents.neural.policy import Policy, Trajectories, minibatches
+from gridzero.agents.neural.policy_gradient import FloatArray, PolicyGradientAgent, PolicyGradientConfig
+
+Advantages = Literal["minibatch", "batch", "none"]
+
+
+@dataclass(frozen=True)
+class PPOConfig(PolicyGradientConfig):
+    """Settings of PPO."""
+
+    rollout_steps: int | None = None
+    """Steps in each environment between updates; by default 2048 over all environments, but at least 16 in each."""
+    epochs: int = 4
+    """Passes over the steps of an update."""
+    gae_lambda: float = 0.95
+    """λ of generalised advantage estimation: 0 trusts the critic, 1 the returns."""
+    normalise_advantages: Advantages = "batch"
+    """Advantages get mean 0 and deviation 1 over each "minibatch", over the "batch", or not: "none"."""
+    value_coefficient: float = 0.5
+    """Weight of the critic's loss."""
+    value_clip: float | None = None
+    """The critic's values count only this near to those when the steps were taken; None: as they are."""
+    target_kl: float | None = None
+    """An update stops once the policy is 1.5 times this far, in nats, from the one that acted; None: never."""
+    normalise_rewards: bool = False
+    """Divide rewards by the running deviation of their discounted sum."""
+    shared_network: bool = False
+    """One body for actor and critic instead of one each."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, with what does."""
+        super().__post_init__()
+        optional = tuple(
+            name for name in ("rollout_steps", "value_clip", "target_kl") if getattr(self, name) is not None
+        )
+        self._check([("gae_lambda", 0.0, 1.0)], ("epochs", *optional), ("value_coefficient",))
+        self._choose({"normalise_advantages": Advantages})
+
+
+class PPO(PolicyGradientAgent):
+    """Proximal policy optimisation.
+
+    Each update goes on for ``rollout_steps`` in every environment, estimates advantages with the critic, and takes
+    several passes of clipped-surrogate gradient steps over what it saw. A time limit is not a terminal state: the
+    critic's value of the last state stands in for what was cut off.
+
+    Source: Schulman et al. (2017), Proximal policy optimization algorithms; Huang et al. (2022), The 37 implementation
+    details of PPO, whose names the config's fields have.
+    """
+
+    Config = PPOConfig
+    config: PPOConfig
+    critic = True
+
+    def __init__(self, env: Any, config: PPOConfig, *, seed: int = 0, policy: Policy | None = None) -> None:
+        self.shared = config.shared_network
+        super().__init__(env, config, seed=seed, policy=policy)
+        self.interaction = Interaction(self.vector, self.environment_seed)
+        self.rollout_steps = config.rollout_steps or max(16, 2048 // self.interaction.num_envs)
+        self.reward_moments = RunningMoments(1)
+        self.reward_sums = torch.zeros(self.interaction.num_envs)
+
+    def learn(self) -> Iterator[Update]:
+        """One :class:`Update` per rollout; never ends, but with linear schedules when they do."""
+        schedules = (self.config.learning_rate_schedule, self.config.clip_schedule)
+        while "linear" not in schedules or self._remaining() > 0:
+            trajectories = self.network.rollout(self.interaction, self.rollout_steps, self.rng)
+            metrics = self._improve(self._with_advantages(trajectories))
+            self.steps = self.interaction.steps
+            yield Update(self.steps, self.interaction.metrics() | metrics)
+
+    def _with_advantages(self, trajectories: Trajectories) -> Trajectories:
+        t, config = trajectories, self.config
+        assert t.rewards is not None
+        assert t.values is not None
+        assert t.next_values is not None
+        assert t.terminated is not None
+        assert t.done is not None
+        assert t.mask is not None
+        rewards = self._scaled(t) if config.normalise_rewards else t.rewards
+        # A step that only resets must not pass on what the next episode brings.
+        advantages = generalised_advantages(
+            rewards,
+            t.values,
+            t.next_values,
+            t.terminated,
+            t.done | ~t.mask,
+            gamma=config.gamma,
+            lambda_=config.gae_lambda,
+        )
+        returns = advantages + t.values
+        if config.normalise_advantages == "batch":
+            advantages = _standardised(advantages, t.mask)
+        return t.replace(advantages=advantages, returns=returns)
+
+    def _scaled(self, t: Trajectories) -> Tensor:
+        """Rewards over the running deviation of their discounted sums (37 details, detail for MuJoCo 6)."""
+        assert t.rewards is not None
+        assert t.done is not None
+        assert t.mask is not None
+        ends = t.done | ~t.mask
+        # Forwards in time: S_t = r_t + γ S_{t-1}, from the sums that the last rollout left.
+        first = t.rewards[:, :1] + self.config.gamma * self.reward_sums.unsqueeze(1)
+        terms = torch.cat([first, t.rewards[:, 1:]], dim=1).flip(1)
+        before = torch.cat([torch.ones_like(ends[:, :1]), ends[:, :-1]], dim=1)
+        sums = discounted_sums(terms, self.config.gamma * (~before).float().flip(1)).flip(1)
+        self.reward_sums = sums[:, -1] * ~ends[:, -1]
+        self.reward_moments.update(sums[t.mask].unsqueeze(1))
+        return t.rewards / (self.reward_moments.variance() + 1e-8).sqrt().float()
+
+    def _improve(self, trajectories: Trajectories) -> dict[str, float]:
+        config, t = self.config, trajectories
+        learning_rate, clip = self._learning_rate(), config.clip * self._clip_factor()
+        batch = t.without("rewards", "terminated", "done", "next_values")
+        if config.value_clip is None:
+            batch = batch.without("values")
+        if self.network.memoryless:
+            batch = batch.single_steps()
+        epochs = 0
+        while epochs < config.epochs:
+            epochs += 1
+            log_ratios = []
+            for part in minibatches(batch, config.minibatch_size, self.rng):
+                loss, terms, log_ratio = self._loss(part, clip)
+                norm = self.optimiser.step(loss, learning_rate)
+                log_ratios.append(log_ratio)
+            log_ratio = torch.cat(log_ratios)
+            kl = float((torch.expm1(log_ratio) - log_ratio).mean())
+            if config.target_kl is not None and kl > 1.5 * config.target_kl:
+                break
+        assert t.values is not None
+        assert t.returns is not None
+        spread = t.returns[t.mask].var(correction=0)
+        unexplained = (t.returns - t.values)[t.mask].var(correction=0)
+        return {name: float(term) for name, term in terms.items()} | {
+            "gradient_norm": float(norm),
+            "approximate_kl": kl,
+            "clip_fraction": float((torch.expm1(log_ratio).abs() > clip).float().mean()),
+            "explained_variance": float(1 - unexplained / spread) if spread > 0 else 0.0,
+            "epochs": float(epochs),
+            "learning_rate": learning_rate,
+        }
+
+    def _loss(self, part: Trajectories, clip: float) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """The loss, its terms to log, and log π/π_old of the steps."""
+        config = self.config
+        assert part.advantages is not None
+        assert part.returns is not None
+        scores = self.network.evaluate(part)
+        assert scores.values is not None
+        advantages = part.advantages
+        if config.normalise_advantages == "minibatch":
+            advantages = _standardised(advantages, part.mask)
+        policy_loss = -part.mean(clipped_surrogate(scores.log_probs, part.log_probs, advantages, clip=clip))
+        errors = value_loss(scores.values, part.returns, old_values=part.values, clip=config.value_clip)
+        critic_loss = part.mean(errors)
+        loss = policy_loss + config.value_coefficient * critic_loss
+        entropy = part.mean(scores.entropies)
+        if config.entropy_coefficient:
+            loss = loss - config.entropy_coefficient * entropy
+        terms = {"policy_loss": policy_loss, "value_loss": critic_loss, "entropy": entropy}
+        log_ratio = scores.log_probs.detach() - part.log_probs
+        return loss, {name: term.detach() for name, term in terms.items()}, _flat(log_ratio, part.mask)
+
+    def state_values(self) -> FloatArray:
+        """(S,) the critic's values, in the environment's own units."""
+        policy, read = self._mlp(), self._table()
+        values = policy.values(read, torch.zeros(len(next(iter(read.values()))), 0)).numpy().astype(np.float64)
+        scale = float(self.reward_moments.variance().sqrt()) if self.config.normalise_rewards else 1.0
+        return np.asarray(values * scale)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that resuming needs."""
+        state = super().state_dict() | {
+            "interaction": self.interaction.state_dict(),
+            "reward_moments": {name: t.numpy().copy() for name, t in self.reward_moments.state_dict().items()},
+            "reward_sums": self.reward_sums.numpy().copy(),
+        }
+        if isinstance(self.network, MLPPolicy):
+            state["memory"] = self.network.state.numpy().copy()
+            state["starting"] = self.network.starting.copy()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``."""
+        super().load_state_dict(state)
+        self.interaction.load_state_dict(state["interaction"])
+        self.reward_moments.load_state_dict(
+            {name: torch.from_numpy(np.array(array)) for name, array in state["reward_moments"].items()}
+        )
+        self.reward_sums = torch.from_numpy(np.array(state["reward_sums"]))
+        if isinstance(self.network, MLPPolicy):
+            self.network.state = torch.from_numpy(np.array(state["memory"]))
+            self.network.starting = np.array(state["starting"], dtype=np.bool_)
+
+
+def _flat(per_step: Tensor, mask: Tensor | None) -> Tensor:
+    """The steps there are, in a row."""
+    return per_step.reshape(-1) if mask is None else per_step[mask]
+
+
+def _standardised(advantages: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean 0 and deviation 1 over the steps there are."""
+    deviation, mean = torch.std_mean(_flat(advantages, mask), correction=0)
+    return (advantages - mean) / (deviation + 1e-8)
