@@ -240,7 +240,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         which = np.flatnonzero(done)
         final = np.full(self.num_envs, None, dtype=object)
         for i in which.tolist():
-            final[i] = observations[i]
+            final[i] = int(observations[i]) if self._plain else observations[i]
         self._renew_maps(which)
         kernels.reset(self._lanes, which, self._starts, self._start_counts, self._many)
         info = {

@@ -80,7 +80,9 @@ def make(layout: Layout, options: dict[str, Any]) -> GridWorld:
         raise
 
 
-def read_literally(layout: Layout, options: dict[str, Any], cell: int, move: tuple[int, int]) -> tuple[Any, float, bool]:
+def read_literally(
+    layout: Layout, options: dict[str, Any], cell: int, move: tuple[int, int]
+) -> tuple[Any, float, bool]:
     """The rules as the documentation words them: where a move may land, its reward, whether it bumps."""
     height, width = layout.height, layout.width
     tile_at = {divmod(s, width): layout.legend[t] for s, t in enumerate(layout.cells.reshape(-1))}
