@@ -46,9 +46,7 @@ def save(agent: Agent, path: str | Path, *, training: Mapping[str, Any] | None =
     manifest = {**identity(agent), "training": dict(training or {})}
     contents = {STATE: _json_bytes(tree), TENSORS: _tensor_bytes(tensors)}
     manifest["files"] = {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in contents.items()}
-    manifest = {"format": FORMAT, "version": VERSION, **manifest}
-    manifest["sha256"] = _sha256(_json_bytes(manifest))
-    contents[MANIFEST] = _json_bytes(manifest)
+    contents[MANIFEST] = _signed({"format": FORMAT, "version": VERSION, **manifest})
     write_directory(target, contents)
     return target
 
@@ -148,8 +146,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     version = manifest.get("version")
     if not isinstance(version, int) or version > VERSION:
         raise ValueError(f"{folder} has format version {version}; this gridzero reads up to {VERSION}")
-    digest = manifest.pop("sha256", None)
-    if digest != _sha256(_json_bytes(manifest)):
+    manifest.pop("sha256", None)
+    if (folder / MANIFEST).read_bytes() != _signed(manifest):
         raise ValueError(f"{folder} is damaged: {MANIFEST} does not have its checksum")
     return manifest
 
@@ -296,6 +294,10 @@ def _tensor_bytes(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     from safetensors.numpy import save as save_tensors
 
     return bytes(save_tensors(dict(tensors)))
+
+
+def _signed(manifest: dict[str, Any]) -> bytes:
+    return _json_bytes({**manifest, "sha256": _sha256(_json_bytes(manifest))})
 
 
 def _sha256(data: bytes) -> str:

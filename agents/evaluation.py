@@ -20,6 +20,7 @@ FloatArray = NDArray[np.float64]
 
 STEP_LIMIT = 1000
 CONFIDENCE = 0.95
+DIRECT_SOLVE_LIMIT = 20_000
 
 
 @dataclass(frozen=True)
@@ -263,10 +264,27 @@ def _exact(agent: Agent, mdp: FiniteMDP | None, limit: int) -> dict[str, float |
         result["gamma"] = float(gamma)
         try:
             result["optimal_value"] = float(mdp.start @ solve(mdp, gamma, tolerance=1e-9).values)
-            result["value"] = None if policy is None else float(mdp.start @ mdp.evaluate_policy(policy, gamma))
+            result["value"] = None if policy is None else float(mdp.start @ _policy_values(mdp, policy, gamma))
         except ValueError:  # gamma = 1 and a policy that never ends: its value is not finite
             pass
     return result
+
+
+def _policy_values(mdp: FiniteMDP, policy: FloatArray, gamma: float) -> FloatArray:
+    """The values of the policy; for many states by sweeps, because the factors of a direct solve fill up."""
+    if mdp.num_states <= DIRECT_SOLVE_LIMIT or (policy.max(axis=1) < 1.0).any():
+        return mdp.evaluate_policy(policy, gamma)
+    from gridzero.agents.tabular.solver import solve
+
+    taken = (np.arange(mdp.num_states), policy.argmax(axis=1))
+    induced = FiniteMDP(
+        mdp.successors[taken][:, None],
+        mdp.probabilities[taken][:, None],
+        mdp.rewards[taken][:, None],
+        mdp.terminal,
+        mdp.start,
+    )
+    return solve(induced, gamma, tolerance=1e-9).values
 
 
 def _policy(agent: Agent, mdp: FiniteMDP) -> FloatArray | None:

@@ -180,42 +180,37 @@ class Session:
 
         updates = training(self.agent, self.budget, self.run, self.before)
         step, speed = int(self.before.get("step", 0)), None
-        with interruptible() as interrupted, contextlib.closing(updates), self._viewer() as viewer:
-            with report.Progress(self.budget.steps, self.budget.seconds) as progress:
+        with self._viewer() as viewer:
+            progress = report.Progress(self.budget.steps, self.budget.seconds)
+            with interruptible() as interrupted, contextlib.closing(updates), progress:
                 for update in updates:
                     step, speed = update.step, update.metrics["steps_per_second"]
                     progress.show(update)
-                    if interrupted() or viewer(update):
+                    if viewer is not None:
+                        viewer.update(update)
+                    if interrupted() or (viewer is not None and viewer.closed):
                         break
-            stopped = interrupted()
-        name = report.shown(self.run.path)
-        if stopped:
-            message = f"interrupted and saved at step {step:,}; `gridzero train --run {name} --resume` goes on"
-            print(f"gridzero: {message}", file=sys.stderr)
-            return 130
-        result = evaluate(self.agent, episodes=self.budget.episodes, seed=self.agent.seed)
-        self.run.write_evaluation(result.to_json())
-        report.print_result(self.agent, self.run.path, result, step, speed)
+            if interrupted():
+                again = f"gridzero train --run {report.shown(self.run.path)} --resume"
+                print(f"gridzero: interrupted and saved at step {step:,}; `{again}` goes on", file=sys.stderr)
+                return 130
+            result = evaluate(self.agent, episodes=self.budget.episodes, seed=self.agent.seed)
+            self.run.write_evaluation(result.to_json())
+            report.print_result(self.agent, self.run.path, result, step, speed)
+            if viewer is not None:
+                viewer.hold()
         return 0
 
     @contextlib.contextmanager
     def _viewer(self) -> Iterator[Any]:
-        """A function that draws an update if it is time for it, and says whether the window was closed."""
+        """A window on the agent at work, if it is wanted."""
         if not self.watch:
-            yield lambda update: False
+            yield None
             return
         from gridzero.envs.rendering import Viewer
 
-        viewer = Viewer(self.agent.env, self.agent)
-
-        def look(update: Any) -> bool:
-            viewer.update(update)
-            return bool(viewer.closed)
-
-        try:
-            yield look
-        finally:
-            viewer.close()
+        with contextlib.closing(Viewer(self.agent.env, self.agent)) as viewer:
+            yield viewer
 
 
 def _new(name: str, options: Options, config: Any, given: dict[str, str]) -> Session:

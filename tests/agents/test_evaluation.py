@@ -1,0 +1,216 @@
+"""Evaluation: intervals that cover as often as they say, optima that were published, and training left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from scipy import stats
+
+import gridzero
+from gridzero.agents import evaluate
+from gridzero.agents.checkpoint import flatten
+from gridzero.agents.evaluation import interval, wilson_interval
+from gridzero.envs import FiniteMDP
+
+
+def planner(env: Any, gamma: float = 0.99) -> gridzero.agents.Agent:
+    agent = gridzero.agents.make("value-iteration", env, gamma=gamma)
+    for _ in agent.learn():
+        pass
+    return agent
+
+
+# --- Optima ------------------------------------------------------------------------------------------------------
+
+
+def test_frozen_lake_is_held_against_what_its_time_limit_allows() -> None:
+    result = evaluate(planner("FrozenLake-v1"), episodes=10)
+    assert result.limit == 100
+    assert result.optimum == pytest.approx(0.7442, abs=5e-5)
+    assert result.optimal_value == pytest.approx(0.54202593, abs=1e-7)
+    assert result.value == pytest.approx(0.54202593, abs=1e-7)
+    assert result.value_gap == pytest.approx(0.0, abs=1e-7)
+    assert result.success is None
+
+
+def test_the_larger_lake_too() -> None:
+    result = evaluate(planner("FrozenLake8x8-v1"), episodes=1)
+    assert result.limit == 200
+    assert result.optimum == pytest.approx(0.9132, abs=5e-5)
+
+
+def test_cliff_walking_without_a_time_limit() -> None:
+    result = evaluate(planner("CliffWalking-v1", gamma=1.0), episodes=3)
+    assert (result.mean, result.optimum, result.value, result.optimal_value) == (-13, -13, -13, -13)
+    assert result.limit == 1000
+
+
+def test_taxi_against_shortest_paths() -> None:
+    """Taxi is deterministic: its optimum is 20 - (moves - 1) along shortest paths, found here by breadth-first search."""
+    env = gym.make("Taxi-v4")
+    table, start = env.unwrapped.P, env.unwrapped.initial_state_distrib  # type: ignore[attr-defined]
+    distance = {
+        state: 1 for state in table for moves in table[state].values() for _, _, _, terminated in moves if terminated
+    }
+    depth = 1
+    while True:
+        found = {
+            state
+            for state in table
+            if state not in distance and any(distance.get(moves[0][1]) == depth for moves in table[state].values())
+        }
+        if not found:
+            break
+        depth += 1
+        distance |= dict.fromkeys(found, depth)
+    expected = sum(p * (21 - distance[state]) for state, p in enumerate(start) if p > 0)
+    result = evaluate(planner(env), episodes=1)
+    assert result.optimum == pytest.approx(expected, abs=1e-9)
+    assert result.expected_return == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_shorter_time_limit_lowers_the_optimum() -> None:
+    result = evaluate(planner(gym.make("FrozenLake-v1", is_slippery=False, max_episode_steps=5)), episodes=4)
+    assert (result.mean, result.optimum, result.limit) == (0, 0, 5)
+    result = evaluate(planner(gym.make("FrozenLake-v1", is_slippery=False, max_episode_steps=6)), episodes=4)
+    assert (result.mean, result.optimum, result.mean_length) == (1, 1, 6)
+
+
+def test_zhao_5x5_from_its_figure() -> None:
+    """Fig. 3.4a: the mean of the optimal values over the 25 cells is the value of a random start."""
+    figure = """5.8 5.6 6.2 6.5 5.8 6.5 7.2 8.0 7.2 6.5 7.2 8.0 10 8.0 7.2 8.0 10 10 10 8.0 7.2 9.0 10 9.0 8.1"""
+    env = gym.make("gridzero/GridWorld-v0", layout="zhao-5x5", start="random")
+    result = evaluate(planner(env, gamma=0.9), episodes=1)
+    values = [float(word) for word in figure.split()]
+    start = env.unwrapped.mdp.start  # type: ignore[attr-defined]
+    assert result.optimal_value == pytest.approx(start @ values, abs=0.05)
+
+
+def test_without_a_model_there_is_no_optimum() -> None:
+    agent = gridzero.agents.make("q-learning", gym.make("Blackjack-v1"))
+    result = evaluate(agent, episodes=20)
+    assert (result.optimum, result.gap, result.value_gap, result.expected_return) == (None, None, None, None)
+    assert -1 <= result.low <= result.mean <= result.high <= 1
+
+
+def test_a_map_that_changes_with_each_episode_has_no_single_optimum() -> None:
+    env = gym.make("gridzero/GridWorld-v0", layout="maze:7x7", regenerate=True)
+    assert evaluate(gridzero.agents.make("q-learning", env), episodes=5).optimum is None
+
+
+def test_an_improper_policy_without_discount_has_no_value() -> None:
+    agent = gridzero.agents.make("q-learning", gym.make("CliffWalking-v1", max_episode_steps=50), gamma=1.0)
+    result = evaluate(agent, episodes=2)  # it has learnt nothing: it walks into the wall for ever
+    assert result.value is None
+    assert result.optimal_value == pytest.approx(-13)
+    assert result.expected_return == result.mean == -50
+
+
+def test_a_bare_model() -> None:
+    mdp = FiniteMDP.from_env(gym.make("FrozenLake-v1", is_slippery=False))
+    result = evaluate(planner(mdp), episodes=5)
+    assert (result.mean, result.mean_length, result.optimum) == (1, 6, 1)
+
+
+def test_the_map_as_it_was_edited() -> None:
+    env = gym.make("gridzero/GridWorld-v0", layout="S.G\n", target_terminal=True)
+    assert evaluate(planner(env), episodes=3).mean == 1
+    env.unwrapped.edit(0, 1, "#")  # type: ignore[attr-defined]
+    result = evaluate(planner(env), episodes=3)
+    assert result.success == 0
+    assert result.optimum == pytest.approx(result.mean)
+
+
+def test_policies_of_many_states_are_evaluated_by_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = planner("FrozenLake-v1", gamma=0.9)
+    direct = evaluate(agent, episodes=1).value
+    monkeypatch.setattr("gridzero.agents.evaluation.DIRECT_SOLVE_LIMIT", 0)
+    assert evaluate(agent, episodes=1).value == pytest.approx(direct, abs=1e-8)
+
+
+# --- Sampling ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options", "episodes"),
+    [
+        ("gridzero/GridWorld-v0", {"layout": "frozen-lake-4x4"}, 20_000),
+        ("gridzero/GridWorld-v0", {"layout": "cliff", "slip": 0.2}, 20_000),
+        ("FrozenLake-v1", {}, 600),
+    ],
+)
+def test_the_sampled_mean_is_unbiased(env_id: str, options: dict[str, Any], episodes: int) -> None:
+    """Within 3.9 standard errors (99.99 %); episodes differ in length, and short ones must not be favoured."""
+    result = evaluate(planner(gym.make(env_id, **options)), episodes=episodes, seed=1)
+    assert result.expected_return is not None
+    error = (result.high - result.low) / (2 * 1.96)
+    assert abs(result.mean - result.expected_return) < 3.9 * error
+
+
+def test_intervals_of_evaluate_cover_the_exact_return() -> None:
+    """Of 150 evaluations at 95 %, as many cover as the binomial distribution allows in 99.98 % of all cases."""
+    agent = planner(gym.make("gridzero/GridWorld-v0", layout="frozen-lake-4x4"))
+    results = [evaluate(agent, episodes=100, seed=seed) for seed in range(150)]
+    assert results[0].expected_return is not None
+    covered = sum(r.low <= results[0].expected_return <= r.high for r in results)
+    assert stats.binom.ppf(1e-4, 150, 0.95) <= covered <= stats.binom.ppf(1 - 1e-4, 150, 0.95)
+
+
+def test_students_interval_covers_as_often_as_it_says() -> None:
+    """5,000 samples of 8 normal numbers; the share that covers within 3.9 standard errors of 0.95."""
+    rng = np.random.default_rng(0)
+    covered = sum(low <= 2 <= high for low, high in (interval(rng.normal(2, 3, 8)) for _ in range(5000)))
+    assert abs(covered / 5000 - 0.95) < 3.9 * np.sqrt(0.95 * 0.05 / 5000)
+
+
+def test_students_interval_is_scipys() -> None:
+    sample = np.array([1.0, 2.5, -3.0, 4.0, 0.5])
+    expected = stats.ttest_1samp(sample, 0).confidence_interval(0.95)
+    assert interval(sample) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 1), (1, 1), (0, 20), (7, 20), (20, 20), (500, 1000)])
+def test_wilsons_interval_is_scipys(successes: int, trials: int) -> None:
+    expected = stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    assert wilson_interval(successes, trials) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_returns_of_0_and_1_are_a_rate() -> None:
+    assert interval(np.ones(50)) == wilson_interval(50, 50)
+    assert interval(np.ones(50))[0] < 1
+
+
+def test_the_same_seed_gives_the_same_episodes_and_another_seed_others() -> None:
+    agent = planner(gym.make("FrozenLake-v1"))
+    first, again, other = (evaluate(agent, episodes=40, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert (first.mean, first.mean_length) != (other.mean, other.mean_length)
+
+
+def test_success_is_reported_where_the_environment_says_so() -> None:
+    result = evaluate(planner(gym.make("gridzero/GridWorld-v0", layout="frozen-lake-4x4")), episodes=500)
+    assert result.success == result.mean
+    assert (result.success_low, result.success_high) == (result.low, result.high)
+
+
+@pytest.mark.parametrize("episodes", [0, -1])
+def test_a_number_of_episodes_that_is_not_positive_is_refused(episodes: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        evaluate(planner("FrozenLake-v1"), episodes=episodes)
+
+
+def test_evaluating_changes_nothing_in_a_learner_or_its_environment() -> None:
+    def learner() -> Any:
+        return gridzero.agents.make("q-learning", gym.make("FrozenLake-v1"), steps_per_update=130)
+
+    plain, watched = learner(), learner()
+    for _, (a, b) in zip(range(10), zip(plain.learn(), watched.learn(), strict=True), strict=False):
+        evaluate(watched, episodes=3)
+        assert a == b
+    (tree, arrays), (tree_, arrays_) = flatten(plain.state_dict()), flatten(watched.state_dict())
+    assert tree == tree_
+    for name in arrays:
+        np.testing.assert_array_equal(arrays[name], arrays_[name])

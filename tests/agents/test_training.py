@@ -1,0 +1,340 @@
+"""The training loop: what is on disk, and that interrupting it changes no number."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import gridzero
+from gridzero.agents import Agent, Run, Update, checkpoint, runs, train
+from gridzero.agents.runs import WALL_CLOCK
+from gridzero.agents.training import Budget, training
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the walker."""
+
+    stride: int = 10
+    """Steps per update."""
+    ends_at: int = 10**9
+    """It has converged there."""
+    fails_at: int = -1
+    """It raises there, in the middle of an update."""
+
+
+class Walker(Agent):
+    """A random walk: the least that can be trained, saved and resumed."""
+
+    Config = Settings
+
+    def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
+        super().__init__(env, config, seed=seed)
+        self.rng = np.random.default_rng(seed)
+        self.steps, self.position = 0, 0.0
+
+    def learn(self) -> Iterator[Update]:
+        while self.steps < self.config.ends_at:
+            self.position += self.rng.normal()
+            self.steps += self.config.stride
+            if self.steps == self.config.fails_at:
+                raise RuntimeError("in the middle")
+            yield Update(self.steps, {"position": self.position})
+
+    def act(self, observations: Any, *, explore: bool = False) -> Any:
+        return np.ones(len(observations), dtype=np.int64)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps, "position": self.position, "rng": self.rng.bit_generator.state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.steps, self.position = state["steps"], state["position"]
+        self.rng.bit_generator.state = state["rng"]
+
+
+@pytest.fixture(autouse=True)
+def walker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        gridzero.agents.REGISTRY,
+        "walker",
+        gridzero.agents.agent.Registration("walker", f"{__name__}:Walker", "a random walk"),
+    )
+    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or _this_module())
+
+
+def _this_module() -> Any:
+    """Pytest's importlib mode leaves test modules out of sys.modules, where the registry looks."""
+    import types
+
+    module = types.ModuleType(__name__)
+    module.__dict__.update(globals())
+    return module
+
+
+def make(**fields: Any) -> Agent:
+    return gridzero.agents.make("walker", gym.make("FrozenLake-v1"), **fields)
+
+
+def metrics(path: Path) -> list[dict[str, Any]]:
+    """All lines, without what the clock decides."""
+    return [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in runs.read_metrics(path)]
+
+
+def final_tensors(path: Path) -> tuple[Any, dict[str, bytes]]:
+    last = checkpoint.latest(path / "checkpoints")
+    assert last is not None
+    manifest, tree, tensors = checkpoint.read(last)
+    return (manifest["training"]["step"], tree), {name: array.tobytes() for name, array in tensors.items()}
+
+
+def checkpoints(path: Path) -> list[int]:
+    return sorted(int(entry.name) for entry in (path / "checkpoints").iterdir())
+
+
+# --- What is on disk ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_has_what_the_design_says(tmp_path: Path) -> None:
+    result = train(make(), steps=100, run=tmp_path / "run", episodes=4, evaluate_every=50)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["agent"] == "walker"
+    assert config["config"] == {"stride": 10, "ends_at": 10**9, "fails_at": -1}
+    assert config["environment"] == {"id": "FrozenLake-v1", "kwargs": {"map_name": "4x4"}, "num_envs": None}
+    assert config["seed"] == 0
+    assert config["training"]["steps"] == 100
+    assert checkpoints(tmp_path / "run") == list(range(10, 101, 10))
+    rows = list(runs.read_metrics(tmp_path / "run"))
+    assert [row["step"] for row in rows] == list(range(10, 101, 10))
+    positions = np.cumsum(np.random.default_rng(0).normal(size=10))
+    assert [row["position"] for row in rows] == pytest.approx(positions.tolist(), abs=0)
+    assert [row["step"] for row in rows if "evaluation_return" in row] == [50, 100]
+    evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert evaluation == result.to_json()
+    assert evaluation["optimum"] == pytest.approx(0.7442, abs=5e-5)
+    assert not [name for name in os.listdir(tmp_path / "run") if name.endswith(".tmp")]
+
+
+def test_tensorboard_reads_the_same_numbers(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    path = tmp_path / "run"
+    interrupt(path, after=12, steps=200)
+    resume(path)
+    events = EventAccumulator(str(path)).Reload()
+    drawn = [(event.step, event.value) for event in events.Scalars("position")]
+    assert [step for step, _ in drawn] == list(range(10, 201, 10))
+    np.testing.assert_allclose([value for _, value in drawn], [row["position"] for row in metrics(path)], rtol=1e-6)
+
+
+def test_numbers_that_are_not_finite_are_logged_as_null(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", make()) as run:
+        run.log(1, {"residual": float("nan"), "bound": float("inf")}, 0.0)
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text(), parse_constant=pytest.fail)
+    assert (row["residual"], row["bound"]) == (None, None)
+
+
+def test_checkpoints_are_where_the_cadence_says(tmp_path: Path) -> None:
+    train(make(stride=7), steps=100, checkpoint_every=25, run=tmp_path / "run", episodes=1)
+    assert checkpoints(tmp_path / "run") == [28, 56, 77, 105]
+
+
+def test_without_a_number_of_steps_they_are_where_steps_have_doubled(tmp_path: Path) -> None:
+    train(make(stride=3000, ends_at=70_000), seconds=100, run=tmp_path / "run", episodes=1)
+    assert checkpoints(tmp_path / "run") == [12_000, 24_000, 48_000, 72_000]
+
+
+def test_an_existing_run_is_refused_and_left_alone(tmp_path: Path) -> None:
+    train(make(), steps=30, run=tmp_path / "run", episodes=1)
+    before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    with pytest.raises(ValueError, match="exists"):
+        train(make(), steps=30, run=tmp_path / "run", episodes=1)
+    assert {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()} == before
+
+
+def test_two_processes_do_not_write_one_run(tmp_path: Path) -> None:
+    with Run.create(tmp_path / "run", make()), pytest.raises(ValueError, match="another process"):
+        Run.resume(tmp_path / "run")
+    run, _, _ = Run.resume(tmp_path / "run")
+    run.close()
+
+
+# --- Budgets -----------------------------------------------------------------------------------------------------
+
+
+def test_seconds_end_it() -> None:
+    began = time.perf_counter()
+    agent = make(stride=1)
+    steps = [update.step for update in training(agent, Budget(seconds=0.2))]
+    assert 0.2 <= time.perf_counter() - began < 10
+    assert steps == list(range(1, len(steps) + 1))
+
+
+def test_an_agent_that_ends_by_itself_needs_no_budget(tmp_path: Path) -> None:
+    agent = gridzero.agents.make("value-iteration", "FrozenLake-v1", gamma=0.9)
+    result = train(agent, run=tmp_path / "run", episodes=1)
+    assert result.optimal_value == pytest.approx(0.0688909, abs=1e-6)
+    run, _, before = Run.resume(tmp_path / "run")
+    with run:
+        assert list(training(checkpoint.load(tmp_path / "run"), Budget(), run, before)) == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"steps": 0}, {"steps": -5}, {"seconds": 0.0}, {"seconds": float("nan")}, {"episodes": 0, "steps": 1},
+     {"checkpoint_every": 0, "steps": 1}, {"evaluate_every": -1, "steps": 1}, {}],
+)  # fmt: skip
+def test_what_is_no_budget_is_refused(fields: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must be|never ends"):
+        train(make(), run=tmp_path / "run", **fields)
+    assert not (tmp_path / "run").exists()
+
+
+# --- Interruptions -----------------------------------------------------------------------------------------------
+
+
+def interrupt(path: Path, after: int, steps: int, **fields: Any) -> None:
+    """As Ctrl-C does it: the generator is closed between two updates."""
+    agent = gridzero.agents.make(fields.pop("agent", "walker"), gym.make("FrozenLake-v1"), **fields)
+    budget = Budget(steps, evaluate_every=steps // 2, episodes=2)
+    with Run.create(path, agent, {"steps": steps}) as run:
+        updates = training(agent, budget, run)
+        for _ in range(after):
+            next(updates)
+        updates.close()
+
+
+def resume(path: Path, steps: int | None = None) -> None:
+    run, agent, before = Run.resume(path)
+    steps = steps or run.config["training"]["steps"]
+    with run:
+        for _ in training(agent, Budget(steps, evaluate_every=steps // 2, episodes=2), run, before):
+            pass
+
+
+@pytest.mark.parametrize("agent", ["walker", "q-learning", "sarsa-lambda"])
+@pytest.mark.parametrize("after", [1, 7, 10, 19])
+def test_interrupted_and_resumed_is_as_if_it_had_not_been(tmp_path: Path, agent: str, after: int) -> None:
+    fields: dict[str, Any] = {"stride": 100} if agent == "walker" else {"steps_per_update": 100}
+    for name, stop in (("whole", 20), ("parts", after)):
+        interrupt(tmp_path / name, stop, 2000, agent=agent, **fields)
+    resume(tmp_path / "parts")
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    assert final_tensors(tmp_path / "parts") == final_tensors(tmp_path / "whole")
+
+
+def test_what_was_logged_after_the_last_checkpoint_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    interrupt(path, after=5, steps=100)
+    with open(path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 60, "position": 1e9}\n{"step": 70, "posi')
+    resume(path)
+    train(make(), steps=100, run=tmp_path / "whole", episodes=2, evaluate_every=50)
+    assert metrics(path) == metrics(tmp_path / "whole")
+
+
+def test_metrics_that_lack_lines_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    interrupt(path, after=5, steps=100)
+    (path / "metrics.jsonl").write_text("")
+    with pytest.raises(ValueError, match="damaged"):
+        Run.resume(path)
+
+
+def test_going_on_beyond_the_first_budget(tmp_path: Path) -> None:
+    interrupt(tmp_path / "parts", after=10, steps=100)
+    run, agent, before = Run.resume(tmp_path / "parts")
+    with run:
+        assert len(list(training(agent, Budget(250), run, before))) == 15
+    assert checkpoints(tmp_path / "parts")[-1] == 250
+
+
+def test_a_failure_inside_an_update_saves_nothing_half_done(tmp_path: Path) -> None:
+    agent = make(fails_at=60)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        train(agent, steps=100, checkpoint_every=40, run=tmp_path / "run")
+    assert checkpoints(tmp_path / "run") == [40]
+
+
+def test_a_failure_of_the_caller_saves(tmp_path: Path) -> None:
+    agent = make()
+    with Run.create(tmp_path / "run", agent) as run:
+        updates = training(agent, Budget(1000), run)
+        next(updates)
+        next(updates)
+        with pytest.raises(KeyError):
+            updates.throw(KeyError("drawing failed"))
+    assert checkpoints(tmp_path / "run") == [20]
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "gridzero", *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+TRAINING = (
+    "train", "q-learning", "--env", "FrozenLake-v1", "--steps", "30000", "--checkpoint-every", "1500",
+    "--steps-per-update", "500", "--evaluate-every", "10000", "--episodes", "3",
+)  # fmt: skip
+
+
+def test_killed_at_random_moments_it_comes_to_the_very_numbers(tmp_path: Path) -> None:
+    whole = command(*TRAINING, "--run", "whole", cwd=tmp_path)
+    assert whole.wait(timeout=120) == 0, whole.stderr
+    rng = random.Random(0)
+    path = tmp_path / "runs" / "killed"
+    process = command(*TRAINING, "--run", "killed", cwd=tmp_path)
+    kills = 0
+    for moment in (rng.uniform(0.0, 0.1), rng.uniform(0.05, 0.3)):
+        seen = checkpoints(path)[-1:] if (path / "checkpoints").exists() else []
+        while process.poll() is None:
+            if (path / "checkpoints").exists() and checkpoints_seen(path) > seen:
+                break
+            time.sleep(0.005)
+        time.sleep(moment)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+        process = command("train", "--run", "killed", "--resume", cwd=tmp_path)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert kills, "it was never caught at work"
+    assert metrics(path) == metrics(tmp_path / "runs" / "whole")
+    assert final_tensors(path) == final_tensors(tmp_path / "runs" / "whole")
+    assert not list(path.glob("checkpoints/.*"))
+
+
+def checkpoints_seen(path: Path) -> list[int]:
+    return sorted(int(entry.name) for entry in (path / "checkpoints").iterdir() if entry.name.isdigit())[-1:]
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    process = command("train", "q-learning", "--env", "FrozenLake-v1", "--seconds", "100", "--run", "run", cwd=tmp_path)
+    path = tmp_path / "runs" / "run"
+    while not ((path / "metrics.jsonl").exists() and (path / "metrics.jsonl").stat().st_size):
+        assert process.poll() is None, process.stderr
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert output == ""
+    assert len(errors.splitlines()) == 1
+    assert "--run run --resume" in errors
+    rows = list(runs.read_metrics(path))
+    assert checkpoints(path)[-1] == rows[-1]["step"]
