@@ -28,7 +28,7 @@ class Budget:
         checkpoint_every: steps between checkpoints, so that the same run always has the same ones. If not given: a
             tenth of ``steps``, or, without that, each time the steps have doubled. The last state is always saved.
         evaluate_every: steps between evaluations on the way; none if not given.
-        episodes: of each evaluation.
+        evaluation_episodes: episodes of each evaluation.
 
     Raises:
         ValueError: for a number that is not positive.
@@ -38,10 +38,10 @@ class Budget:
     seconds: float | None = None
     checkpoint_every: int | None = None
     evaluate_every: int | None = None
-    episodes: int = 100
+    evaluation_episodes: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("steps", "checkpoint_every", "evaluate_every", "episodes"):
+        for name in ("steps", "checkpoint_every", "evaluate_every", "evaluation_episodes"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
@@ -68,7 +68,7 @@ def train(
     run: str | Path | None = None,
     checkpoint_every: int | None = None,
     evaluate_every: int | None = None,
-    episodes: int = 100,
+    evaluation_episodes: int = 100,
 ) -> Evaluation:
     """Train an agent and evaluate it.
 
@@ -79,7 +79,7 @@ def train(
         run: a directory to make, for metrics, checkpoints and the evaluation; nothing is written without it.
         checkpoint_every: see :class:`Budget`.
         evaluate_every: see :class:`Budget`.
-        episodes: see :class:`Budget`.
+        evaluation_episodes: see :class:`Budget`.
 
     Raises:
         ValueError: for a budget that is not one, none where the agent never ends, or a run that exists.
@@ -91,13 +91,13 @@ def train(
         >>> round(result.optimum, 4)
         0.7442
     """
-    budget = Budget(steps, seconds, checkpoint_every, evaluate_every, episodes)
+    budget = Budget(steps, seconds, checkpoint_every, evaluate_every, evaluation_episodes)
     if steps is None and seconds is None and agent.default_steps is not None:
         raise ValueError(f"{agent.name} never ends by itself; give it steps or seconds")
     with Run.create(run, agent, asdict(budget)) if run is not None else contextlib.nullcontext() as directory:
         for _ in training(agent, budget, directory):
             pass
-        result = evaluate(agent, episodes=episodes, seed=agent.seed)
+        result = evaluate(agent, episodes=evaluation_episodes, seed=agent.seed)
         if directory is not None:
             directory.write_evaluation(result.to_json())
         return result
@@ -140,7 +140,7 @@ def training(
             metrics["steps_per_second"] = (step - first) / max(elapsed - earlier, 1e-9)
             every = budget.evaluate_every
             if every is not None and step // every > previous // every:
-                metrics |= evaluate(agent, episodes=budget.episodes, seed=agent.seed).metrics()
+                metrics |= evaluate(agent, episodes=budget.evaluation_episodes, seed=agent.seed).metrics()
             if run is not None:
                 run.log(step, metrics, elapsed)
                 if budget.checkpoint_due(step, saved):

@@ -81,13 +81,18 @@ def condense(box: str) -> str:
     >>> condense("╭─ Value error ─╮\n│ Error parsing --gamma: could not convert string to float: 'x' │\n│ ──── │")
     "--gamma takes a number, not 'x'"
     """
+    framed = "╭" in box  # else plain text: title, rule, message
     words: list[str] = []
     for line in box.splitlines():
-        text = line.strip("│╭╮╰╯ ")
-        if (set(text) <= {"─"} and words) or text.startswith(("Got errors", "Perhaps you meant")):
-            break
-        if text and not line.startswith(("╭", "╰")):
-            words.append(text)
+        text = line.strip("│ ")
+        if text.startswith(("╭", "╰")) or not text:
+            continue
+        if set(text) <= {"─", "-"} or text.startswith(("Got errors", "Perhaps you meant")):
+            if framed:
+                break
+            framed, words = True, []
+            continue
+        words.append(text)
     message = " ".join(" ".join(words).split()) or "the command line is not understood"
     rules: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
         (r"Error parsing (--\S+): could not convert string to float: (.*)", r"\1 takes a number, not \2"),
@@ -177,14 +182,14 @@ def coerce(flag: str, text: str, parameter: inspect.Parameter) -> Any:
             value = ast.literal_eval(text) if len(text) < 1000 else text
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             value = text
+    if float in kinds and int not in kinds and type(value) is int:
+        value = float(value)
     if not kinds or (value is None and type(None) in kinds):
         return value
     if str in kinds and not any(isinstance(value, kind) for kind in kinds - {str, type(None)}):
         return text
     if isinstance(value, bool) and bool not in kinds:
         value = text
-    if float in kinds and isinstance(value, int) and int not in kinds:
-        return float(value)
     if any(isinstance(value, kind) for kind in kinds):
         return value
     names = {bool: "True or False", int: "a whole number", float: "a number", type(None): "None", tuple: "a tuple"}
@@ -199,7 +204,7 @@ def _kinds(parameter: inspect.Parameter) -> set[type]:
         default = parameter.default
         if default is parameter.empty or default is None:
             return set()
-        return {type(default)} | ({float} if isinstance(default, float) else set())
+        return {type(default)}
     parts = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
     kinds: set[type] = set()
     for part in parts:
@@ -210,8 +215,6 @@ def _kinds(parameter: inspect.Parameter) -> set[type]:
             kinds.add(origin)
         elif origin is None:
             kinds.add(type(None))
-    if float in kinds:
-        kinds.add(int)
     return kinds if kinds <= {bool, int, float, str, tuple, type(None)} else set()
 
 

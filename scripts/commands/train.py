@@ -16,6 +16,8 @@ from gridzero.agents.training import Budget
 from gridzero.commands.arguments import environment_options, parse, split_environment
 
 RUNS = Path("runs")
+CHANGEABLE = ("steps", "seconds", "run", "resume", "watch", "threads")
+"""What may be different when a run is resumed."""
 
 DESCRIPTION = """Train {agent}: {summary}.
 
@@ -52,8 +54,6 @@ class Options:
     """Time budget, instead of or besides the steps."""
     seed: int = 0
     """Decides everything that is random."""
-    num_envs: int | None = None
-    """Learn from so many environments at once."""
     run: str | None = None
     """Name of the run, or a path; agent-environment-seed if not given."""
     resume: bool = False
@@ -66,14 +66,12 @@ class Options:
     """Steps between checkpoints; a tenth of the budget if not given."""
     evaluate_every: int | None = None
     """Steps between evaluations along the way; only at the end if not given."""
-    episodes: int = 100
+    evaluation_episodes: int = 100
     """Episodes of each evaluation."""
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.threads < 1:
+            raise ValueError(f"threads must be at least 1, not {self.threads}")
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, not {self.seed}")
         self.budget()
@@ -81,7 +79,19 @@ class Options:
     def budget(self, default_steps: int | None = None) -> Budget:
         """The budget that they say; ``default_steps`` where they do not say how long."""
         steps = default_steps if self.steps is None and self.seconds is None else self.steps
-        return Budget(steps, self.seconds, self.checkpoint_every, self.evaluate_every, self.episodes)
+        return Budget(steps, self.seconds, self.checkpoint_every, self.evaluate_every, self.evaluation_episodes)
+
+
+@dataclass(frozen=True)
+class Vector:
+    """How many environments there are; agents that say this in their own settings do not have it."""
+
+    num_envs: int | None = None
+    """Learn from so many environments at once."""
+
+    def __post_init__(self) -> None:
+        if self.num_envs is not None and self.num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, not {self.num_envs}")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -101,45 +111,49 @@ def main(argv: Sequence[str]) -> int:
         name = record["agent"]
     if name is None:
         raise ValueError(f"which agent? `gridzero train AGENT --env ID`; {closest('', REGISTRY)}")
-    options, config = _parse(name, arguments, record)
-    _set_threads(options.threads)
-    session = _resumed(options, config, given, record) if record else _new(name, options, config, given)
+    parsed = _parse(name, arguments, record)
+    _set_threads(parsed.options.threads)
+    session = _resumed(parsed.options, given, record) if record else _new(name, parsed, given)
     with contextlib.closing(session.run):
         return session.train()
 
 
-def _parse(name: str, arguments: list[str], record: dict[str, Any] | None) -> tuple[Options, Any]:
+def _parse(name: str, arguments: list[str], record: dict[str, Any] | None) -> Given:
     """Options of the loop and config of the agent, from one command line."""
     config_class = agent_class(name).Config
-    clash = {field.name for field in dataclasses.fields(Options)} & {f.name for f in dataclasses.fields(config_class)}
-    assert not clash, f"{name} has fields that the command line needs for itself: {clash}"
-    fields: list[Any] = [("training", Options), ("agent", config_class)]
-    if record is not None:
-        from gridzero.agents.checkpoint import config_fields
-
-        described = record["environment"]
-        options = Options(
-            env=described and described["id"],
-            seed=record["seed"],
-            num_envs=described and described["num_envs"],
-            **record["training"],
-        )
-        config = config_class(**config_fields(name, record["config"]))
-        fields = [("training", Options, options), ("agent", config_class, config)]
+    groups: dict[str, Any] = {"training": Options, "vector": Vector, "agent": config_class}
+    own = {field.name for field in dataclasses.fields(config_class)}
+    if "num_envs" in own:
+        del groups["vector"]
+    assert not own & {field.name for field in dataclasses.fields(Options)}, f"{name} has fields of the training loop"
+    before = {} if record is None else _before(name, config_class, record)
+    fields: list[Any] = [(group, kind, before[group]) if before else (group, kind) for group, kind in groups.items()]
     both = dataclasses.make_dataclass("Command", fields)
     both.__doc__ = DESCRIPTION.format(agent=name, summary=REGISTRY[name].summary)
     parsed: Any = parse(both, arguments, f"train {name}")
-    if record is not None:
-        _refuse_changes(options, parsed.training, ("env", "seed", "num_envs"))
-        _refuse_changes(config, parsed.agent, [field.name for field in dataclasses.fields(config)])
-    return parsed.training, parsed.agent
+    for group in before.keys() & groups.keys():
+        _refuse_changes(before[group], getattr(parsed, group))
+    vector: Vector = getattr(parsed, "vector", Vector())
+    return Given(parsed.training, vector.num_envs, parsed.agent)
 
 
-def _refuse_changes(before: Any, after: Any, names: Sequence[str]) -> None:
-    for name in names:
-        was, now = getattr(before, name), getattr(after, name)
-        if was != now:
-            raise ValueError(f"the run was begun with {name} {was}; it cannot go on with {now}")
+def _before(name: str, config_class: type[Any], record: dict[str, Any]) -> dict[str, Any]:
+    """What the run that is resumed was begun with."""
+    from gridzero.agents.checkpoint import config_fields
+
+    described = record["environment"] or {"id": None, "num_envs": None}
+    return {
+        "training": Options(env=described["id"], seed=record["seed"], **record["training"]),
+        "vector": Vector(described["num_envs"]),
+        "agent": config_class(**config_fields(name, record["config"])),
+    }
+
+
+def _refuse_changes(before: Any, after: Any) -> None:
+    for field in dataclasses.fields(before):
+        was, now = getattr(before, field.name), getattr(after, field.name)
+        if was != now and field.name not in CHANGEABLE:
+            raise ValueError(f"the run was begun with {field.name} {was}; it cannot go on with {now}")
 
 
 def _record(arguments: list[str]) -> dict[str, Any]:
@@ -151,6 +165,15 @@ def _record(arguments: list[str]) -> dict[str, Any]:
             value = value if given else "".join(arguments[i + 1 : i + 2])
             return {**runs.read_config(runs.find(value)), "path": runs.find(value)}
     raise ValueError("--resume needs --run NAME")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line said."""
+
+    options: Options
+    num_envs: int | None
+    config: Any
 
 
 def _set_threads(count: int) -> None:
@@ -194,7 +217,7 @@ class Session:
                 again = f"gridzero train --run {report.shown(self.run.path)} --resume"
                 print(f"gridzero: interrupted and saved at step {step:,}; `{again}` goes on", file=sys.stderr)
                 return 130
-            result = evaluate(self.agent, episodes=self.budget.episodes, seed=self.agent.seed)
+            result = evaluate(self.agent, episodes=self.budget.evaluation_episodes, seed=self.agent.seed)
             self.run.write_evaluation(result.to_json())
             report.print_result(self.agent, self.run.path, result, step, speed)
             if viewer is not None:
@@ -213,23 +236,24 @@ class Session:
             yield viewer
 
 
-def _new(name: str, options: Options, config: Any, given: dict[str, str]) -> Session:
+def _new(name: str, parsed: Given, given: dict[str, str]) -> Session:
     from gridzero.agents.agent import make
     from gridzero.agents.checkpoint import config_fields
     from gridzero.agents.environments import make_environment
     from gridzero.agents.runs import Run
 
+    options = parsed.options
     if options.env is None:
         raise ValueError(f"which environment? `gridzero train {name} --env ID`; `gridzero list` shows some")
     path = _path(options.run, f"{name}-{options.env.rpartition('/')[2]}-{options.seed}")
-    env = make_environment(options.env, environment_options(options.env, given), options.num_envs)
-    agent = make(name, env, seed=options.seed, **config_fields(name, dataclasses.asdict(config)))
+    env = make_environment(options.env, environment_options(options.env, given), parsed.num_envs)
+    agent = make(name, env, seed=options.seed, **config_fields(name, dataclasses.asdict(parsed.config)))
     budget = options.budget(agent.default_steps)
     settings = {**dataclasses.asdict(budget), "threads": options.threads}
     return Session(agent, Run.create(path, agent, settings), budget, options.watch, {})
 
 
-def _resumed(options: Options, config: Any, given: dict[str, str], record: dict[str, Any]) -> Session:
+def _resumed(options: Options, given: dict[str, str], record: dict[str, Any]) -> Session:
     from gridzero.agents.runs import Run
 
     described = record["environment"] or {"id": options.env, "kwargs": {}}

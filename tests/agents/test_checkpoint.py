@@ -81,7 +81,7 @@ def test_any_tree_survives_json_and_safetensors(tree: Any) -> None:
     [{"a": object()}, {"a": {1, 2}}, {1: 2}, {"$tensor": 1}, {"a": np.array([None])}, {"a": 1j}, {"a": b"bytes"}],
 )
 def test_what_json_and_safetensors_cannot_hold_is_refused(bad: Any) -> None:
-    with pytest.raises(ValueError, match="state|a is"):
+    with pytest.raises(ValueError, match=r"state|a is"):
         flatten(bad)
 
 

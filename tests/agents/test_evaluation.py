@@ -49,7 +49,7 @@ def test_cliff_walking_without_a_time_limit() -> None:
 
 
 def test_taxi_against_shortest_paths() -> None:
-    """Taxi is deterministic: its optimum is 20 - (moves - 1) along shortest paths, found here by breadth-first search."""
+    """Taxi is deterministic: its optimum is 20 - (moves - 1) along shortest paths, here by breadth-first search."""
     env = gym.make("Taxi-v4")
     table, start = env.unwrapped.P, env.unwrapped.initial_state_distrib  # type: ignore[attr-defined]
     distance = {

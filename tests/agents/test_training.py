@@ -101,14 +101,14 @@ def final_tensors(path: Path) -> tuple[Any, dict[str, bytes]]:
 
 
 def checkpoints(path: Path) -> list[int]:
-    return sorted(int(entry.name) for entry in (path / "checkpoints").iterdir())
+    return sorted(int(entry.name) for entry in (path / "checkpoints").iterdir() if entry.name.isdigit())
 
 
 # --- What is on disk ---------------------------------------------------------------------------------------------
 
 
 def test_a_run_has_what_the_design_says(tmp_path: Path) -> None:
-    result = train(make(), steps=100, run=tmp_path / "run", episodes=4, evaluate_every=50)
+    result = train(make(), steps=100, run=tmp_path / "run", evaluation_episodes=4, evaluate_every=50)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["agent"] == "walker"
     assert config["config"] == {"stride": 10, "ends_at": 10**9, "fails_at": -1}
@@ -147,20 +147,20 @@ def test_numbers_that_are_not_finite_are_logged_as_null(tmp_path: Path) -> None:
 
 
 def test_checkpoints_are_where_the_cadence_says(tmp_path: Path) -> None:
-    train(make(stride=7), steps=100, checkpoint_every=25, run=tmp_path / "run", episodes=1)
+    train(make(stride=7), steps=100, checkpoint_every=25, run=tmp_path / "run", evaluation_episodes=1)
     assert checkpoints(tmp_path / "run") == [28, 56, 77, 105]
 
 
 def test_without_a_number_of_steps_they_are_where_steps_have_doubled(tmp_path: Path) -> None:
-    train(make(stride=3000, ends_at=70_000), seconds=100, run=tmp_path / "run", episodes=1)
+    train(make(stride=3000, ends_at=70_000), seconds=100, run=tmp_path / "run", evaluation_episodes=1)
     assert checkpoints(tmp_path / "run") == [12_000, 24_000, 48_000, 72_000]
 
 
 def test_an_existing_run_is_refused_and_left_alone(tmp_path: Path) -> None:
-    train(make(), steps=30, run=tmp_path / "run", episodes=1)
+    train(make(), steps=30, run=tmp_path / "run", evaluation_episodes=1)
     before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
     with pytest.raises(ValueError, match="exists"):
-        train(make(), steps=30, run=tmp_path / "run", episodes=1)
+        train(make(), steps=30, run=tmp_path / "run", evaluation_episodes=1)
     assert {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()} == before
 
 
@@ -184,7 +184,7 @@ def test_seconds_end_it() -> None:
 
 def test_an_agent_that_ends_by_itself_needs_no_budget(tmp_path: Path) -> None:
     agent = gridzero.agents.make("value-iteration", "FrozenLake-v1", gamma=0.9)
-    result = train(agent, run=tmp_path / "run", episodes=1)
+    result = train(agent, run=tmp_path / "run", evaluation_episodes=1)
     assert result.optimal_value == pytest.approx(0.0688909, abs=1e-6)
     run, _, before = Run.resume(tmp_path / "run")
     with run:
@@ -193,7 +193,7 @@ def test_an_agent_that_ends_by_itself_needs_no_budget(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"steps": 0}, {"steps": -5}, {"seconds": 0.0}, {"seconds": float("nan")}, {"episodes": 0, "steps": 1},
+    [{"steps": 0}, {"steps": -5}, {"seconds": 0.0}, {"seconds": float("nan")}, {"evaluation_episodes": 0, "steps": 1},
      {"checkpoint_every": 0, "steps": 1}, {"evaluate_every": -1, "steps": 1}, {}],
 )  # fmt: skip
 def test_what_is_no_budget_is_refused(fields: dict[str, Any], tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_what_is_no_budget_is_refused(fields: dict[str, Any], tmp_path: Path) ->
 def interrupt(path: Path, after: int, steps: int, **fields: Any) -> None:
     """As Ctrl-C does it: the generator is closed between two updates."""
     agent = gridzero.agents.make(fields.pop("agent", "walker"), gym.make("FrozenLake-v1"), **fields)
-    budget = Budget(steps, evaluate_every=steps // 2, episodes=2)
+    budget = Budget(steps, evaluate_every=steps // 2, evaluation_episodes=2)
     with Run.create(path, agent, {"steps": steps}) as run:
         updates = training(agent, budget, run)
         for _ in range(after):
@@ -220,7 +220,7 @@ def resume(path: Path, steps: int | None = None) -> None:
     run, agent, before = Run.resume(path)
     steps = steps or run.config["training"]["steps"]
     with run:
-        for _ in training(agent, Budget(steps, evaluate_every=steps // 2, episodes=2), run, before):
+        for _ in training(agent, Budget(steps, evaluate_every=steps // 2, evaluation_episodes=2), run, before):
             pass
 
 
@@ -241,7 +241,7 @@ def test_what_was_logged_after_the_last_checkpoint_is_cut_off(tmp_path: Path) ->
     with open(path / "metrics.jsonl", "a") as file:
         file.write('{"step": 60, "position": 1e9}\n{"step": 70, "posi')
     resume(path)
-    train(make(), steps=100, run=tmp_path / "whole", episodes=2, evaluate_every=50)
+    train(make(), steps=100, run=tmp_path / "whole", evaluation_episodes=2, evaluate_every=50)
     assert metrics(path) == metrics(tmp_path / "whole")
 
 
@@ -291,7 +291,7 @@ def command(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
 
 TRAINING = (
     "train", "q-learning", "--env", "FrozenLake-v1", "--steps", "30000", "--checkpoint-every", "1500",
-    "--steps-per-update", "500", "--evaluate-every", "10000", "--episodes", "3",
+    "--steps-per-update", "500", "--evaluate-every", "10000", "--evaluation-episodes", "3",
 )  # fmt: skip
 
 
@@ -303,10 +303,8 @@ def test_killed_at_random_moments_it_comes_to_the_very_numbers(tmp_path: Path) -
     process = command(*TRAINING, "--run", "killed", cwd=tmp_path)
     kills = 0
     for moment in (rng.uniform(0.0, 0.1), rng.uniform(0.05, 0.3)):
-        seen = checkpoints(path)[-1:] if (path / "checkpoints").exists() else []
-        while process.poll() is None:
-            if (path / "checkpoints").exists() and checkpoints_seen(path) > seen:
-                break
+        seen = saved(path)
+        while process.poll() is None and saved(path) == seen:
             time.sleep(0.005)
         time.sleep(moment)
         process.send_signal(signal.SIGKILL)
@@ -320,8 +318,8 @@ def test_killed_at_random_moments_it_comes_to_the_very_numbers(tmp_path: Path) -
     assert not list(path.glob("checkpoints/.*"))
 
 
-def checkpoints_seen(path: Path) -> list[int]:
-    return sorted(int(entry.name) for entry in (path / "checkpoints").iterdir() if entry.name.isdigit())[-1:]
+def saved(path: Path) -> list[int]:
+    return checkpoints(path) if (path / "checkpoints").exists() else []
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:

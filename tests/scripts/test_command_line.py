@@ -1,0 +1,416 @@
+"""The commands as their user meets them: what they print, what they leave, and one line for every mistake."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gridzero.__main__ import COMMANDS, main
+from gridzero.agents import REGISTRY, checkpoint, runs
+from gridzero.commands.arguments import coerce, condense, environment_options
+
+LAKE = ["--env", "FrozenLake-v1"]
+QUICK = ["--steps", "2000", "--evaluation-episodes", "5"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def some_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three runs: two seeds of one learner, and a planner."""
+    folder = tmp_path_factory.mktemp("some")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for seed in ("0", "1"):
+            assert main(["train", "q-learning", *LAKE, *QUICK, "--seed", seed, "--run", f"q{seed}"]) == 0
+        assert main(["train", "value-iteration", *LAKE, "--evaluation-episodes", "5", "--run", "vi"]) == 0
+    return folder
+
+
+# --- Mistakes ----------------------------------------------------------------------------------------------------
+
+MISTAKES: list[tuple[list[str], str]] = [
+    (["tran"], "did you mean train?"),
+    (["--foo"], "there are train"),
+    (["train", "q-lerning", *LAKE], "did you mean q-learning"),
+    (["train", "q-learning"], "--env ID"),
+    (["train", "--env", "FrozenLake-v1"], "which agent?"),
+    (["train", "q-learning", "--env", "FrozenLak-v1"], "did you mean FrozenLake-v1"),
+    (["train", "q-learning", "--env", "gridworld"], "did you mean gridzero/GridWorld-v0"),
+    (["train", "q-learning", "--env", ""], "no environment"),
+    (["train", "q-learning", "--env", "os:system"], "no environment"),
+    (["train", "q-learning", *LAKE, "--env.slippery", "1"], "did you mean is_slippery?"),
+    (["train", "q-learning", *LAKE, "--env.is_slippery", "3"], "takes True or False, not '3'"),
+    (["train", "q-learning", *LAKE, "--env.is_slippery"], "needs a value"),
+    (["train", "q-learning", *LAKE, "--env.map_name", "9x9"], "9x9"),
+    (["train", "q-learning", *LAKE, "--env.max_episode_steps", "0"], "at least 1"),
+    (["train", "q-learning", "--env", "gridzero/GridWorld-v0", "--env.layout", "zhao"], "did you mean zhao"),
+    (["train", "q-learning", "--env", "gridzero/GridWorld-v0", "--env.layout", "no/such/file"], "no/such/file"),
+    (["train", "q-learning", "--env", "gridzero/GridWorld-v0", "--env.layout", "unreadable.txt"], "unreadable"),
+    (["train", "q-learning", "--env", "gridzero/GridWorld-v0", "--env.layout", "bad.txt"], "line 2"),
+    (["train", "q-learning", "--env", "gridzero/GridWorld-v0", "--env.layout", "binary.txt"], "binary.txt"),
+    (["train", "q-learning", "--env", "gridzero/GridWorld-v0", "--env.slip", "2"], "slip"),
+    (["train", "q-learning", "--env", "gridzero/GridWorld-v0", "--env.actions", "6"], "actions"),
+    (["train", "q-learning", "--env", "gridzero/GridWorld-v0", "--env.slip", "much"], "takes a"),
+    (["train", "q-learning", *LAKE, "--steps", "-5"], "at least 1, not -5"),
+    (["train", "q-learning", *LAKE, "--steps", "abc"], "--steps takes a whole number"),
+    (["train", "q-learning", *LAKE, "--steps"], "--steps needs a value"),
+    (["train", "q-learning", *LAKE, "--steps", "1e5"], "--steps takes a whole number"),
+    (["train", "q-learning", *LAKE, "--seconds", "0"], "positive"),
+    (["train", "q-learning", *LAKE, "--seed", "-1"], "seed must be at least 0"),
+    (["train", "q-learning", *LAKE, "--num-envs", "0"], "num_envs must be at least 1"),
+    (["train", "q-learning", *LAKE, "--threads", "0"], "threads must be at least 1"),
+    (["train", "q-learning", *LAKE, "--evaluation-episodes", "0"], "evaluation_episodes must be at least 1"),
+    (["train", "q-learning", *LAKE, "--gama", "0.9"], "did you mean --gamma?"),
+    (["train", "q-learning", *LAKE, "--gamma", "2"], "gamma"),
+    (["train", "q-learning", *LAKE, "--gamma", "x"], "--gamma takes a number, not 'x'"),
+    (["train", "q-learning", *LAKE, "--step-size", "foo"], "1/k"),
+    (["train", "value-iteration", *LAKE, "--sweep", "fast"], "synchronous"),
+    (["train", "q-learning", *LAKE, "stray"], "stray"),
+    (["train", "q-learning", "--env", "CartPole-v1"], "discrete"),
+    (["train", "value-iteration", "--env", "Blackjack-v1"], "model"),
+    (["train", "q-learning", *LAKE, "--run", "q0"], "exists"),
+    (["train", "q-learning", *LAKE, "--run", ""], "needs a name"),
+    (["train", "q-learning", *LAKE, "--run", "unwritable/run"], "unwritable"),
+    (["train", "q-learning", *LAKE, "--run", "bad.txt/run"], "bad.txt"),
+    (["train", "--resume"], "--run NAME"),
+    (["train", "--run", "q5", "--resume"], "did you mean q"),
+    (["train", "sarsa", "--run", "q0", "--resume"], "cannot go on with sarsa"),
+    (["train", "--run", "q0", "--resume", "--gamma", "0.5"], "gamma"),
+    (["train", "--run", "q0", "--resume", "--seed", "5"], "seed"),
+    (["train", "--run", "q0", "--resume", "--env", "Taxi-v4"], "env"),
+    (["train", "--run", "q0", "--resume", "--env.is_slippery", "False"], "is_slippery"),
+    (["train", "--run", "damaged", "--resume"], "damaged"),
+    (["train", "--run", "foreign", "--resume"], "not a gridzero run"),
+    (["evaluate"], "which run?"),
+    (["evaluate", "q9"], "did you mean q"),
+    (["evaluate", ""], "needs a name"),
+    (["evaluate", "."], "not a run"),
+    (["evaluate", "q0", "--episodes", "-1"], "at least 1"),
+    (["evaluate", "q0", "--episodes", "many"], "whole number"),
+    (["evaluate", "q0", "--jsn"], "did you mean --json"),
+    (["evaluate", "damaged"], "damaged"),
+    (["plot"], "which run?"),
+    (["plot", "nothing"], "there is no run"),
+    (["plot", "q0", "--metric", "episode_retrn"], "did you mean episode_return"),
+    (["plot", "q0", "vi", "--metric", "residual"], "no metric"),
+    (["plot", "q0", "--output", "picture.xyz"], ".png"),
+    (["plot", "q0", "--output", "unwritable/picture.png"], "unwritable"),
+    (["plot", "q0", "--points", "1"], "at least 2"),
+    (["list", "agent"], "agents"),
+    (["list", "--jason"], "did you mean --json"),
+    (["benchmark", "everything"], "stepping"),
+    (["benchmark", "--json", "no/such/folder/file.json"], "no directory"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"), MISTAKES, ids=lambda value: " ".join(value)[-50:] if isinstance(value, list) else ""
+)
+def test_a_mistake_gets_one_line_and_status_2(
+    arguments: list[str], expected: str, some_runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(some_runs)
+    prepare(some_runs)
+    before = contents(some_runs)
+    assert main(arguments) == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith("gridzero: ")
+    assert errors.count("\n") == 1
+    assert expected in errors
+    assert "Traceback" not in errors
+    assert contents(some_runs) == before
+
+
+def prepare(folder: Path) -> None:
+    """Files and folders that are not as they should be."""
+    if (folder / "bad.txt").exists():
+        return
+    (folder / "bad.txt").write_text("S..\n.?.\n..G\n")
+    (folder / "binary.txt").write_bytes(bytes(range(256)))
+    (folder / "unreadable.txt").mkdir()
+    (folder / "unwritable").write_text("a file, where a folder is needed")
+    for name in ("damaged", "foreign"):
+        run = folder / "runs" / name
+        run.mkdir(parents=True)
+        (run / "config.json").write_text('{"format": "gridzero-run", "vers' if name == "damaged" else "{}")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.name != ".lock"}
+
+
+def test_a_damaged_checkpoint_is_refused_and_the_run_left_alone(
+    some_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    shutil.copytree(some_runs / "runs" / "q0", tmp_path / "runs" / "q0")
+    tensors = tmp_path / "runs" / "q0" / "checkpoints" / "2000" / checkpoint.TENSORS
+    tensors.write_bytes(tensors.read_bytes()[:-1])
+    before = contents(tmp_path)
+    for arguments in (["evaluate", "q0"], ["train", "--run", "q0", "--resume", "--steps", "4000"]):
+        assert main(arguments) == 2
+        assert "damaged" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+
+
+def test_as_a_process_too() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "gridzero", "train", "q-lerning"], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "gridzero: no agent is called 'q-lerning'; did you mean q-learning or double-q-learning?\n"
+
+
+def test_what_should_not_happen_is_one_line_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(argv: list[str]) -> int:
+        raise RuntimeError("a bug\nin two lines")
+
+    monkeypatch.setattr("gridzero.commands.list.main", broken)
+    assert main(["list"]) == 1
+    assert capsys.readouterr().err.startswith("gridzero: RuntimeError: a bug in two lines; ")
+
+
+# --- Help --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "plot", "list", "benchmark"])
+def test_each_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"gridzero {command} " in capsys.readouterr().out.split("xample")[1]
+
+
+@pytest.mark.parametrize("agent", REGISTRY)
+def test_help_of_every_agent_has_each_of_its_fields_explained(agent: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import dataclasses
+
+    assert main(["train", agent, "--help"]) == 0
+    output = capsys.readouterr().out
+    for field in dataclasses.fields(REGISTRY[agent].load().Config):
+        name = field.name.replace("_", "-")
+        assert f"--{name}" in output or f"--no-{name}" in output
+
+
+def test_the_first_help_needs_nothing_heavy() -> None:
+    code = (
+        "import sys; from gridzero.__main__ import main; main(['--help']); "
+        "print(*sorted({'numba', 'torch', 'pygame', 'matplotlib', 'tyro', 'rich', 'tensorboard'} & set(sys.modules)))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert all(name in output for name in COMMANDS)
+    assert output.splitlines()[-1] == ""
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    import gridzero
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"gridzero {gridzero.__version__}\n"
+
+
+# --- Training ----------------------------------------------------------------------------------------------------
+
+
+def test_train_prints_the_gap_and_where_the_run_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "value-iteration", *LAKE, "--gamma", "0.9", "--run", "lake"]) == 0
+    output = capsys.readouterr().out
+    assert "0.7442" in output
+    assert "0.0689" in output
+    assert "gridzero watch lake" in output
+    assert runs.read_config(Path("runs/lake"))["config"]["gamma"] == 0.9
+
+
+def test_settings_of_the_command_line_beat_those_of_the_map() -> None:
+    grid = ["--env", "gridzero/GridWorld-v0", "--env.layout", "zhao-5x5", "--evaluation-episodes", "1"]
+    assert main(["train", "value-iteration", *grid, "--gamma", "0.9", "--run", "a"]) == 0
+    assert (
+        main(["train", "value-iteration", *grid, "--gamma", "0.9", "--run", "b", "--env.reward_forbidden", "-10"]) == 0
+    )
+    values = [
+        np.round(checkpoint.load(Path("runs") / run).state_values(), 1)[0]  # type: ignore[attr-defined]
+        for run in ("a", "b")
+    ]
+    assert values == [5.8, 3.5]  # Zhao, figures 3.4a and 3.4d
+
+
+def test_a_run_that_nobody_named_gets_a_name_of_its_own() -> None:
+    for _ in range(2):
+        assert main(["train", "q-learning", *LAKE, *QUICK, "--seed", "4"]) == 0
+    assert sorted(os.listdir("runs")) == ["q-learning-FrozenLake-v1-4", "q-learning-FrozenLake-v1-4-2"]
+
+
+def test_a_path_for_a_name() -> None:
+    assert main(["train", "q-learning", *LAKE, *QUICK, "--run", "./elsewhere/lake"]) == 0
+    assert main(["evaluate", "elsewhere/lake", "elsewhere/lake/checkpoints/2000", "--episodes", "2"]) == 0
+
+
+def test_resuming_needs_nothing_but_the_name(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = [
+        "train",
+        "q-learning",
+        *LAKE,
+        "--env.is_slippery",
+        "False",
+        "--steps-per-update",
+        "100",
+        "--evaluation-episodes",
+        "2",
+    ]
+    assert main([*whole, "--run", "whole", "--steps", "3000"]) == 0
+    assert main([*whole, "--run", "parts", "--steps", "1000"]) == 0
+    assert main(["train", "--run", "parts", "--resume", "--steps", "3000"]) == 0
+    rows = [
+        [{k: v for k, v in row.items() if k not in runs.WALL_CLOCK} for row in runs.read_metrics(Path("runs") / name)]
+        for name in ("whole", "parts")
+    ]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 30
+
+
+def test_many_environments_at_once() -> None:
+    grid = ["--env", "gridzero/GridWorld-v0", "--env.layout", "cliff"]
+    assert main(["train", "q-learning", *grid, *QUICK, "--num-envs", "8", "--run", "native"]) == 0
+    assert main(["train", "q-learning", *LAKE, *QUICK, "--num-envs", "3", "--run", "sync"]) == 0
+    assert [runs.read_config(Path("runs") / name)["environment"]["num_envs"] for name in ("native", "sync")] == [8, 3]
+
+
+# --- Looking at runs ---------------------------------------------------------------------------------------------
+
+
+def test_evaluate_as_table_and_as_json(
+    some_runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(some_runs)
+    assert main(["evaluate", "q0", "vi", "--episodes", "20"]) == 0
+    table = capsys.readouterr().out
+    assert table.count("0.7442") == 2
+    assert main(["evaluate", "q0", "vi", "--episodes", "20", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["run"] for row in rows] == ["q0", "vi"]
+    assert (rows[0]["agent"], rows[0]["step"]) == ("q-learning", 2000)
+    assert rows[1]["optimal_value"] == pytest.approx(0.54202593, abs=1e-7)
+    assert rows[1]["gap"] == pytest.approx(rows[1]["optimum"] - rows[1]["mean"])
+
+
+def test_plot_makes_a_picture(some_runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    from matplotlib.image import imread
+
+    monkeypatch.chdir(some_runs)
+    try:
+        assert main(["plot", "q0", "q1", "--metric", "episode_return"]) == 0
+        assert main(["plot", "vi", "--output", "pictures/vi.png"]) == 0
+        assert "residual of 1 run drawn" in capsys.readouterr().out
+        for picture in ("curves.png", "pictures/vi.png"):
+            pixels = imread(picture)
+            assert pixels.shape == (600, 960, 4)
+            assert len(np.unique(pixels.reshape(-1, 4), axis=0)) > 10
+    finally:
+        Path("curves.png").unlink(missing_ok=True)
+
+
+def test_curves_of_seeds_are_averaged_with_students_interval(some_runs: Path) -> None:
+    from scipy import stats
+
+    from gridzero.commands.plot import _curve
+
+    steps = np.array([1.0, 2.0])
+    samples = np.array([[1.0, 5.0], [2.0, 7.0], [6.0, 6.0]])
+    curve = _curve([some_runs / "runs" / "q0"] * 3, [(steps, row) for row in samples], "episode_return", 100)
+    np.testing.assert_allclose(curve.mean, samples.mean(axis=0))
+    for column in range(2):
+        expected = stats.ttest_1samp(samples[:, column], 0).confidence_interval(0.95)
+        assert (curve.low[column], curve.high[column]) == pytest.approx((expected.low, expected.high))
+
+
+def test_list_has_every_agent_environment_and_layout(capsys: pytest.CaptureFixture[str]) -> None:
+    from gridzero.envs import LAYOUTS
+
+    assert main(["list"]) == 0
+    output = capsys.readouterr().out
+    for name in (*REGISTRY, *LAYOUTS, "gridzero/GridWorld-v0"):
+        assert name in output
+    assert main(["list", "agents", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in found["agents"]] == list(REGISTRY)
+
+
+# --- Words into values -------------------------------------------------------------------------------------------
+
+
+def parameter(annotation: Any = inspect.Parameter.empty, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter("x", inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "value"),
+    [
+        ("true", parameter(bool), True),
+        ("False", parameter(default=True), False),
+        ("3", parameter(float), 3.0),
+        ("3", parameter(default=1.5), 3.0),
+        ("3", parameter(int), 3),
+        ("3", parameter(str), "3"),
+        ("3", parameter(str | int), 3),
+        ("4x4", parameter(str | None), "4x4"),
+        ("None", parameter(str | None), None),
+        ("none", parameter(float | None), None),
+        ("(1, 2)", parameter(str | int | tuple[int, int] | None), (1, 2)),
+        ("random", parameter(str | int | tuple[int, int] | None), "random"),
+        ("0.5", parameter(), 0.5),
+        ("1e-3", parameter(default=0.1), 0.001),
+        ("__import__('os')", parameter(), "__import__('os')"),
+    ],
+)
+def test_a_word_becomes_what_the_constructor_takes(text: str, given: inspect.Parameter, value: Any) -> None:
+    result = coerce("--env.x", text, given)
+    assert (result, type(result)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        ("x", parameter(float)),
+        ("1.5", parameter(int)),
+        ("1", parameter(bool)),
+        ("True", parameter(int)),
+        ("x", parameter(default=1)),
+    ],
+)
+def test_a_word_of_the_wrong_kind_is_refused(text: str, given: inspect.Parameter) -> None:
+    with pytest.raises(ValueError, match=r"^--env\.x takes .*, not "):
+        coerce("--env.x", text, given)
+
+
+def test_options_of_the_grid_world() -> None:
+    given = {"layout": "cliff", "slip": "0", "start": "(1, 2)", "actions": "8", "target_terminal": "no"}
+    with pytest.raises(ValueError, match="target_terminal takes True or False"):
+        environment_options("gridzero/GridWorld-v0", given)
+    del given["target_terminal"]
+    expected = {"layout": "cliff", "slip": 0.0, "start": (1, 2), "actions": 8}
+    assert environment_options("gridzero/GridWorld-v0", given) == expected
+
+
+def test_boxes_become_lines() -> None:
+    box = """╭─ Value error ───────────────╮
+│ Error parsing --steps: no   │
+│ type matching {None}|INT could be instantiated from ['a'].  │
+│                             │
+│ Got errors:                 │
+│ - something                 │
+╰─────────────────────────────╯"""
+    assert condense(box) == "--steps takes a whole number or None, not 'a'"
