@@ -96,9 +96,9 @@ def draw_panel(surface: pygame.Surface, left: int, dashboard: Dashboard, scale: 
     if dashboard.message:
         bottom -= 18
         write(surface, dashboard.message, x, bottom, 16, colors.AGENT, right - x)
-    if dashboard.help:
+    if dashboard.help and dashboard.keys:
         bottom = _draw_keys(surface, dashboard, x, right, bottom)
-    else:
+    elif dashboard.keys:
         bottom -= 18
         write(surface, "H  keys", x, bottom, 16, colors.MUTED, 0)
     if dashboard.curve is not None:
@@ -164,7 +164,9 @@ def _draw_curve(surface: pygame.Surface, curve: Curve, area: pygame.Rect) -> Non
     logarithmic = bool(values.min() > 0) and values.max() / values.min() > 1000
     heights = np.log10(values) if logarithmic else values
     low, high = float(heights.min()), float(heights.max())
-    span = high - low or 1.0
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    span = high - low
     inner = plot.inflate(-8, -12)
     x = np.linspace(inner.left, inner.right, values.size)
     if low < 0 < high:
@@ -180,7 +182,8 @@ def _draw_curve(surface: pygame.Surface, curve: Curve, area: pygame.Rect) -> Non
         y = np.convolve(padded, np.full(window, 1 / window), mode="valid")
     pygame.draw.aalines(surface, colors.ACCENT, False, np.column_stack([x, y]).tolist())
     write(surface, number(float(values.max())), plot.x + 4, plot.y + 2, 14, colors.MUTED, 0)
-    write(surface, number(float(values.min())), plot.x + 4, plot.bottom - 13, 14, colors.MUTED, 0)
+    if values.min() < values.max():
+        write(surface, number(float(values.min())), plot.x + 4, plot.bottom - 13, 14, colors.MUTED, 0)
 
 
 def _draw_keys(surface: pygame.Surface, dashboard: Dashboard, x: int, right: int, bottom: int) -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from gridzero.envs.rendering import colors
 
 FORMATS = (".gif", ".mp4")
 
@@ -51,7 +54,7 @@ class Recorder:
         """Append a frame (H, W, 3) uint8, ``repeat`` times; all must have the first one's size, even for video."""
         self.frames += repeat
         if self.path.suffix.lower() == ".gif":
-            image = Image.fromarray(frame).quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+            image = Image.fromarray(frame).quantize(palette=_palette(), dither=Image.Dither.NONE)
             self._images.extend([image] * repeat)
             return
         if self._video is None:
@@ -86,3 +89,21 @@ class Recorder:
         except FileExistsError:
             raise ValueError(f"{self.path} exists; the recording is in {self._partial}") from None
         self._partial.unlink()
+
+
+@cache
+def _palette() -> Image.Image:
+    """One palette for all frames, so that what stays the same costs nothing: the theme, its greys, the colour maps."""
+    theme = [value for value in vars(colors).values() if isinstance(value, tuple) and len(value) == 3]
+    shades = [colors.mix(colors.INK, colors.PAPER, step / 11) for step in range(12)]
+    shades += [
+        colors.mix(colors.FLOOR, color, step / 4)
+        for color in (colors.AGENT, colors.ACCENT, colors.TARGET)
+        for step in (1, 2, 3)
+    ]
+    chosen = [*dict.fromkeys(theme + shades)]
+    maps = np.concatenate([colors.SEQUENTIAL[::3], colors.DIVERGING[::3], colors.COUNTS[::9]])
+    table = np.concatenate([np.array(chosen, dtype=np.uint8), maps])[:256]
+    image = Image.new("P", (1, 1))
+    image.putpalette(table.tobytes())
+    return image

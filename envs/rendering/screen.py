@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,6 +25,9 @@ def open_display() -> None:
     Raises:
         ValueError: when there is no screen, unless SDL_VIDEODRIVER asks for a driver without one.
     """
+    named = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in named):
+        raise ValueError("no display")
     try:
         pygame.display.init()
     except pygame.error as error:

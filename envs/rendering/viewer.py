@@ -124,10 +124,7 @@ class Viewer:
 
     def update(self, update: UpdateLike) -> None:
         """Take in an update; draw it if a frame is due. Waits only if the user paused or slowed the agent down."""
-        metrics = update.metrics
-        self._learning = True
-        if self.curve is None or self.curve.name in metrics:
-            self._plot(metrics)
+        self._plot(update.metrics)
         now = time.perf_counter()
         slowed = self.controls.training_rate != math.inf
         if not slowed and (now < self._due or not self.episodes.hearing):
@@ -146,13 +143,20 @@ class Viewer:
             self.wait(lambda: time.perf_counter() >= self._next)
         self.wait(lambda: not self.controls.paused)
 
+    def note(self, update: UpdateLike) -> None:
+        """Take in an update for the next frame, whenever that is drawn."""
+        self._plot(update.metrics)
+        self._describe(update)
+
     def _plot(self, metrics: Mapping[str, float]) -> None:
+        self._learning = True
         if self.curve is None:
             name = next((name for name in CURVES if name in metrics), None)
             if name is None:
                 return
             self.curve = Curve(name)
-        self.curve.append(float(metrics[self.curve.name]))
+        if self.curve.name in metrics:
+            self.curve.append(float(metrics[self.curve.name]))
 
     def _describe(self, update: UpdateLike) -> None:
         self._rate.note(update.step)
@@ -184,8 +188,9 @@ class Viewer:
         """Draw a frame, into the recording too, and wait until it is time for the next, or the user goes on."""
         episodes = self.episodes
         if not self._learning:
-            self._rate.note(episodes.total_steps + episodes.steps)
-            self.rows |= {"steps per second": number(self._rate.value)}
+            if self.window is not None:
+                self._rate.note(episodes.total_steps + episodes.steps)
+                self.rows |= {"steps per second": number(self._rate.value)}
             for total in episodes.take_returns():
                 self.curve = self.curve or Curve("episode_return")
                 self.curve.append(total)
@@ -262,8 +267,8 @@ class Viewer:
             self._rows(),
             self.curve,
             self.controls.status() or self.message,
-            self.controls.keys(),
-            self.controls.palette_faces(),
+            self.controls.keys() if self.window is not None else (),
+            self.controls.palette_faces() if self.window is not None else (),
             self.controls.brush,
             self.controls.help,
             self.layers.background,

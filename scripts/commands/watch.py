@@ -1,0 +1,154 @@
+"""``gridzero watch``: a run's agent at work on its values and policy, on the screen or in a GIF or MP4."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from gridzero.commands.arguments import parse
+
+LAYERS = {"values": "state values", "actions": "action values", "visits": "visits", "none": "none"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Watch a run's agent at work. Keys in the window: H shows them; the mouse edits the map of a grid world.
+
+    Example: gridzero watch lake --record lake.gif --episodes 2
+    """
+
+    run: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN")]] = ""
+    """Name of a run, or the path of a run or of a single checkpoint."""
+    record: str | None = None
+    """Write this GIF or MP4 instead of opening a window."""
+    episodes: int | None = None
+    """Stop after so many; without end in a window, 3 in a recording."""
+    max_steps: int | None = None
+    """Cut episodes off after so many steps; at the environment's own limit if not given."""
+    fps: int = 8
+    """Steps, and frames, per second."""
+    learn: bool = False
+    """Let it go on learning while you watch, in memory only; a recording then has a frame for each update."""
+    frames: int = 200
+    """Frames of a recording with --learn."""
+    layer: str = "values"
+    """What colours the cells: values, actions, visits or none."""
+    seed: int = 0
+    """Decides every episode."""
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "max_steps", "frames"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if not 1 <= self.fps <= 100:
+            raise ValueError(f"fps must be from 1 to 100, not {self.fps}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, not {self.seed}")
+        if self.layer not in LAYERS:
+            raise ValueError(f"layer must be one of {', '.join(LAYERS)}, not {self.layer!r}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command."""
+    options = parse(Options, argv, "watch")
+    if not options.run:
+        raise ValueError("which run? `gridzero watch RUN`")
+    agent = _load(options.run)
+    env = agent.env if options.learn else single(agent.env)
+    with viewing(env, agent, options.record, options.fps) as viewer:
+        viewer.layers.background = LAYERS[options.layer]
+        if options.learn:
+            learn(viewer, agent, options.frames if options.record else None)
+        else:
+            episodes = options.episodes if options.episodes or not options.record else 3
+            play(viewer, env, agent, episodes, options.seed, options.max_steps)
+    if options.record is not None:
+        print(f"{viewer.recorder.frames} frames in {options.record}")
+    return 0
+
+
+def _load(name: str) -> Any:
+    from gridzero.agents import checkpoint, load, runs
+
+    folder = Path(name)
+    if not (folder / checkpoint.MANIFEST).exists():
+        folder = runs.find(name)
+        if checkpoint.latest(folder / "checkpoints") is None:
+            raise ValueError(f"{folder} has no checkpoint yet")
+    return load(folder)
+
+
+def single(env: Any) -> Any:
+    """The environment itself if it is one; one like those of a vector."""
+    if not hasattr(env, "num_envs"):
+        return env
+    from gridzero.agents.environments import describe, make_environment
+
+    described = describe(env)
+    if described is None:
+        raise ValueError(f"no single {type(env.unwrapped).__name__} can be made from its specification")
+    return make_environment(described["id"], described["kwargs"])
+
+
+@contextlib.contextmanager
+def viewing(env: Any, agent: Any, record: str | Path | None, fps: int, **settings: Any) -> Iterator[Any]:
+    """A viewer, in a window or recording, closed at the end.
+
+    Raises:
+        ValueError: when there is no display; it says what can be done.
+    """
+    from gridzero.envs.rendering import Viewer
+
+    try:
+        viewer = Viewer(env, agent, human=record is None, record=record, fps=fps, **settings)
+    except ValueError as error:
+        if str(error).startswith("no display"):
+            raise ValueError(f"{error}; --record FILE.gif (or .mp4) needs none") from None
+        raise
+    try:
+        yield viewer
+    finally:
+        viewer.close()
+
+
+def play(viewer: Any, env: Any, agent: Any, episodes: int | None, seed: int, max_steps: int | None = None) -> None:
+    """Let the agent play without exploring; after an edit of the map, one that plans does so anew."""
+    plans = getattr(type(agent), "default_steps", 0) is None
+    roots = np.random.SeedSequence(seed)
+    for _ in itertools.count() if episodes is None else range(episodes):
+        observation, _ = env.reset(seed=int(roots.spawn(1)[0].generate_state(1)[0]))
+        viewer.present()
+        for _ in itertools.count() if max_steps is None else range(max_steps):
+            if viewer.closed:
+                return
+            if viewer.restarting():
+                break
+            if plans:
+                viewer.learn_on()
+            action = agent.act(np.asarray([observation]))[0]
+            observation, _, terminated, truncated, _ = env.step(action)
+            viewer.present()
+            if terminated or truncated:
+                break
+
+
+def learn(viewer: Any, agent: Any, frames: int | None) -> None:
+    """Let the agent learn: for so many recorded updates, or until the window is closed."""
+    if frames is None:
+        for update in agent.learn():
+            viewer.update(update)
+            if viewer.closed:
+                return
+        viewer.hold()
+        return
+    for update in itertools.islice(agent.learn(), frames):
+        viewer.note(update)
+        viewer.present()
