@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gridzero.envs import grid_kernels as kernels
+from gridzero.envs import move_kernels as kernels
 from gridzero.envs.layout_format import check_setting
 from gridzero.envs.layouts import Layout, Tile
 from gridzero.envs.mdp import FiniteMDP
@@ -122,7 +122,7 @@ class TileTable:
     """What the rules make of a legend, for the compiled functions.
 
     Attributes:
-        tiles: (L, 7) int32, columns as :mod:`gridzero.envs.grid_kernels` names them; the groups are filled in by map.
+        tiles: (L, 7) int32, columns as :mod:`gridzero.envs.move_kernels` names them; the groups are filled in by map.
         palette: the rewards that moves can pay.
         terminal: (L,) bool, it ends the episode, or nobody gets there.
         startable: (L,) bool, an episode can start there.
@@ -169,7 +169,7 @@ class GridModel:
         like: a model under the same rules, whose work on the legend is used again if the legend is the same.
 
     Attributes:
-        moves: (S, D) uint64 words as :mod:`gridzero.envs.grid_kernels` describes them.
+        moves: (S, D) uint64 words as :mod:`gridzero.envs.move_kernels` describes them.
         starts: (n,) uint64, landing words of the cells to start on, equally likely.
         offsets: (G+1,) where each group of landing cells begins in ``members``.
         members: landing words.
@@ -290,9 +290,14 @@ class GridModel:
     @cached_property
     def masks(self) -> NDArray[np.bool_]:
         """(S, A) False where an action bumps into the boundary or a blocking cell; all True where every one would."""
-        free: NDArray[np.bool_] = (self.moves[:, : self.rules.actions] & kernels.BUMP) == 0
-        free[~free.any(axis=1)] = True
-        return free
+        return free_moves(self.moves[:, : self.rules.actions])
+
+
+def free_moves(words: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """(N, A) which moves do not bump; all, where every one would."""
+    free: NDArray[np.bool_] = (words & kernels.BUMP) == 0
+    free[~free.any(axis=1)] = True
+    return free
 
 
 _LOW, _TERMINAL, _SPREAD = int(kernels.LOW), int(kernels.TERMINAL), int(kernels.SPREAD)

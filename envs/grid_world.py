@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import operator
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, SupportsFloat
 
@@ -13,8 +11,8 @@ import numpy as np
 from gymnasium.utils import colorize
 from numpy.typing import NDArray
 
-from gridzero.envs import grid_kernels as kernels
-from gridzero.envs.generators import KINDS, Generator
+from gridzero.envs import move_kernels as kernels
+from gridzero.envs.grid_maps import check_cell, generated, generator_of, layout_from, layout_state
 from gridzero.envs.grid_model import GridModel, Rules
 from gridzero.envs.layouts import Layout, Tile
 from gridzero.envs.mdp import FiniteMDP
@@ -333,61 +331,6 @@ class GridWorld(gym.Env[Any, Any]):
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the renderer, which is made again when needed."""
         return {**self.__dict__, "_renderer": None}
-
-
-def generator_of(layout: Layout, rules: Rules) -> Generator:
-    """The generator whose map this is.
-
-    Raises:
-        ValueError: when it is not generated, or the start is a fixed cell, which another map may have walled in.
-    """
-    if layout.name.partition(":")[0] not in KINDS:
-        raise ValueError(f"regenerate needs a generated layout, such as maze:15x15; {layout.name!r} is not one")
-    if rules.start not in (None, "random"):
-        raise ValueError(f"with regenerate, start must be None or 'random', not {rules.start!r}")
-    return Generator.parse(layout.name)
-
-
-def generated(generator: Generator, bits: int) -> Layout:
-    """The map of the reset that drew ``bits``."""
-    generator = generator.with_seed(mix(bits))
-    return Layout(generator.cells(), name=str(generator))
-
-
-def layout_state(layout: Layout) -> dict[str, Any]:
-    """A map as plain values; unlike its text it may have a target out of reach, as edited maps do."""
-    return {
-        "cells": layout.cells.copy(),
-        "legend": [dataclasses.asdict(tile) for tile in layout.legend],
-        "name": layout.name,
-        "settings": dict(layout.settings),
-    }
-
-
-def layout_from(state: str | Mapping[str, Any]) -> Layout:
-    """The map that :func:`layout_state` described, or that has this name."""
-    if isinstance(state, str):
-        return Layout.load(state)
-    legend = tuple(Tile(**{**tile, "wind": tuple(tile["wind"])}) for tile in state["legend"])
-    return Layout(np.asarray(state["cells"]), legend, state["name"], state["settings"])
-
-
-def check_cell(model: GridModel, cell: Any) -> int:
-    """A cell as an int.
-
-    Raises:
-        ValueError: unless it is one that an agent can be on.
-    """
-    try:
-        index = operator.index(cell)
-    except TypeError:
-        raise ValueError(f"a state is an integer or what get_state gave, not {cell!r}") from None
-    if not 0 <= index < len(model.moves):
-        raise ValueError(f"states go from 0 to {len(model.moves) - 1}, not {index}")
-    tile = model.layout.legend[model.layout.cells.reshape(-1)[index]]
-    if tile.blocks:
-        raise ValueError(f"nobody can be on {divmod(index, model.layout.width)}: it is the tile {tile.name!r}")
-    return index
 
 
 def _colored(tile: Tile, agent: bool) -> str:

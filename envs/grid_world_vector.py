@@ -11,10 +11,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from gridzero.envs import grid_kernels as kernels
-from gridzero.envs.generators import KINDS
+from gridzero.envs import step_kernels as kernels
+from gridzero.envs.grid_maps import MapTables, layout_from, layout_state
 from gridzero.envs.grid_model import GridModel
-from gridzero.envs.grid_world import GridWorld, layout_from, layout_state
+from gridzero.envs.grid_world import GridWorld
 from gridzero.envs.layouts import Layout, Tile
 from gridzero.envs.mdp import FiniteMDP
 from gridzero.envs.random_streams import stream_keys
@@ -94,24 +94,17 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         self._install(single.model)
 
     def _install(self, model: GridModel) -> None:
-        """Use the tables of ``model``: as they are, or as the form of each environment's own with ``regenerate``."""
-        self._many = self.generator is not None
-        copies = self.num_envs if self._many else 1
-        self._maps = np.repeat(model.layout.cells[None], copies, axis=0)
-        self.observer.show(self._maps, model.layout.legend)
+        """Use this map, or, with ``regenerate``, maps like this one."""
         self.model = model
         self.layout = model.layout
-        self._starts = np.zeros((copies, model.layout.cells.size if self._many else len(model.starts)), np.uint64)
-        self._starts[:, : len(model.starts)] = model.starts
-        self._start_counts = np.full(copies, len(model.starts), dtype=np.uint64)
-        self._moves = np.repeat(model.expanded()[None], copies, axis=0)
-        self._tables = (
-            self._moves.reshape(-1),
-            self.rules.actions,
-            self.rules.choices.shape[1],
+        self._many = self.generator is not None
+        self._tables = tables = MapTables(model, self.num_envs if self._many else 1, own=self._many)
+        self.observer.show(tables.maps, model.layout.legend)
+        self._arguments = (
+            tables.moves,
             self.rules.slip_threshold,
-            self._starts,
-            self._start_counts,
+            tables.starts,
+            tables.start_counts,
             self._many,
             model.table.palette,
             model.offsets,
@@ -119,28 +112,11 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
             self._limit,
         )
 
-    def _renew_maps(self, which: NDArray[np.int64]) -> None:
-        """New maps for the environments that are about to reset, from the draw that their reset will make."""
-        if self.generator is None:
-            return
-        rules, model, table = self.rules, self.model, self.model.table
-        kernels.renew_maps(
-            self._lanes,
-            which,
-            KINDS.index(self.generator.kind),
-            self.generator.density,
-            rules.directions,
-            rules.choices,
-            table.tiles,
-            model.offsets,
-            model.members,
-            table.preferred_starts,
-            table.startable,
-            self._maps,
-            self._moves,
-            self._starts,
-            self._start_counts,
-        )
+    def _begin(self, which: NDArray[np.int64]) -> None:
+        """New episodes, on new maps with ``regenerate``."""
+        if self.generator is not None:
+            self._tables.renew(self.generator, self._lanes, which)
+        kernels.reset(self._lanes, which, self._tables.starts, self._tables.start_counts, self._many)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -163,8 +139,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
             self._begin_streams(stream_keys(int(seed), self.num_envs), which)
         else:
             self._begin_own_streams(seed, which)
-        self._renew_maps(which)
-        kernels.reset(self._lanes, which, self._starts, self._start_counts, self._many)
+        self._begin(which)
         return self._observe(self._cells()), self._info(self._success())
 
     def _chosen(self, options: dict[str, Any] | None) -> NDArray[np.int64]:
@@ -212,8 +187,8 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         if taken.shape != self._shape or taken.dtype.kind not in "iu":
             raise ValueError(f"actions must be {self._shape} integers, not {taken.dtype} of shape {taken.shape}")
         taken = np.ascontiguousarray(taken, dtype=np.int64)
-        if self._many and self._next_step:
-            self._renew_maps(np.flatnonzero(self._lanes["done"]))
+        if self._next_step and self.generator is not None:
+            self._tables.renew(self.generator, self._lanes, np.flatnonzero(self._lanes["done"]))
         elif self._disabled and self._lanes["done"].any():
             i = int(self._lanes["done"].argmax())
             raise ValueError(
@@ -222,7 +197,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         cells = np.empty(self.num_envs, dtype=np.int64)
         rewards = np.empty(self.num_envs)
         flags = np.empty((4, self.num_envs), dtype=np.bool_)
-        if not kernels.step(self._lanes, taken, *self._tables, self._next_step, cells, rewards, flags):
+        if not kernels.step(self._lanes, taken, *self._arguments, self._next_step, cells, rewards, flags):
             wrong = taken[(taken < 0) | (taken >= self.rules.actions)][0]
             raise ValueError(f"an action is an integer from 0 to {self.rules.actions - 1}, not {wrong}")
         terminated, truncated, success = flags[0], flags[1], flags[2]
@@ -241,8 +216,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         final = np.full(self.num_envs, None, dtype=object)
         for i in which.tolist():
             final[i] = int(observations[i]) if self._plain else observations[i]
-        self._renew_maps(which)
-        kernels.reset(self._lanes, which, self._starts, self._start_counts, self._many)
+        self._begin(which)
         info = {
             "final_obs": final,
             "_final_obs": done,
@@ -263,10 +237,8 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
 
     def _success(self) -> NDArray[np.bool_]:
         """(N,) whether each environment is on a target."""
-        cells = self._lanes["cell"]
-        maps = self._maps.reshape(len(self._maps), -1)
-        tiles = maps[np.arange(self.num_envs) if self._many else 0, cells]
-        return np.asarray(np.array([tile.target for tile in self.layout.legend], dtype=np.bool_)[tiles])
+        targets = np.array([tile.target for tile in self.layout.legend], dtype=np.bool_)
+        return np.asarray(targets[self._tables.tiles(self._lanes["cell"])])
 
     @property
     def cells(self) -> NDArray[np.int64]:
@@ -290,25 +262,19 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
 
     def action_masks(self) -> NDArray[np.bool_]:
         """(N, A) False for moves that would bump into the boundary or a wall; all True where every one would."""
-        cells = self._lanes["cell"]
-        if not self._many:
-            return np.asarray(self.model.masks[cells])
-        words = self._moves[np.arange(self.num_envs), cells, :, 0]
-        free: NDArray[np.bool_] = (words & kernels.BUMP) == 0
-        free[~free.any(axis=1)] = True
-        return free
+        return self._tables.masks(self._lanes["cell"])
 
     def get_state(self) -> dict[str, Any]:
         """All that goes on from here: cells, elapsed steps, pending resets, streams, and the maps if they change."""
         state: dict[str, Any] = {name: self._lanes[name].copy() for name in kernels.LANE.names or ()}
         if self._many:
-            state["maps"] = self._maps.copy()
+            state["maps"] = self._tables.maps.copy()
         elif self._edited:
             state["layout"] = layout_state(self.layout)
         return state
 
     def set_state(self, state: Mapping[str, Any] | NDArray[np.integer[Any]] | Sequence[int]) -> Any:
-        """Continue from what :meth:`get_state` gave, or put the agents on cells (N,).
+        """Continue from what :meth:`get_state` gave, or begin episodes on cells (N,) of one's choice.
 
         Returns:
             The observations there.
@@ -318,6 +284,8 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         """
         if not isinstance(state, Mapping):
             self._lanes["cell"] = self._checked(np.asarray(state))
+            self._lanes["elapsed"] = 0
+            self._lanes["done"] = False
             return self._observe(self._cells())
         if np.shape(state["cell"]) != (self.num_envs,):
             raise ValueError(f"the state is of {np.size(state['cell'])} environments; these are {self.num_envs}")
@@ -325,7 +293,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
             self._install(GridModel(layout_from(state["layout"]), self.rules))
             self._edited = True
         if self._many:
-            self._put_maps(np.asarray(state["maps"]))
+            self._tables.put(np.asarray(state["maps"]))
         cells = self._checked(np.asarray(state["cell"]))
         for name in kernels.LANE.names or ():
             self._lanes[name] = state[name]
@@ -333,27 +301,13 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         self._seeded = True
         return self._observe(self._cells())
 
-    def _put_maps(self, maps: NDArray[np.uint8]) -> None:
-        if maps.shape != self._maps.shape:
-            raise ValueError(f"the state has maps {maps.shape}; these environments need {self._maps.shape}")
-        for i, cells in enumerate(maps):
-            layout = Layout(cells, self.layout.legend, self.layout.name, self.layout.settings)
-            model = GridModel(layout, self.rules, like=self.model)
-            self._maps[i] = layout.cells
-            self._moves[i] = model.expanded()
-            self._starts[i, : len(model.starts)] = model.starts
-            self._start_counts[i] = len(model.starts)
-
     def _checked(self, cells: NDArray[Any]) -> NDArray[np.int64]:
         size = self.layout.cells.size
         if cells.shape != (self.num_envs,) or cells.dtype.kind not in "iu":
             raise ValueError(f"cells must be ({self.num_envs},) integers, not {cells.dtype} of shape {cells.shape}")
         if cells.min() < 0 or cells.max() >= size:
             raise ValueError(f"states go from 0 to {size - 1}, not {cells.min()} to {cells.max()}")
-        maps = self._maps.reshape(len(self._maps), -1)
-        blocked = np.array([tile.blocks for tile in self.layout.legend])[
-            maps[np.arange(self.num_envs) if self._many else 0, cells]
-        ]
+        blocked = np.array([tile.blocks for tile in self.layout.legend])[self._tables.tiles(cells)]
         if blocked.any():
             i = int(blocked.argmax())
             raise ValueError(f"nobody can be on state {int(cells[i])} in environment {i}: it is blocked")
@@ -379,7 +333,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
             options = {**self._options, "render_mode": self.render_mode, "regenerate": False}
             self._views = [GridWorld(**options) for _ in range(self.num_envs)]
         for i, view in enumerate(self._views):
-            cells = self._maps[i if self._many else 0]
+            cells = self._tables.maps[i if self._many else 0]
             if view.layout.legend != self.layout.legend or not np.array_equal(view.layout.cells, cells):
                 layout = Layout(cells, self.layout.legend, self.layout.name, self.layout.settings)
                 view._install(GridModel(layout, self.rules, like=self.model))
@@ -393,19 +347,8 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         self._views = []
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the pictures, and the tables that are views of others."""
-        return {**self.__dict__, "_views": [], "_tables": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore; environments with maps of their own keep them."""
-        self.__dict__.update(state)
-        own = (self._maps, self._moves, self._starts, self._start_counts)
-        self._install(self.model)
-        if self._many:
-            np.copyto(self._maps, own[0])
-            np.copyto(self._moves, own[1])
-            np.copyto(self._starts, own[2])
-            np.copyto(self._start_counts, own[3])
+        """Everything but the pictures, which are made again when needed."""
+        return {**self.__dict__, "_views": []}
 
 
 def _mode(given: AutoresetMode | str) -> AutoresetMode:

@@ -182,6 +182,17 @@ def test_arrays_are_new_each_step() -> None:
     assert same(envs.cells, before), "what the caller does with observations is no concern of the environment"
 
 
+def test_episodes_can_begin_on_chosen_cells() -> None:
+    envs = GridWorldVector(2, layout="zhao-2x2", max_episode_steps=2, target_terminal=True)
+    envs.reset(seed=0)
+    for _ in range(3):
+        assert same(envs.set_state([0, 2]), np.array([0, 2]))
+        observations, _, terminated, truncated, _ = envs.step(np.array([0, 1]))
+        assert same(observations, np.array([0, 3]))
+        assert terminated.tolist() == [False, True]
+        assert not truncated.any()
+
+
 def test_edit_changes_the_map_for_all() -> None:
     envs = GridWorldVector(3, layout="zhao-2x2", start=0)
     envs.reset(seed=0)
