@@ -32,6 +32,10 @@ class Controls:
         training_rate: updates per second while it learns; infinite until the user slows it down.
         brush: the index of the tile that the mouse paints with.
         help: whether the keys are shown.
+        restart_asked: the user wants to start over.
+        edited: a cell was changed.
+        own_keys: keys that a program handles before these, and what they do.
+        pictures: the folder that pictures are saved in.
     """
 
     def __init__(self, viewer: Viewer, rate: int) -> None:
@@ -42,7 +46,9 @@ class Controls:
         self.brush = 0
         self.help = True
         self.pictures = Path()
-        self._single = self._restart = self._edited = False
+        self.restart_asked = self.edited = False
+        self.own_keys: list[tuple[str, str]] = []
+        self._single = False
         self._changed = True
         self._painted: tuple[int, int] | None = None
         self._stroke: Any = None
@@ -58,12 +64,12 @@ class Controls:
 
     def take_restart(self) -> bool:
         """Whether to start over."""
-        asked, self._restart = self._restart, False
+        asked, self.restart_asked = self.restart_asked, False
         return asked
 
     def take_edited(self) -> bool:
         """Whether a cell was edited."""
-        edited, self._edited = self._edited, False
+        edited, self.edited = self.edited, False
         return edited
 
     def changed(self) -> bool:
@@ -133,9 +139,9 @@ class Controls:
     def _start_over(self) -> None:
         for (row, column), tile in self._before.items():
             self.viewer.env.unwrapped.edit(row, column, tile)
-        self._edited = self._edited or bool(self._before)
+        self.edited = self.edited or bool(self._before)
         self._before.clear()
-        self._restart = True
+        self.restart_asked = True
         self.viewer.forget()
         self.say("started over")
 
@@ -218,7 +224,7 @@ class Controls:
             self.say(str(error))
             return
         self._before.setdefault(place, before)
-        self._edited = True
+        self.edited = True
         self.say("")
 
     # --- What the panel says about it --------------------------------------------------------------------------------
@@ -253,7 +259,9 @@ class Controls:
         ]
         if self._grid is not None:
             keys += [("drag", "paint tiles", False), ("wheel", "change reward", False)]
-        return keys
+        if self.own_keys:
+            keys = [key for key in keys if key[0] not in ("A", "S", ".", "+ -", "space")]
+        return [(key, meaning, False) for key, meaning in self.own_keys] + keys
 
 
 def save_picture(surface: pygame.Surface, folder: Path) -> Path:

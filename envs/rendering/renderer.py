@@ -149,6 +149,7 @@ class GridRenderer:
         states = self.board.states()
         dark = self._background(picture, states)
         self._grid_lines()
+        self._destinations()
         self.surface.fblits(self._decorations, sprites.BLEND)
         self._walls()
         if picture is not None:
@@ -412,13 +413,15 @@ class GridRenderer:
             x, y = self.corner(row * self.board.width + column + 1)
             self.surface.fill(colors.WALL, (x - breadth // 2, y, breadth, self.cell + 1))
 
-    def _things(self) -> None:
-        """Markers, agents."""
+    def _destinations(self) -> None:
         for marker in self.board.markers():
             x, y = self.corner(marker.row * self.board.width + marker.column)
             if marker.label == "destination":
                 sprite = sprites.frame(self.cell - 1, max(2, self.cell // 10), marker.color)
                 self.surface.blit(sprite, (x + 1, y + 1), special_flags=sprites.BLEND)
+
+    def _things(self) -> None:
+        """Agents, passengers."""
         radius = max(3, round(self.cell * 0.2))
         rim = max(1, self.cell // 24)
         sprite = sprites.disc(radius, colors.AGENT, colors.FLOOR, rim)

@@ -99,7 +99,14 @@ def single(env: Any) -> Any:
 
 
 @contextlib.contextmanager
-def viewing(env: Any, agent: Any, record: str | Path | None, fps: int, **settings: Any) -> Iterator[Any]:
+def viewing(
+    env: Any,
+    agent: Any,
+    record: str | Path | None,
+    fps: int,
+    hint: str = "--record FILE.gif (or .mp4) needs none",
+    **settings: Any,
+) -> Iterator[Any]:
     """A viewer, in a window or recording, closed at the end.
 
     Raises:
@@ -111,7 +118,7 @@ def viewing(env: Any, agent: Any, record: str | Path | None, fps: int, **setting
         viewer = Viewer(env, agent, human=record is None, record=record, fps=fps, **settings)
     except ValueError as error:
         if str(error).startswith("no display"):
-            raise ValueError(f"{error}; --record FILE.gif (or .mp4) needs none") from None
+            raise ValueError(f"{error}; {hint}") from None
         raise
     try:
         yield viewer

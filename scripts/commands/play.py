@@ -1,0 +1,163 @@
+"""``gridzero play``: a person at the keyboard, held against the optimum like any agent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+
+from gridzero.commands.arguments import environment_options, parse, split_environment
+from gridzero.commands.watch import viewing
+
+DIRECTIONS: dict[tuple[int, int], str] = {
+    (-1, 0): "up w kp8",
+    (0, 1): "right d kp6",
+    (1, 0): "down s kp2",
+    (0, -1): "left a kp4",
+    (-1, 1): "u kp9",
+    (1, 1): "m kp3",
+    (1, -1): "b kp1",
+    (-1, -1): "y kp7",
+}
+"""Keys, by pygame's names, for each move (rows, columns)."""
+STAYING = {"": "x kp5", "P": "e", "D": "f"}
+"""Keys for actions that stay, by their label: staying, picking up, dropping off."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Play an environment yourself: arrows or WASD move, O shows the optimum. Options of the environment are --env.KEY.
+
+    Diagonal moves, where there are any, are on Y U B M and the number pad. X stays. In Taxi, E picks up, F drops off.
+
+    Example: gridzero play gridzero/GridWorld-v0 --env.layout maze:15x15:3
+    """
+
+    env: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ID")]] = ""
+    """Id of a grid: gridzero/GridWorld-v0, FrozenLake-v1, CliffWalking-v1 or Taxi-v4."""
+    gamma: float = 0.99
+    """Discount of the optimum that O shows; scores are not discounted."""
+    seed: int | None = None
+    """Decides every episode; another one each time if not given."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma <= 1:
+            raise ValueError(f"gamma must be from 0 to 1, not {self.gamma}")
+        if self.seed is not None and self.seed < 0:
+            raise ValueError(f"seed must be at least 0, not {self.seed}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command."""
+    given, arguments = split_environment(argv)
+    options = parse(Options, arguments, "play")
+    if not options.env:
+        raise ValueError("which environment? `gridzero play ID`; `gridzero list` shows some")
+    from gridzero.agents import make
+    from gridzero.agents.environments import make_environment
+
+    env = make_environment(options.env, environment_options(options.env, given))
+    optimum = make("value-iteration", env, gamma=options.gamma)
+    with viewing(env, optimum, None, 60, hint="playing needs a screen", title="your turn") as viewer:
+        Game(viewer, env, optimum).play(options.seed)
+    return 0
+
+
+class Game:
+    """Turns keys into steps.
+
+    Args:
+        viewer: shows the environment; its agent is the optimum.
+        env: what is played.
+        optimum: an agent that plans.
+    """
+
+    def __init__(self, viewer: Any, env: Any, optimum: Any) -> None:
+        self.viewer, self.env, self.optimum = viewer, env, optimum
+        self.action: int | None = None
+        self.scores: list[float] = []
+        self._bind()
+        viewer.on_key = self._press
+        viewer.episodes.hearing = True
+        self._show_optimum(False)
+        self._solve()
+
+    def _bind(self) -> None:
+        import pygame
+
+        board = self.viewer.renderer.board
+        self.keys: dict[int, int] = {}
+        for action, (move, label) in enumerate(zip(board.moves, board.labels, strict=True)):
+            names = STAYING[label] if move == (0, 0) else DIRECTIONS[move]
+            for name in names.split():
+                self.keys[pygame.key.key_code(f"[{name[2]}]" if name.startswith("kp") else name)] = action
+        self.optimum_key = pygame.K_o
+        own = [("WASD", "move"), ("O", "the optimum"), ("F12", "save picture")]
+        if "P" in board.labels:
+            own[1:1] = [("E", "pick up"), ("F", "drop off")]
+        elif (0, 0) in board.moves:
+            own.insert(1, ("X", "stay"))
+        self.viewer.controls.own_keys = own
+
+    def _press(self, key: int) -> bool:
+        if key == self.optimum_key:
+            self._show_optimum(not self.shown)
+            return True
+        if key in self.keys:
+            self.action = self.keys[key]
+            return True
+        return False
+
+    def _show_optimum(self, shown: bool) -> None:
+        self.shown = shown
+        layers = self.viewer.layers
+        layers.background = "state values" if shown else "none"
+        layers.policy = layers.numbers = shown
+
+    def _solve(self) -> None:
+        """Plan, and work out the best expected score."""
+        from gridzero.envs.mdp import FiniteMDP
+
+        for _ in self.optimum.learn():
+            pass
+        limit = getattr(self.env.spec, "max_episode_steps", None) or 1000
+        self.best = FiniteMDP.from_env(self.env).finite_horizon_values(limit)
+
+    def play(self, seed: int | None) -> None:
+        """Episodes until the window is closed."""
+        while not self.viewer.closed:
+            self.env.reset(seed=seed)
+            seed = None
+            board = self.viewer.renderer.board
+            self._episode(int(board.states()[board.position()]))
+
+    def _episode(self, state: int) -> None:
+        viewer, best = self.viewer, float(self.best[state])
+        viewer.rows |= {"best expected return": f"{best:.4g}"}
+        viewer.present()
+        done, total = False, 0.0
+        while not done:
+            self.action = None
+            viewer.wait(lambda: self.action is not None or viewer.controls.restart_asked or viewer.controls.edited)
+            if viewer.closed or viewer.restarting():
+                return
+            if viewer.controls.take_edited():
+                self._solve()
+                continue
+            if self.action is None:
+                continue
+            _, reward, terminated, truncated, _ = self.env.step(self.action)
+            total += float(reward)
+            done = bool(terminated or truncated)
+            if done:
+                self.scores.append(total)
+                mean = sum(self.scores) / len(self.scores)
+                viewer.message = f"you got {total:.4g}, the best expect {best:.4g}; move to play on"
+                viewer.rows |= {"your mean return": f"{mean:.4g} of {len(self.scores)}"}
+            viewer.present()
+        self.action = None
+        viewer.wait(lambda: self.action is not None or viewer.controls.restart_asked)
+        viewer.restarting()
+        viewer.message = ""
