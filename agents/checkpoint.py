@@ -46,7 +46,7 @@ def save(agent: Agent, path: str | Path, *, training: Mapping[str, Any] | None =
     manifest = {**identity(agent), "training": dict(training or {})}
     contents = {STATE: _json_bytes(tree), TENSORS: _tensor_bytes(tensors)}
     manifest["files"] = {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in contents.items()}
-    contents[MANIFEST] = _signed({"format": FORMAT, "version": VERSION, **manifest})
+    contents[MANIFEST] = signed(manifest, FORMAT, VERSION)
     write_directory(target, contents)
     return target
 
@@ -140,16 +140,31 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a checkpoint, checked against its own digest."""
     if not folder.is_dir():
         raise ValueError(f"there is no checkpoint at {folder}")
-    manifest = read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ValueError(f"{folder} is not a gridzero checkpoint")
-    version = manifest.get("version")
-    if not isinstance(version, int) or version > VERSION:
-        raise ValueError(f"{folder} has format version {version}; this gridzero reads up to {VERSION}")
-    manifest.pop("sha256", None)
-    if (folder / MANIFEST).read_bytes() != _signed(manifest):
-        raise ValueError(f"{folder} is damaged: {MANIFEST} does not have its checksum")
-    return manifest
+    return read_signed(folder / MANIFEST, FORMAT, VERSION)
+
+
+def signed(record: Mapping[str, Any], form: str, version: int) -> bytes:
+    """A record as JSON, with its format, version and digest."""
+    full = {"format": form, "version": version, **record}
+    return _json_bytes({**full, "sha256": _sha256(_json_bytes(full))})
+
+
+def read_signed(path: Path, form: str, version: int) -> dict[str, Any]:
+    """What :func:`signed` made.
+
+    Raises:
+        ValueError: when it is missing, damaged, of another format or a newer version.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict) or record.get("format") != form:
+        raise ValueError(f"{path.parent} is not a {form.replace('-', ' ')}")
+    found = record.get("version")
+    if not isinstance(found, int) or found > version:
+        raise ValueError(f"{path.parent} has format version {found}; this gridzero reads up to {version}")
+    rest = {name: value for name, value in record.items() if name not in ("format", "version", "sha256")}
+    if path.read_bytes() != signed(rest, form, found):
+        raise ValueError(f"{path.parent} is damaged: {path.name} does not have its checksum")
+    return rest
 
 
 def _checked_file(folder: Path, manifest: Mapping[str, Any], name: str) -> bytes:
@@ -294,10 +309,6 @@ def _tensor_bytes(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     from safetensors.numpy import save as save_tensors
 
     return bytes(save_tensors(dict(tensors)))
-
-
-def _signed(manifest: dict[str, Any]) -> bytes:
-    return _json_bytes({**manifest, "sha256": _sha256(_json_bytes(manifest))})
 
 
 def _sha256(data: bytes) -> str:

@@ -195,6 +195,8 @@ def _play(
     disabled = env.metadata.get("autoreset_mode") is gym.vector.AutoresetMode.DISABLED
 
     def seeds() -> Any:
+        if not isinstance(env, gym.vector.SyncVectorEnv):  # native ones spread one seed themselves
+            return int(roots.spawn(1)[0].generate_state(1)[0])
         return [int(child.generate_state(1)[0]) for child in roots.spawn(width)]
 
     observations, _ = env.reset(seed=seeds())
@@ -292,7 +294,10 @@ def _policy(agent: Agent, mdp: FiniteMDP) -> FloatArray | None:
     found = getattr(agent, "policy", None)
     if found is None:
         return None
-    policy = np.asarray(found(), dtype=np.float64)
+    try:
+        policy = np.asarray(found(), dtype=np.float64)
+    except ValueError:  # its observations cannot be enumerated
+        return None
     extra = mdp.num_states - len(policy)
     if policy.shape[1:] != (mdp.num_actions,) or extra not in (0, 1):
         return None

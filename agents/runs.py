@@ -73,10 +73,10 @@ class Run:
             ValueError: when ``path`` exists.
         """
         target = Path(path)
-        record = {"format": FORMAT, "version": VERSION, **checkpoint.identity(agent), "training": dict(training or {})}
+        record = {**checkpoint.identity(agent), "training": dict(training or {})}
         if target.exists():
             raise ValueError(f"{target} exists; resume it or choose another name")
-        checkpoint.write_directory(target, {"config.json": json.dumps(record, indent=1).encode() + b"\n"})
+        checkpoint.write_directory(target, {"config.json": checkpoint.signed(record, FORMAT, VERSION)})
         return cls(target)
 
     @classmethod
@@ -199,13 +199,8 @@ class Events:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """``config.json`` of a run, checked for its form."""
-    config = checkpoint.read_json(path / "config.json")
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a gridzero run")
-    if not isinstance(config.get("version"), int) or config["version"] > VERSION:
-        raise ValueError(f"{path} has format version {config.get('version')}; this gridzero reads up to {VERSION}")
-    return config
+    """``config.json`` of a run, checked against its digest."""
+    return checkpoint.read_signed(path / "config.json", FORMAT, VERSION)
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:

@@ -167,6 +167,22 @@ def environment_options(env_id: str, given: Mapping[str, str]) -> dict[str, Any]
     return result
 
 
+def environment_help(env_id: str) -> str:
+    """The options of an environment with their defaults, for the help of a command.
+
+    >>> environment_help("FrozenLake-v1").splitlines()[1]
+    "--env.desc None, --env.map_name '4x4', --env.is_slippery True, --env.success_rate 0.33..., ..."
+    """
+    from gridzero.agents.environments import find_spec, parameters
+
+    defaults = find_spec(env_id).kwargs
+    words = []
+    for name, parameter in parameters(env_id).items():
+        default = defaults.get(name, parameter.default)
+        words.append(f"--env.{name}" + ("" if default is parameter.empty else f" {default!r}"))
+    return f"Options of {env_id}, with their defaults (None: the map's own, or none):\n" + ", ".join(words)
+
+
 def coerce(flag: str, text: str, parameter: inspect.Parameter) -> Any:
     """A word as the parameter's annotation, or else its default, says.
 

@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         manifest = checkpoint.read_manifest(folder)
         result = evaluate(agent, episodes=options.episodes, seed=options.seed)
         step = int(manifest["training"].get("step", 0))
-        results[name] = (agent.name, manifest["environment"]["id"], step, result)
+        results[name] = (agent.name, (manifest["environment"] or {}).get("id", ""), step, result)
     if options.json:
         rows = [
             {"run": run, "agent": agent, "environment": environment, "step": step, **result.to_json()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 from gridzero.agents.agent import REGISTRY, Agent, agent_class, closest
 from gridzero.agents.training import Budget
-from gridzero.commands.arguments import environment_options, parse, split_environment
+from gridzero.commands.arguments import environment_help, environment_options, parse, split_environment
 
 RUNS = Path("runs")
 CHANGEABLE = ("steps", "seconds", "run", "resume", "watch", "threads")
@@ -130,6 +131,9 @@ def _parse(name: str, arguments: list[str], record: dict[str, Any] | None) -> Gi
     fields: list[Any] = [(group, kind, before[group]) if before else (group, kind) for group, kind in groups.items()]
     both = dataclasses.make_dataclass("Command", fields)
     both.__doc__ = DESCRIPTION.format(agent=name, summary=REGISTRY[name].summary)
+    env_id = _value_of("--env", arguments)
+    if env_id is not None and {"-h", "--help"} & set(arguments):
+        both.__doc__ += "\n" + environment_help(env_id)
     parsed: Any = parse(both, arguments, f"train {name}")
     for group in before.keys() & groups.keys():
         _refuse_changes(before[group], getattr(parsed, group))
@@ -157,14 +161,23 @@ def _refuse_changes(before: Any, after: Any) -> None:
 
 
 def _record(arguments: list[str]) -> dict[str, Any]:
+    """What the run that is to be resumed is, and where."""
     from gridzero.agents import runs
 
-    for i, argument in enumerate(arguments):
+    name = _value_of("--run", arguments)
+    if name is None:
+        raise ValueError("--resume needs --run NAME")
+    path = runs.find(name)
+    return {**runs.read_config(path), "path": path}
+
+
+def _value_of(flag: str, arguments: list[str]) -> str | None:
+    """What is given for a flag, before everything is parsed."""
+    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
         name, given, value = argument.partition("=")
-        if name == "--run":
-            value = value if given else "".join(arguments[i + 1 : i + 2])
-            return {**runs.read_config(runs.find(value)), "path": runs.find(value)}
-    raise ValueError("--resume needs --run NAME")
+        if name == flag:
+            return value if given else following
+    return None
 
 
 @dataclass(frozen=True)

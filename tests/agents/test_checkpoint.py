@@ -187,9 +187,8 @@ def test_a_foreign_manifest_is_refused(saved: Path, tmp_path: Path, content: byt
 
 def test_a_newer_format_is_refused(saved: Path, tmp_path: Path) -> None:
     folder = copy_of(saved, tmp_path)
-    manifest = json.loads((folder / MANIFEST).read_bytes())
-    del manifest["sha256"]
-    (folder / MANIFEST).write_bytes(checkpoint._signed({**manifest, "version": checkpoint.VERSION + 1}))
+    manifest = checkpoint.read_manifest(folder)
+    (folder / MANIFEST).write_bytes(checkpoint.signed(manifest, checkpoint.FORMAT, checkpoint.VERSION + 1))
     with pytest.raises(ValueError, match="reads up to"):
         load(folder)
 
@@ -202,9 +201,8 @@ def test_a_manifest_that_asks_for_what_is_not_there_is_refused(
     saved: Path, tmp_path: Path, field: str, value: Any
 ) -> None:
     folder = copy_of(saved, tmp_path)
-    manifest = json.loads((folder / MANIFEST).read_bytes())
-    del manifest["sha256"]
-    (folder / MANIFEST).write_bytes(checkpoint._signed({**manifest, field: value}))
+    manifest = checkpoint.read_manifest(folder)
+    (folder / MANIFEST).write_bytes(signed_again({**manifest, field: value}))
     refused(folder)
 
 
@@ -212,13 +210,16 @@ def test_nothing_is_imported_at_a_files_request(saved: Path, tmp_path: Path) -> 
     """An id with a module's name makes gym.make import that module; from a file that would be running what it says."""
     (tmp_path / "evil_module.py").write_text("raise SystemExit('ran')")
     folder = copy_of(saved, tmp_path)
-    manifest = json.loads((folder / MANIFEST).read_bytes())
-    del manifest["sha256"]
+    manifest = checkpoint.read_manifest(folder)
     manifest["environment"]["id"] = "evil_module:FrozenLake-v1"
-    (folder / MANIFEST).write_bytes(checkpoint._signed(manifest))
+    (folder / MANIFEST).write_bytes(signed_again(manifest))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(tmp_path))
         refused(folder)
+
+
+def signed_again(manifest: dict[str, Any]) -> bytes:
+    return checkpoint.signed(manifest, checkpoint.FORMAT, checkpoint.VERSION)
 
 
 def copy_of(saved: Path, folder: Path) -> Path:

@@ -151,12 +151,12 @@ def test_the_sampled_mean_is_unbiased(env_id: str, options: dict[str, Any], epis
 
 
 def test_intervals_of_evaluate_cover_the_exact_return() -> None:
-    """Of 150 evaluations at 95 %, as many cover as the binomial distribution allows in 99.98 % of all cases."""
+    """Of 100 evaluations at 95 %, as many cover as the binomial distribution allows in 99.98 % of all cases."""
     agent = planner(gym.make("gridzero/GridWorld-v0", layout="frozen-lake-4x4"))
-    results = [evaluate(agent, episodes=100, seed=seed) for seed in range(150)]
+    results = [evaluate(agent, episodes=100, seed=seed) for seed in range(100)]
     assert results[0].expected_return is not None
     covered = sum(r.low <= results[0].expected_return <= r.high for r in results)
-    assert stats.binom.ppf(1e-4, 150, 0.95) <= covered <= stats.binom.ppf(1 - 1e-4, 150, 0.95)
+    assert stats.binom.ppf(1e-4, 100, 0.95) <= covered <= stats.binom.ppf(1 - 1e-4, 100, 0.95)
 
 
 def test_students_interval_covers_as_often_as_it_says() -> None:
