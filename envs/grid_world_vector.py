@@ -95,11 +95,12 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
 
     def _install(self, model: GridModel) -> None:
         """Use this map, or, with ``regenerate``, maps like this one."""
+        self._many = self.generator is not None
+        tables = MapTables(model, self.num_envs if self._many else 1, own=self._many)
+        self.observer.show(tables.maps, model.layout.legend)
+        self._tables = tables
         self.model = model
         self.layout = model.layout
-        self._many = self.generator is not None
-        self._tables = tables = MapTables(model, self.num_envs if self._many else 1, own=self._many)
-        self.observer.show(tables.maps, model.layout.legend)
         self._arguments = (
             tables.moves,
             self.rules.slip_threshold,

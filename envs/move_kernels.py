@@ -107,6 +107,9 @@ def compile_moves(
 ) -> None:
     """What each direction does from each cell.
 
+    Wind is added to the direction and the sum clipped at the edge (Sutton & Barto, ex. 6.5), which carries over walls;
+    a landing on a blocking cell is a bump. So is a direction off the map; without wind it leaves the agent in place.
+
     Args:
         cells: (H, W), indices of tiles.
         directions: (D, 2), rows and columns.

@@ -154,6 +154,15 @@ def test_an_edit_is_kept_in_the_state_and_through_resets() -> None:
     assert other.P == env.P
 
 
+def test_an_edit_that_text_cannot_show_is_refused_whole() -> None:
+    env = GridWorld("zhao-2x2", observation="text", start=0)
+    with pytest.raises(ValueError, match="cannot show the symbol 'é'"):
+        env.edit(0, 1, Tile("é", "odd"))
+    assert env.reset(seed=0)[0] == "@x\n.G"
+    env.edit(0, 1, "#")
+    assert env.reset(seed=0)[0] == "@#\n.G"
+
+
 def test_an_edit_lasts_until_the_next_generated_map() -> None:
     env = GridWorld("empty:3x3", regenerate=True)
     env.reset(seed=0)
