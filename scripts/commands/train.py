@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,7 +205,7 @@ class Session:
     agent: Agent
     run: Any
     budget: Budget
-    watch: bool
+    viewer: Any
     before: dict[str, Any]
 
     def train(self) -> int:
@@ -216,7 +216,8 @@ class Session:
 
         updates = training(self.agent, self.budget, self.run, self.before)
         step, speed = int(self.before.get("step", 0)), None
-        with self._viewer() as viewer:
+        viewer = self.viewer
+        with contextlib.nullcontext() if viewer is None else contextlib.closing(viewer):
             progress = report.Progress(self.budget.steps, self.budget.seconds)
             with interruptible() as interrupted, contextlib.closing(updates), progress:
                 for update in updates:
@@ -237,16 +238,18 @@ class Session:
                 viewer.hold()
         return 0
 
-    @contextlib.contextmanager
-    def _viewer(self) -> Iterator[Any]:
-        """A window on the agent at work, if it is wanted."""
-        if not self.watch:
-            yield None
-            return
-        from gridzero.envs.rendering import Viewer
 
-        with contextlib.closing(Viewer(self.agent.env, self.agent)) as viewer:
-            yield viewer
+def _viewer(agent: Agent, wanted: bool) -> Any:
+    """A window on the agent at work."""
+    if not wanted:
+        return None
+    from gridzero.envs.rendering import Viewer
+
+    try:
+        return Viewer(agent.env, agent)
+    except ValueError as error:
+        hint = "train without --watch, then `gridzero watch RUN --record FILE.gif`"
+        raise ValueError(f"{error}; without a screen, {hint}") from error
 
 
 def _new(name: str, parsed: Given, given: dict[str, str]) -> Session:
@@ -263,7 +266,8 @@ def _new(name: str, parsed: Given, given: dict[str, str]) -> Session:
     agent = make(name, env, seed=options.seed, **config_fields(name, dataclasses.asdict(parsed.config)))
     budget = options.budget(agent.default_steps)
     settings = {**dataclasses.asdict(budget), "threads": options.threads}
-    return Session(agent, Run.create(path, agent, settings), budget, options.watch, {})
+    viewer = _viewer(agent, options.watch)
+    return Session(agent, Run.create(path, agent, settings), budget, viewer, {})
 
 
 def _resumed(options: Options, given: dict[str, str], record: dict[str, Any]) -> Session:
@@ -275,7 +279,12 @@ def _resumed(options: Options, given: dict[str, str], record: dict[str, Any]) ->
         if name not in described["kwargs"] or described["kwargs"][name] != value:
             raise ValueError(f"the run was begun without --env.{name} {value}; it cannot go on with it")
     run, agent, before = Run.resume(record["path"])
-    return Session(agent, run, options.budget(), options.watch, before)
+    try:
+        viewer = _viewer(agent, options.watch)
+    except BaseException:
+        run.close()
+        raise
+    return Session(agent, run, options.budget(), viewer, before)
 
 
 def _path(name: str | None, default: str) -> Path:

@@ -282,6 +282,43 @@ def test_resuming_needs_nothing_but_the_name(capsys: pytest.CaptureFixture[str])
     assert len(rows[0]) == 30
 
 
+def test_watching_without_a_screen_leaves_no_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert main(["train", "q-learning", *LAKE, *QUICK, "--watch", "--run", "seen"]) == 2
+    assert "--record" in capsys.readouterr().err
+    assert not Path("runs/seen").exists()
+
+
+def test_watching_shows_the_updates_and_ends_when_the_window_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    class Window:
+        closed = False
+
+        def __init__(self, env: Any, agent: Any) -> None:
+            assert agent.env is env
+
+        def update(self, update: Any) -> None:
+            seen.append(update.step)
+            self.closed = update.step >= 1500
+
+        def hold(self) -> None:
+            seen.append(-1)
+
+        def close(self) -> None:
+            seen.append(-2)
+
+    monkeypatch.setattr("gridzero.envs.rendering.Viewer", Window)
+    arguments = ["train", "q-learning", *LAKE, *QUICK, "--steps-per-update", "500", "--watch", "--run", "seen"]
+    assert main(arguments) == 0
+    assert seen == [500, 1000, 1500, -1, -2]
+    assert checkpoint.read_manifest(Path("runs/seen/checkpoints/1500"))["training"]["step"] == 1500
+
+
 def test_many_environments_at_once() -> None:
     grid = ["--env", "gridzero/GridWorld-v0", "--env.layout", "cliff"]
     assert main(["train", "q-learning", *grid, *QUICK, "--num-envs", "8", "--run", "native"]) == 0
