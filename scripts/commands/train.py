@@ -7,16 +7,17 @@ import dataclasses
 import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
-from gridzero.agents.agent import REGISTRY, Agent, agent_class, closest
+from gridzero.agents.agent import REGISTRY, Agent, Update, agent_class, closest
 from gridzero.agents.training import Budget
 from gridzero.commands.arguments import environment_help, environment_options, parse, split_environment
 
 RUNS = Path("runs")
+Chosen = TypeVar("Chosen")
 CHANGEABLE = ("steps", "seconds", "run", "resume", "watch", "threads")
 """What may be different when a run is resumed."""
 
@@ -44,8 +45,8 @@ example:
 
 
 @dataclass(frozen=True)
-class Options:
-    """Where, how long, and what is kept."""
+class Length:
+    """Where, how long, and what is kept: what ``train`` and ``sweep`` have in common."""
 
     env: str | None = None
     """Id of the environment, as `gridzero list` shows it or any other of Gymnasium's."""
@@ -53,14 +54,6 @@ class Options:
     """Environment steps in all (sweeps, for agents that plan); learners get 100,000 if nothing is said."""
     seconds: float | None = None
     """Time budget, instead of or besides the steps."""
-    seed: int = 0
-    """Decides everything that is random."""
-    run: str | None = None
-    """Name of the run, or a path; agent-environment-seed if not given."""
-    resume: bool = False
-    """Go on with the run from its last checkpoint, exactly as if it had not stopped."""
-    watch: bool = False
-    """Draw the agent while it learns."""
     threads: int = 1
     """Threads of torch and of compiled kernels."""
     checkpoint_every: int | None = None
@@ -73,14 +66,31 @@ class Options:
     def __post_init__(self) -> None:
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1, not {self.threads}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, not {self.seed}")
         self.budget()
 
     def budget(self, default_steps: int | None = None) -> Budget:
         """The budget that they say; ``default_steps`` where they do not say how long."""
         steps = default_steps if self.steps is None and self.seconds is None else self.steps
         return Budget(steps, self.seconds, self.checkpoint_every, self.evaluate_every, self.evaluation_episodes)
+
+
+@dataclass(frozen=True)
+class Options(Length):
+    """Where, how long, and what is kept."""
+
+    seed: int = 0
+    """Decides everything that is random."""
+    run: str | None = None
+    """Name of the run, or a path; agent-environment-seed if not given."""
+    resume: bool = False
+    """Go on with the run from its last checkpoint, exactly as if it had not stopped."""
+    watch: bool = False
+    """Draw the agent while it learns."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, not {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -113,30 +123,58 @@ def main(argv: Sequence[str]) -> int:
     if name is None:
         raise ValueError(f"which agent? `gridzero train AGENT --env ID`; {closest('', REGISTRY)}")
     parsed = _parse(name, arguments, record)
-    _set_threads(parsed.options.threads)
+    set_threads(parsed.options.threads)
     session = _resumed(parsed.options, given, record) if record else _new(name, parsed, given)
     with contextlib.closing(session.run):
-        return session.train()
+        return _train(session)
 
 
-def _parse(name: str, arguments: list[str], record: dict[str, Any] | None) -> Given:
+def _parse(name: str, arguments: list[str], record: dict[str, Any] | None) -> Given[Options]:
     """Options of the loop and config of the agent, from one command line."""
+    before = {} if record is None else _before(name, agent_class(name).Config, record)
+    given = parse_with_agent("train", DESCRIPTION, Options, name, arguments, before)
+    for group, now in (("training", given.options), ("vector", Vector(given.num_envs)), ("agent", given.config)):
+        if group in before:
+            _refuse_changes(before[group], now)
+    return given
+
+
+def parse_with_agent(
+    command: str,
+    description: str,
+    options: type[Chosen],
+    name: str,
+    arguments: list[str],
+    before: Mapping[str, Any] | None = None,
+) -> Given[Chosen]:
+    """The command's own options and the settings of the agent, from one command line.
+
+    Args:
+        command: its name, for messages.
+        description: with ``{agent}`` and ``{summary}``, for the help.
+        options: the command's own.
+        name: of the agent.
+        arguments: without the agent, and without the options of the environment.
+        before: defaults other than the classes' own, by group: training, vector, agent.
+
+    Raises:
+        ValueError: in one line, for whatever is wrong.
+    """
     config_class = agent_class(name).Config
-    groups: dict[str, Any] = {"training": Options, "vector": Vector, "agent": config_class}
+    groups: dict[str, Any] = {"training": options, "vector": Vector, "agent": config_class}
     own = {field.name for field in dataclasses.fields(config_class)}
     if "num_envs" in own:
         del groups["vector"]
-    assert not own & {field.name for field in dataclasses.fields(Options)}, f"{name} has fields of the training loop"
-    before = {} if record is None else _before(name, config_class, record)
+    clash = own & {field.name for field in dataclasses.fields(cast(Any, options))}
+    assert not clash, f"{name} has fields of the command's: {clash}"
+    before = before or {}
     fields: list[Any] = [(group, kind, before[group]) if before else (group, kind) for group, kind in groups.items()]
     both = dataclasses.make_dataclass("Command", fields)
-    both.__doc__ = DESCRIPTION.format(agent=name, summary=REGISTRY[name].summary)
+    both.__doc__ = description.format(agent=name, summary=REGISTRY[name].summary)
     env_id = _value_of("--env", arguments)
     if env_id is not None and {"-h", "--help"} & set(arguments):
         both.__doc__ += "\n" + environment_help(env_id)
-    parsed: Any = parse(both, arguments, f"train {name}")
-    for group in before.keys() & groups.keys():
-        _refuse_changes(before[group], getattr(parsed, group))
+    parsed: Any = parse(both, arguments, f"{command} {name}")
     vector: Vector = getattr(parsed, "vector", Vector())
     return Given(parsed.training, vector.num_envs, parsed.agent)
 
@@ -181,15 +219,15 @@ def _value_of(flag: str, arguments: list[str]) -> str | None:
 
 
 @dataclass(frozen=True)
-class Given:
+class Given(Generic[Chosen]):
     """What the command line said."""
 
-    options: Options
+    options: Chosen
     num_envs: int | None
     config: Any
 
 
-def _set_threads(count: int) -> None:
+def set_threads(count: int) -> None:
     """Libraries read these when they are first imported, which the commands do late."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(count)
@@ -200,7 +238,7 @@ def _set_threads(count: int) -> None:
 
 @dataclass
 class Session:
-    """An agent, its run on disk, and the budget."""
+    """An agent, its run on disk, the budget, and perhaps a window."""
 
     agent: Agent
     run: Any
@@ -208,35 +246,97 @@ class Session:
     viewer: Any
     before: dict[str, Any]
 
-    def train(self) -> int:
-        """Train to the end of the budget or to Ctrl-C, then evaluate and report."""
-        from gridzero.agents import evaluate
-        from gridzero.agents.training import interruptible, training
-        from gridzero.commands import report
+    @classmethod
+    def begin(
+        cls,
+        path: Path,
+        name: str,
+        env_id: str,
+        kwargs: Mapping[str, Any],
+        num_envs: int | None,
+        config: Mapping[str, Any],
+        length: Length,
+        seed: int,
+        watch: bool = False,
+    ) -> Session:
+        """A new run at ``path``.
 
-        updates = training(self.agent, self.budget, self.run, self.before)
-        step, speed = int(self.before.get("step", 0)), None
-        viewer = self.viewer
-        with contextlib.nullcontext() if viewer is None else contextlib.closing(viewer):
-            progress = report.Progress(self.budget.steps, self.budget.seconds)
-            with interruptible() as interrupted, contextlib.closing(updates), progress:
-                for update in updates:
-                    step, speed = update.step, update.metrics["steps_per_second"]
-                    progress.show(update)
-                    if viewer is not None:
-                        viewer.update(update)
-                    if interrupted() or (viewer is not None and viewer.closed):
-                        break
-            if interrupted():
-                again = f"gridzero train --run {report.shown(self.run.path)} --resume"
-                print(f"gridzero: interrupted and saved at step {step:,}; `{again}` goes on", file=sys.stderr)
-                return 130
-            result = evaluate(self.agent, episodes=self.budget.evaluation_episodes, seed=self.agent.seed)
-            self.run.write_evaluation(result.to_json())
-            report.print_result(self.agent, self.run.path, result, step, speed)
-            if viewer is not None:
-                viewer.hold()
-        return 0
+        Args:
+            path: its directory, which must not exist.
+            name: of the agent.
+            env_id: of the environment.
+            kwargs: of the environment.
+            num_envs: how many, for agents that do not say it themselves.
+            config: the agent's, as a dict.
+            length: how long.
+            seed: decides everything that is random.
+            watch: open a window on the agent at work.
+        """
+        from gridzero.agents.agent import make
+        from gridzero.agents.checkpoint import config_fields
+        from gridzero.agents.environments import make_environment
+        from gridzero.agents.runs import Run
+
+        env = make_environment(env_id, kwargs, num_envs)
+        agent = make(name, env, seed=seed, **config_fields(name, config))
+        budget = length.budget(agent.default_steps)
+        settings = {**dataclasses.asdict(budget), "threads": length.threads}
+        viewer = _viewer(agent, watch)
+        return cls(agent, Run.create(path, agent, settings), budget, viewer, {})
+
+    @classmethod
+    def resume(cls, path: Path, budget: Budget, watch: bool = False) -> Session:
+        """The run at ``path``, from its last checkpoint."""
+        from gridzero.agents.runs import Run
+
+        run, agent, before = Run.resume(path)
+        try:
+            viewer = _viewer(agent, watch)
+        except BaseException:
+            run.close()
+            raise
+        return cls(agent, run, budget, viewer, before)
+
+    def updates(self) -> Generator[Update, None, None]:
+        """Train to the end of the budget; closing it saves the agent."""
+        from gridzero.agents.training import training
+
+        return training(self.agent, self.budget, self.run, self.before)
+
+    def evaluate(self) -> Any:
+        """Evaluate the agent as it is now, and write that into the run."""
+        from gridzero.agents.evaluation import evaluate
+
+        result = evaluate(self.agent, episodes=self.budget.evaluation_episodes, seed=self.agent.seed)
+        self.run.write_evaluation(result.to_json())
+        return result
+
+
+def _train(session: Session) -> int:
+    """Train to the end of the budget or to Ctrl-C, then evaluate and report."""
+    from gridzero.agents.training import interruptible
+    from gridzero.commands import report
+
+    updates, budget, path, viewer = session.updates(), session.budget, session.run.path, session.viewer
+    step, speed = int(session.before.get("step", 0)), None
+    with contextlib.nullcontext() if viewer is None else contextlib.closing(viewer):
+        progress = report.Progress(budget.steps, budget.seconds)
+        with interruptible() as interrupted, contextlib.closing(updates), progress:
+            for update in updates:
+                step, speed = update.step, update.metrics["steps_per_second"]
+                progress.show(update)
+                if viewer is not None:
+                    viewer.update(update)
+                if interrupted() or (viewer is not None and viewer.closed):
+                    break
+        if interrupted():
+            again = f"gridzero train --run {report.shown(path)} --resume"
+            print(f"gridzero: interrupted and saved at step {step:,}; `{again}` goes on", file=sys.stderr)
+            return 130
+        report.print_result(session.agent, path, session.evaluate(), step, speed)
+        if viewer is not None:
+            viewer.hold()
+    return 0
 
 
 def _viewer(agent: Agent, wanted: bool) -> Any:
@@ -252,42 +352,35 @@ def _viewer(agent: Agent, wanted: bool) -> Any:
         raise ValueError(f"{error}; without a screen, {hint}") from error
 
 
-def _new(name: str, parsed: Given, given: dict[str, str]) -> Session:
-    from gridzero.agents.agent import make
-    from gridzero.agents.checkpoint import config_fields
-    from gridzero.agents.environments import make_environment
-    from gridzero.agents.runs import Run
+def _new(name: str, parsed: Given[Options], given: dict[str, str]) -> Session:
+    options, config = parsed.options, dataclasses.asdict(parsed.config)
+    env_id = needed_environment("train", name, options.env)
+    path = new_path(options.run, f"{name}-{env_id.rpartition('/')[2]}-{options.seed}")
+    kwargs = environment_options(env_id, given)
+    return Session.begin(path, name, env_id, kwargs, parsed.num_envs, config, options, options.seed, options.watch)
 
-    options = parsed.options
-    if options.env is None:
-        raise ValueError(f"which environment? `gridzero train {name} --env ID`; `gridzero list` shows some")
-    path = _path(options.run, f"{name}-{options.env.rpartition('/')[2]}-{options.seed}")
-    env = make_environment(options.env, environment_options(options.env, given), parsed.num_envs)
-    agent = make(name, env, seed=options.seed, **config_fields(name, dataclasses.asdict(parsed.config)))
-    budget = options.budget(agent.default_steps)
-    settings = {**dataclasses.asdict(budget), "threads": options.threads}
-    viewer = _viewer(agent, options.watch)
-    return Session(agent, Run.create(path, agent, settings), budget, viewer, {})
+
+def needed_environment(command: str, name: str, env_id: str | None) -> str:
+    """The environment that was given.
+
+    Raises:
+        ValueError: when none was.
+    """
+    if env_id is None:
+        raise ValueError(f"which environment? `gridzero {command} {name} --env ID`; `gridzero list` shows some")
+    return env_id
 
 
 def _resumed(options: Options, given: dict[str, str], record: dict[str, Any]) -> Session:
-    from gridzero.agents.runs import Run
-
     described = record["environment"] or {"id": options.env, "kwargs": {}}
     changed = environment_options(described["id"], given)
     for name, value in changed.items():
         if name not in described["kwargs"] or described["kwargs"][name] != value:
             raise ValueError(f"the run was begun without --env.{name} {value}; it cannot go on with it")
-    run, agent, before = Run.resume(record["path"])
-    try:
-        viewer = _viewer(agent, options.watch)
-    except BaseException:
-        run.close()
-        raise
-    return Session(agent, run, options.budget(), viewer, before)
+    return Session.resume(record["path"], options.budget(), options.watch)
 
 
-def _path(name: str | None, default: str) -> Path:
+def new_path(name: str | None, default: str) -> Path:
     """Where a new run goes; a name that nobody chose gets a number if it is taken."""
     if name is not None:
         if not name or name.startswith("-"):
