@@ -70,8 +70,9 @@ class Evaluation:
         return self.optimal_value - self.value
 
     def to_json(self) -> dict[str, Any]:
-        """All fields and both gaps."""
-        return {**dataclasses.asdict(self), "gap": self.gap, "value_gap": self.value_gap}
+        """All fields and both gaps; null for what is not finite (the interval around a single episode)."""
+        fields = {**dataclasses.asdict(self), "gap": self.gap, "value_gap": self.value_gap}
+        return {name: None if value is None or not math.isfinite(value) else value for name, value in fields.items()}
 
     def metrics(self) -> dict[str, float]:
         """The numbers to log along the way."""
@@ -257,8 +258,9 @@ def _exact(agent: Agent, mdp: FiniteMDP | None, limit: int) -> dict[str, float |
         return {}
     result: dict[str, float | None] = {"optimum": float(mdp.start @ mdp.finite_horizon_values(limit))}
     policy = _policy(agent, mdp)
-    if policy is not None:
-        result["expected_return"] = float(mdp.start @ mdp.finite_horizon_values(limit, policy=policy))
+    chain = None if policy is None else _chain(mdp, policy)
+    if chain is not None:
+        result["expected_return"] = float(mdp.start @ chain.finite_horizon_values(limit))
     gamma = getattr(agent.config, "gamma", None)
     if gamma is not None:
         from gridzero.agents.tabular.solver import solve
@@ -266,27 +268,35 @@ def _exact(agent: Agent, mdp: FiniteMDP | None, limit: int) -> dict[str, float |
         result["gamma"] = float(gamma)
         try:
             result["optimal_value"] = float(mdp.start @ solve(mdp, gamma, tolerance=1e-9).values)
-            result["value"] = None if policy is None else float(mdp.start @ _policy_values(mdp, policy, gamma))
+            result["value"] = None if chain is None else float(mdp.start @ _chain_values(chain, gamma))
         except ValueError:  # gamma = 1 and a policy that never ends: its value is not finite
             pass
     return result
 
 
-def _policy_values(mdp: FiniteMDP, policy: FloatArray, gamma: float) -> FloatArray:
-    """The values of the policy; for many states by sweeps, because the factors of a direct solve fill up."""
-    if mdp.num_states <= DIRECT_SOLVE_LIMIT or (policy.max(axis=1) < 1.0).any():
-        return mdp.evaluate_policy(policy, gamma)
+def _chain(mdp: FiniteMDP, policy: FloatArray) -> FiniteMDP:
+    """What is left of the model once the policy is followed: one action."""
+    states, actions, outcomes = mdp.successors.shape
+    if (policy.max(axis=1) == 1.0).all():
+        taken = (np.arange(states), policy.argmax(axis=1))
+        parts = [array[taken][:, None] for array in (mdp.successors, mdp.probabilities, mdp.rewards)]
+    else:
+        parts = [
+            mdp.successors.reshape(states, 1, actions * outcomes),
+            (policy[:, :, None] * mdp.probabilities).reshape(states, 1, actions * outcomes),
+            (policy * mdp.rewards).sum(axis=1, keepdims=True),
+        ]
+        parts[1] /= parts[1].sum(axis=2, keepdims=True)
+    return FiniteMDP(parts[0], parts[1], parts[2], mdp.terminal, mdp.start)
+
+
+def _chain_values(chain: FiniteMDP, gamma: float) -> FloatArray:
+    """Exact values; for many states by sweeps, because the factors of a direct solve fill up."""
+    if chain.num_states <= DIRECT_SOLVE_LIMIT:
+        return chain.evaluate_policy(np.zeros(chain.num_states, dtype=np.int64), gamma)
     from gridzero.agents.tabular.solver import solve
 
-    taken = (np.arange(mdp.num_states), policy.argmax(axis=1))
-    induced = FiniteMDP(
-        mdp.successors[taken][:, None],
-        mdp.probabilities[taken][:, None],
-        mdp.rewards[taken][:, None],
-        mdp.terminal,
-        mdp.start,
-    )
-    return solve(induced, gamma, tolerance=1e-9).values
+    return solve(chain, gamma, tolerance=1e-9).values
 
 
 def _policy(agent: Agent, mdp: FiniteMDP) -> FloatArray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gymnasium as gym
@@ -129,6 +130,23 @@ def test_policies_of_many_states_are_evaluated_by_sweeps(monkeypatch: pytest.Mon
     direct = evaluate(agent, episodes=1).value
     monkeypatch.setattr("gridzero.agents.evaluation.DIRECT_SOLVE_LIMIT", 0)
     assert evaluate(agent, episodes=1).value == pytest.approx(direct, abs=1e-8)
+
+
+def test_a_stochastic_policy_against_the_model_itself() -> None:
+    """The uniform policy of an untrained TD(0), against FiniteMDP's own evaluation."""
+    agent = gridzero.agents.make("td0", gym.make("FrozenLake-v1"), gamma=0.9)
+    uniform = np.full((16, 4), 0.25)
+    np.testing.assert_array_equal(agent.policy(), uniform)  # type: ignore[attr-defined]
+    mdp = FiniteMDP.from_env(agent.env)
+    result = evaluate(agent, episodes=1)
+    assert result.value == pytest.approx(mdp.evaluate_policy(uniform, 0.9)[0], abs=1e-12)
+    assert result.expected_return == pytest.approx(mdp.finite_horizon_values(100, policy=uniform)[0], abs=1e-12)
+
+
+def test_a_single_episode_has_no_interval_and_its_record_is_still_json() -> None:
+    result = evaluate(planner("CliffWalking-v1", gamma=1.0), episodes=1)
+    assert (result.low, result.high) == (-np.inf, np.inf)
+    json.loads(json.dumps(result.to_json()), parse_constant=pytest.fail)
 
 
 # --- Sampling ----------------------------------------------------------------------------------------------------
