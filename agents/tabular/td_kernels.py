@@ -67,7 +67,7 @@ def choose(q: Any, state: int, epsilon: float, streams: Any, i: int) -> int:
 @numba.njit(cache=True)
 def draw(cumulative: Any, state: int, streams: Any, i: int) -> int:
     """An action with the probabilities whose running sums are ``cumulative`` (S, A)."""
-    last = cumulative.shape[1] - 1
+    last = int(cumulative.shape[1]) - 1
     mark = uniform(streams, i) * cumulative[state, last]
     for a in range(last):
         if mark < cumulative[state, a]:
@@ -278,7 +278,7 @@ def traced(
     pairs: Any,
     traces: Any,
     held: Any,
-    last_values: Any,
+    drifts: Any,
 ) -> float:
     """Sarsa(lambda), with the step size of each visit kept in its trace.
 
@@ -292,7 +292,7 @@ def traced(
         pairs: (N, C), the state-action pairs (numbered s A + a) that have a trace.
         traces: (N, C), those traces.
         held: (N,), how many there are.
-        last_values: (N,), what the action to come was worth when it was chosen (only for ``DUTCH``).
+        drifts: (N,), what this environment's last update did to the value of the action chosen before it (``DUTCH``).
     """
     q, visits, streams, states, actions = table
     next_states, _, rewards, terminated, truncated, valid = batch
@@ -334,13 +334,14 @@ def traced(
                 traces[i, own] = alpha
             else:
                 traces[i, own] += alpha * (1.0 - traces[i, own])
-                # True online: what learning since the choice has done to this pair's value is not learnt twice.
-                drift = value - last_values[i] if held[i] > 0 else 0.0
+                # True online: what the last update has done to this pair's value is not learnt twice.
+                drift = drifts[i] if held[i] > 0 else 0.0
                 error += drift
                 flat[pair] -= alpha * drift
             for k in range(count):
                 flat[pairs[i, k]] += error * traces[i, k]
-            last_values[i] = following
+            if chosen >= 0:
+                drifts[i] = q[next_states[i], chosen] - following
             held[i] = 0 if terminated[i] or truncated[i] else count
         follow(table, batch, settings, waits, i, chosen)
     return errors

@@ -28,7 +28,7 @@ class TemporalDifferenceConfig:
 
     gamma: float = 0.99
     """Discount of future rewards, from 0 to 1."""
-    step_size: str = "1/k^0.6"
+    step_size: str = "10/(k+9)"
     """Step size at the k-th update of a state-action pair: 0.1, 1/k, 0.5/k^0.7, 10/(k+9), …"""
     initial_value: float = 0.0
     """What every value starts from; a high one makes the agent try everything (optimism)."""
@@ -203,7 +203,7 @@ class TD0(TemporalDifference, EvaluatingAgent):
 
     Example:
         >>> import gridzero
-        >>> agent = gridzero.agents.make("td0", "FrozenLake-v1", gamma=0.9, step_size="1/k", policy="optimal")
+        >>> agent = gridzero.agents.make("td0", "FrozenLake-v1", gamma=0.9, policy="optimal")
         >>> for update in agent.learn():
         ...     if update.step >= 50_000:
         ...         break
@@ -264,7 +264,12 @@ class TD0(TemporalDifference, EvaluatingAgent):
 class DoubleQLearning(TemporalDifference):
     r"""Double Q-learning: the target is $r + \gamma q_2(s', \arg\max_{a'} q_1(s',a'))$ (eq. 6.10; van Hasselt 2010).
 
-    Which table is 1, the one that learns, is drawn at each step. The step size goes by the updates of the pair in the one table; it acts on the mean of the two.
+    Which table is 1, the one that learns, is drawn at each step. The step size goes by the updates of the pair in the
+    one table; the agent acts on the mean of the two.
+
+    Its estimates err downwards where Q-learning's err upwards. Where each step costs and a mistake costs much more
+    (CliffWalking), set gamma to 1: with a discount, going round in circles is worth at least -1 / (1 - gamma), and
+    may look better than the way out for very long.
     """
 
     def _create_memory(self) -> dict[str, NDArray[Any]]:
@@ -346,12 +351,12 @@ class SarsaLambda(TemporalDifference):
             "pairs": np.zeros((count, capacity), dtype=np.int64),
             "traces": np.zeros((count, capacity)),
             "held": np.zeros(count, dtype=np.int64),
-            "last_values": np.zeros(count),
+            "drifts": np.zeros(count),
         }
 
     def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
         kind, decay = TRACES[self.config.trace], self.config.gamma * self.config.trace_decay
-        past = (self.memory[name] for name in ("pairs", "traces", "held", "last_values"))
+        past = (self.memory[name] for name in ("pairs", "traces", "held", "drifts"))
         return float(kernels.traced(self._table, batch, settings, self._waits, kind, decay, *past))
 
 
