@@ -26,6 +26,8 @@ MARGIN = 12
 """Pixels around the map."""
 TRACE_LENGTH = 60
 """Moves after which the trace has faded."""
+WEDGE_NUMBERS = 56
+"""The least cell that has room for the numbers of all actions; the arrows then give way to them."""
 FADING = 6
 """The shades that it fades through."""
 
@@ -157,8 +159,10 @@ class GridRenderer:
             numbers = layers.numbers and self.cell >= 34
             if layers.trace and len(picture.trace) > 1:
                 self._trace(picture.trace)
-            if layers.policy and picture.policy is not None and self.cell >= 10:
-                lifted = numbers and self.scale is not None and layers.background != "action values"
+            wedges = layers.background == "action values" and self.scale is not None
+            crowded = wedges and numbers and self.cell >= WEDGE_NUMBERS
+            if layers.policy and picture.policy is not None and self.cell >= 10 and not crowded:
+                lifted = numbers and self.scale is not None and not wedges
                 self._arrows(picture.policy[states], dark, lifted)
             if numbers:
                 self._numbers(picture, states, dark)
@@ -389,7 +393,7 @@ class GridRenderer:
         self.surface.fblits(blits, sprites.BLEND)
 
     def _wedge_numbers(self, values: FloatArray) -> None:
-        if self.cell < 56 or self.scale is None:
+        if self.cell < WEDGE_NUMBERS or self.scale is None:
             return
         light = _DARK[id(self.scale.table)][self.scale.levels(values)]
         blits: list[Blit] = []

@@ -248,7 +248,7 @@ class Viewer:
         picture.trace = self.episodes.trace
 
     def _canvas(self, grid: pygame.Surface) -> pygame.Surface:
-        height = max(grid.get_height(), 560)
+        height = max(grid.get_height(), 560 if self.window is not None else 400)
         size = (grid.get_width() + WIDTH, height + height % 2)
         if self._surface is None or self._surface.get_size() != size:
             self._surface = pygame.Surface(size, 0, 32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -76,7 +77,7 @@ class Game:
 
     def __init__(self, viewer: Any, env: Any, optimum: Any) -> None:
         self.viewer, self.env, self.optimum = viewer, env, optimum
-        self.action: int | None = None
+        self.actions: deque[int] = deque()
         self.scores: list[float] = []
         self._bind()
         viewer.on_key = self._press
@@ -106,7 +107,7 @@ class Game:
             self._show_optimum(not self.shown)
             return True
         if key in self.keys:
-            self.action = self.keys[key]
+            self.actions.append(self.keys[key])
             return True
         return False
 
@@ -139,16 +140,15 @@ class Game:
         viewer.present()
         done, total = False, 0.0
         while not done:
-            self.action = None
-            viewer.wait(lambda: self.action is not None or viewer.controls.restart_asked or viewer.controls.edited)
+            viewer.wait(lambda: bool(self.actions) or viewer.controls.restart_asked or viewer.controls.edited)
             if viewer.closed or viewer.restarting():
                 return
             if viewer.controls.take_edited():
                 self._solve()
                 continue
-            if self.action is None:
+            if not self.actions:
                 continue
-            _, reward, terminated, truncated, _ = self.env.step(self.action)
+            _, reward, terminated, truncated, _ = self.env.step(self.actions.popleft())
             total += float(reward)
             done = bool(terminated or truncated)
             if done:
@@ -157,7 +157,7 @@ class Game:
                 viewer.message = f"you got {total:.4g}, the best expect {best:.4g}; move to play on"
                 viewer.rows |= {"your mean return": f"{mean:.4g} of {len(self.scores)}"}
             viewer.present()
-        self.action = None
-        viewer.wait(lambda: self.action is not None or viewer.controls.restart_asked)
+        self.actions.clear()
+        viewer.wait(lambda: bool(self.actions) or viewer.controls.restart_asked)
         viewer.restarting()
         viewer.message = ""

@@ -1,0 +1,78 @@
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from gridzero.envs.rendering.recording import Recorder
+
+
+def frames(count):
+    for i in range(count):
+        frame = np.full((40, 60, 3), 246, dtype=np.uint8)
+        frame[5:20, 2 * i : 2 * i + 8] = (205, 32, 116)
+        yield frame
+
+
+def test_gif_has_its_frames_size_and_colours(tmp_path):
+    recorder = Recorder(tmp_path / "a.gif", fps=10)
+    for frame in frames(7):
+        recorder.add(frame)
+    recorder.close()
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.n_frames == 7
+        assert image.size == (60, 40)
+        assert image.info["duration"] == 100
+        assert image.info["loop"] == 0
+        image.seek(3)
+        assert np.abs(np.asarray(image.convert("RGB")).astype(int)[10, 9] - (205, 32, 116)).max() < 4
+    assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
+
+
+def test_still_frames_prolong_a_gif(tmp_path):
+    recorder = Recorder(tmp_path / "a.gif", fps=10)
+    first, second = frames(2)
+    recorder.add(first, repeat=5)
+    recorder.add(second)
+    recorder.close()
+    with Image.open(tmp_path / "a.gif") as image:
+        durations = []
+        for i in range(image.n_frames):
+            image.seek(i)
+            durations.append(image.info["duration"])
+    assert sum(durations) == 600
+
+
+def test_mp4_has_its_frames_and_size(tmp_path):
+    recorder = Recorder(tmp_path / "a.mp4", fps=10)
+    for frame in frames(12):
+        recorder.add(frame)
+    recorder.close()
+    count, seconds = imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "a.mp4"))
+    assert count == 12
+    assert seconds == pytest.approx(1.2, abs=0.11)
+    reader = imageio_ffmpeg.read_frames(str(tmp_path / "a.mp4"))
+    assert next(reader)["size"] == (60, 40)
+    reader.close()
+
+
+def test_what_cannot_be_recorded(tmp_path):
+    (tmp_path / "there.gif").write_bytes(b"kept")
+    for path, message in (
+        (tmp_path / "a.avi", "ends in .gif or .mp4"),
+        (tmp_path / "there.gif", "exists"),
+        (tmp_path / "no" / "a.gif", "no folder"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Recorder(path, 8)
+    with pytest.raises(ValueError, match="1 to 100"):
+        Recorder(tmp_path / "a.gif", 0)
+    assert (tmp_path / "there.gif").read_bytes() == b"kept"
+
+
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path):
+    recorder = Recorder(tmp_path / "a.gif", 8)
+    recorder.add(next(frames(1)))
+    (tmp_path / "a.gif").write_bytes(b"kept")
+    with pytest.raises(ValueError, match="exists"):
+        recorder.close()
+    assert (tmp_path / "a.gif").read_bytes() == b"kept"

@@ -1,0 +1,82 @@
+import time
+
+import pytest
+
+from gridzero.__main__ import main
+from gridzero.envs.rendering import Viewer
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """Types keys, one whenever the game waits, and gives what the viewer showed in between."""
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+
+    def play(arguments, keys):
+        import pygame
+
+        remaining = iter(keys)
+        shown = []
+
+        def wait(self, done):
+            until = time.monotonic() + 0.1
+            while not self.closed and not done():
+                if time.monotonic() < until:  # it may only be keeping to its frame rate
+                    time.sleep(0.005)
+                    continue
+                key = next(remaining, "escape")
+                shown.append((dict(self._rows()), self.message, self.layers.background, self.renderer.board.position()))
+                pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.key.key_code(key)))
+                self._handle_events()
+
+        monkeypatch.setattr(Viewer, "wait", wait)
+        monkeypatch.setattr("gridzero.envs.rendering.viewer.Viewer.draw", lambda self: None)
+        return main(["play", *arguments]), shown
+
+    return play
+
+
+def test_a_game_is_held_against_the_optimum(typed):
+    status, shown = typed(["CliffWalking-v1"], ["up", *["right"] * 11, "down"])
+    assert status == 0
+    assert [position for *_, position in shown[:3]] == [36, 24, 25]
+    rows, message, *_ = shown[-1]
+    assert "you got -13, the best expect -13" in message
+    assert rows["best expected return"] == "-13"
+
+
+def test_letters_move_too_and_keys_show_the_optimum(typed):
+    status, shown = typed(["gridzero/GridWorld-v0", "--env.layout", "S..\n..G\n"], ["d", "s", "o", "a", "o", "w"])
+    assert status == 0
+    assert [position for *_, position in shown] == [0, 1, 4, 4, 3, 3, 0]
+    assert [background for _, _, background, _ in shown][2:6] == ["none", "state values", "state values", "none"]
+
+
+def test_taxi_has_keys_for_picking_up(typed):
+    status, shown = typed(["Taxi-v4", "--seed", "0"], ["e"])
+    assert status == 0
+    assert shown[-1][0]["its return"] == "-10"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "which environment"),
+        (["FrozenLak-v1"], "did you mean FrozenLake-v1"),
+        (["CartPole-v1"], "CartPoleEnv"),
+        (["FrozenLake-v1", "--env.sise", "3"], "no option"),
+        (["FrozenLake-v1", "--gamma", "2"], "gamma must be from 0 to 1"),
+    ],
+)
+def test_errors_are_one_line(capsys, arguments, message):
+    assert main(["play", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_no_screen(monkeypatch, capsys):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert main(["play", "FrozenLake-v1"]) == 2
+    assert "no display" in capsys.readouterr().err

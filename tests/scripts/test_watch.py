@@ -1,0 +1,72 @@
+import gymnasium as gym
+import imageio_ffmpeg
+import pytest
+from PIL import Image
+
+import gridzero
+from gridzero.__main__ import main
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A checkpoint of an agent that knows the shortest way: 4 steps."""
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.chdir(tmp_path)
+    env = gym.make("gridzero/GridWorld-v0", layout="S..\n...\n..G\n")
+    agent = gridzero.agents.make("value-iteration", env, gamma=0.9)
+    for _ in agent.learn():
+        pass
+    gridzero.agents.save(agent, tmp_path / "run")
+    return str(tmp_path / "run")
+
+
+def test_recording_has_a_frame_for_each_reset_and_step(run, capsys):
+    assert main(["watch", run, "--record", "a.mp4", "--episodes", "2"]) == 0
+    assert "10 frames" in capsys.readouterr().out
+    assert imageio_ffmpeg.count_frames_and_secs("a.mp4")[0] == 10
+
+
+def test_recording_of_a_short_episode_as_gif(run):
+    assert main(["watch", run, "--record", "a.gif", "--episodes", "1", "--max-steps", "2", "--fps", "5"]) == 0
+    with Image.open("a.gif") as image:
+        assert image.n_frames == 3
+        assert image.info["duration"] == 200
+
+
+def test_learning_on_while_recorded(tmp_path, run):
+    env = gym.make("FrozenLake-v1")
+    gridzero.agents.save(gridzero.agents.make("q-learning", env, steps_per_update=10), tmp_path / "q")
+    before = sorted(path.read_bytes() for path in (tmp_path / "q").iterdir())
+    assert main(["watch", str(tmp_path / "q"), "--record", "a.mp4", "--learn", "--frames", "7"]) == 0
+    assert imageio_ffmpeg.count_frames_and_secs("a.mp4")[0] == 7
+    assert sorted(path.read_bytes() for path in (tmp_path / "q").iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no display; --record FILE"),
+        (["--record", "a.avi"], ".gif or .mp4"),
+        (["--record", "there.gif"], "exists"),
+        (["--record", "no/a.gif"], "no folder"),
+        (["--fps", "0"], "fps must be from 1 to 100"),
+        (["--episodes", "0"], "episodes must be at least 1"),
+        (["--layer", "q"], "values, actions, visits, none"),
+        (["--recrod", "a.gif"], "did you mean --record"),
+    ],
+)
+def test_errors_are_one_line(run, tmp_path, capsys, arguments, message):
+    (tmp_path / "there.gif").write_bytes(b"kept")
+    assert main(["watch", run, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "there.gif").read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize("arguments", [["watch"], ["watch", "nothing"]])
+def test_which_run(run, capsys, arguments):
+    assert main(arguments) == 2
+    assert "run" in capsys.readouterr().err
