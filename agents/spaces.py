@@ -44,10 +44,12 @@ class Numbering:
         return int((self._flat(element) - self.offsets) @ self.strides)
 
     def numbers(self, batch: Any) -> NDArray[np.int64]:
-        """The numbers (N,) of a batch as Gymnasium's vector environments give it."""
+        """The numbers (N,) of a batch as Gymnasium's vector environments give it, or of a list of N elements."""
         if self.plain:
             return np.asarray(batch, dtype=np.int64)
         if isinstance(self.space, gym.spaces.Tuple):
+            if isinstance(batch, list):
+                return np.array([self.number(element) for element in batch], dtype=np.int64)
             columns = [np.asarray(part, dtype=np.int64).reshape(len(part), -1) for part in batch]
             flat = np.concatenate(columns, axis=1)
         else:

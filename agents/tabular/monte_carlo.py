@@ -35,8 +35,9 @@ class MonteCarloConfig:
 
     gamma: float = 0.99
     """Discount of rewards, from 0 to 1."""
-    episode_length: int = 200
-    """Episodes are cut off after this many steps, if the environment does not end them before."""
+    episode_length: int = 30
+    """Episodes are cut off after this many steps, if the environment does not end them before. The policy improves
+    between episodes: long ones make it slow to leave a place where it goes in circles."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.gamma <= 1:
@@ -147,6 +148,9 @@ class EpisodicConfig(MonteCarloConfig):
 
     first_visit: bool = True
     """Whether only the first visit of a pair in an episode counts, or every one."""
+    step_size: str = "1/k^0.6"
+    """Schedule of step sizes, k counting the returns of a pair: 1/k makes plain averages of all; smaller powers forget
+    sooner what earlier, worse policies earned."""
     bootstrap: bool = True
     """Whether the return of an episode that was cut off, not ended, goes on with the present value of its last state.
     Without it such returns are too small, and the estimates biased."""
@@ -174,7 +178,9 @@ class MonteCarlo(EvaluatingAgent):
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
         super().__init__(as_environment(env), config, seed=seed)
         self.env = env
-        self._step_size = Schedule.parse(getattr(config, "step_size", "1/k"), "step_size")
+        self._step_size = Schedule.parse(config.step_size, "step_size", maximum=1.0)
+        if self._step_size.scale == 0:
+            raise ValueError("step_size must be above 0")
         self.starts: StartAnywhere | None = None
         shape, copies = self._action_values.shape, self.interaction.num_envs
         self.visits = np.zeros(shape, dtype=np.int64)
@@ -328,7 +334,7 @@ class MonteCarlo(EvaluatingAgent):
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs, episodes under way included."""
         lanes = self._lanes
-        longest = int(lanes.lengths.max())
+        recorded = np.arange(lanes.lengths.max()) < lanes.lengths[:, None]
         return {
             **super().state_dict(),
             "visits": self.visits.copy(),
@@ -337,7 +343,7 @@ class MonteCarlo(EvaluatingAgent):
             "lanes": {
                 "lengths": lanes.lengths.copy(),
                 "active": lanes.active.copy(),
-                **{name: getattr(lanes, name)[:, :longest].copy() for name in Lanes._fields[:4]},
+                **{name: getattr(lanes, name)[:, : recorded.shape[1]] * recorded for name in Lanes._fields[:4]},
             },
         }
 
@@ -357,15 +363,6 @@ class MonteCarlo(EvaluatingAgent):
             lanes.active[:] = self.starts is None
 
 
-@dataclass(frozen=True)
-class MCExploringStartsConfig(EpisodicConfig):
-    """Settings of :class:`MCExploringStarts`."""
-
-    step_size: str = "1/k^0.6"
-    """Schedule of step sizes, k counting the returns of a pair: 1/k is the plain average, smaller powers forget sooner
-    what earlier, worse policies earned."""
-
-
 class MCExploringStarts(MonteCarlo):
     """Monte Carlo control with exploring starts (Sutton & Barto, section 5.3; Zhao, Algorithm 5.2).
 
@@ -373,14 +370,12 @@ class MCExploringStarts(MonteCarlo):
 
     Args:
         env: an environment that can be put into any state, or a ``FiniteMDP``.
-        config: see :class:`MCExploringStartsConfig`.
+        config: see :class:`EpisodicConfig`.
         seed: decides everything.
 
     Raises:
         ValueError: for an environment that cannot be put into a given state.
     """
-
-    Config = MCExploringStartsConfig
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
         super().__init__(env, config, seed=seed)
@@ -392,10 +387,7 @@ class MCExploringStarts(MonteCarlo):
 class MCEpsilonGreedyConfig(EpisodicConfig):
     """Settings of :class:`MCEpsilonGreedy`."""
 
-    step_size: str = "1/k^0.6"
-    """Schedule of step sizes, k counting the returns of a pair: 1/k is the plain average, smaller powers forget sooner
-    what earlier, worse policies earned."""
-    epsilon: str = "1/k^0.3"
+    epsilon: str = "0.1"
     """Schedule of the exploration rate, k counting episodes."""
 
 
@@ -422,16 +414,16 @@ class MCOffPolicyConfig(EpisodicConfig):
     importance_sampling: Literal["ordinary", "weighted"] = "weighted"
     """Returns times their ratios, averaged plainly (unbiased, of a variance that may be infinite); or averaged with the
     ratios as weights (biased but consistent, of far less variance)."""
-    epsilon: str = "1/k^0.3"
-    """Schedule of the exploration rate of the policy that acts, k counting episodes."""
+    epsilon: str = "0.05"
+    """Schedule of the exploration rate of the policy that acts, k counting episodes. What came before an action that
+    the greedy policy would not have taken teaches nothing: the more of them, the less is learnt."""
 
 
 class MCOffPolicy(MonteCarlo):
     """Off-policy Monte Carlo by importance sampling (Sutton & Barto, sections 5.5 to 5.7).
 
     It learns the values of the greedy policy, or of a fixed one, from episodes of another: the same mixed with epsilon
-    of the uniform one, unless :meth:`fix_policy` gives it. Its averages are over all returns: a ratio takes account of
-    what the policy is now.
+    of the uniform one, unless :meth:`fix_policy` gives it.
 
     Raises:
         ValueError: for another kind of importance sampling.

@@ -25,7 +25,7 @@ class Table(NamedTuple):
     Attributes:
         action_values: (S, A).
         visits: (S, A), how many returns each pair has had.
-        weights: (S, A), the sums of their weights (WEIGHTED alone).
+        weights: (S, A), the sums C of their weights (WEIGHTED alone).
         stamps: (S·A + 1,), scratch; the last entry counts episodes, the others say in which a pair was last seen.
     """
 
@@ -64,7 +64,7 @@ class Rule(NamedTuple):
         bootstrap: whether the return of an episode that was cut off goes on with the value of its last state.
         rounds: whether an environment rests when its episode has ended.
         gamma: discount.
-        scale: of the schedule of step sizes (ON_POLICY alone).
+        scale: of the schedule of step sizes.
         shift: of the same.
         power: of the same.
     """
@@ -141,11 +141,13 @@ def learn_from_episode(
 ) -> tuple[float, int]:
     r"""Move the action values towards the returns of one episode (Sutton & Barto, sections 5.1 to 5.7).
 
-    Backwards with $G \leftarrow r + \gamma G$ and, off-policy, the ratio $W$ of what follows the pair:
+    Backwards with $G \leftarrow r + \gamma G$ and, off-policy, the ratio $W$ of what follows the pair. At the k-th
+    visit, with $a_k$ of the schedule, which for 1/k makes q a plain average:
 
-    * ON_POLICY: $q \leftarrow q + a_k (G - q)$ at the k-th visit, $a_k$ of the schedule;
-    * ORDINARY: $q$ is the mean of $W G$ (eq. 5.5);
-    * WEIGHTED: $q$ is the mean of $G$, weighted by $W$ (eqs. 5.6 to 5.8).
+    * ON_POLICY: $q \leftarrow q + a_k\,(G - q)$;
+    * ORDINARY: $q \leftarrow q + a_k\,(W G - q)$ (eq. 5.5);
+    * WEIGHTED: $C \leftarrow a_{k-1} (1/a_k - 1)\, C + W$ and $q \leftarrow q + (W/C)(G - q)$ (eqs. 5.6 to 5.8 for 1/k;
+      in general, equal weights give the steps $a_k$).
 
     Args:
         table: written.
@@ -183,12 +185,14 @@ def learn_from_episode(
             visits[s, a] += 1
             error += abs(episode_return - q[s, a])
             updates += 1
+            step = rule.scale * (visits[s, a] + rule.shift) ** -rule.power
             if rule.kind == ON_POLICY:
-                q[s, a] += rule.scale * (visits[s, a] + rule.shift) ** -rule.power * (episode_return - q[s, a])
+                q[s, a] += step * (episode_return - q[s, a])
             elif rule.kind == ORDINARY:
-                q[s, a] += (ratio * episode_return - q[s, a]) / visits[s, a]
+                q[s, a] += step * (ratio * episode_return - q[s, a])
             else:
-                weights[s, a] += ratio
+                before = rule.scale * (visits[s, a] - 1 + rule.shift) ** -rule.power if visits[s, a] > 1 else 0.0
+                weights[s, a] = before * (1.0 / step - 1.0) * weights[s, a] + ratio
                 q[s, a] += ratio / weights[s, a] * (episode_return - q[s, a])
         if rule.kind != ON_POLICY:
             wanted = target[s, a] if target.shape[0] > 0 else 1.0 * (a == q[s].argmax())

@@ -299,7 +299,9 @@ class RobbinsMonro(EvaluatingAgent):
         states = self.states.numbers(self.interaction.observations)
         base = np.zeros((0, 0)) if self.fixed_policy is None else self.fixed_policy
         actions, _ = choose_actions(self._action_values, base, self.epsilon, states, self.rng.random(len(states)))
-        transition = self.interaction.step(self.actions.elements(actions))
+        vector = self.interaction.vector
+        chosen = self.actions.elements(actions) if vector else [self.actions.element(int(actions[0]))]
+        transition = self.interaction.step(chosen)
         schedule = self.step_size
         error: float = measure(
             self._action_values,
