@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from gridzero.agents import runs
 from gridzero.agents.agent import REGISTRY, Agent, Update, agent_class, closest
 from gridzero.agents.training import Budget
 from gridzero.commands.arguments import environment_help, environment_options, parse, split_environment
@@ -107,21 +108,16 @@ class Vector:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command."""
-    arguments = list(argv)
-    name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
-    if name is None and ({"-h", "--help"} & set(arguments) or not arguments):
-        width = max(map(len, REGISTRY))
-        print(USAGE.format(agents="\n".join(f"  {r.name:<{width}}  {r.summary}" for r in REGISTRY.values())), end="")
+    name, arguments = split_agent(argv)
+    if name is None and wants_help(arguments):
+        print(usage(USAGE), end="")
         return 0
     given, arguments = split_environment(arguments)
     record: dict[str, Any] | None = None
     if "--resume" in arguments:
-        record = _record(arguments)
-        if name not in (None, record["agent"]):
-            raise ValueError(f"the run was trained with {record['agent']}; it cannot go on with {name}")
-        name = record["agent"]
-    if name is None:
-        raise ValueError(f"which agent? `gridzero train AGENT --env ID`; {closest('', REGISTRY)}")
+        path = runs.find(run_to_resume(arguments))
+        record = {**runs.read_config(path), "path": path}
+    name = needed_agent("train", name, record)
     parsed = _parse(name, arguments, record)
     set_threads(parsed.options.threads)
     session = _resumed(parsed.options, given, record) if record else _new(name, parsed, given)
@@ -135,7 +131,7 @@ def _parse(name: str, arguments: list[str], record: dict[str, Any] | None) -> Gi
     given = parse_with_agent("train", DESCRIPTION, Options, name, arguments, before)
     for group, now in (("training", given.options), ("vector", Vector(given.num_envs)), ("agent", given.config)):
         if group in before:
-            _refuse_changes(before[group], now)
+            refuse_changes(before[group], now, CHANGEABLE)
     return given
 
 
@@ -191,22 +187,56 @@ def _before(name: str, config_class: type[Any], record: dict[str, Any]) -> dict[
     }
 
 
-def _refuse_changes(before: Any, after: Any) -> None:
+def refuse_changes(before: Any, after: Any, changeable: Sequence[str]) -> None:
+    """What goes on must be what was begun.
+
+    Raises:
+        ValueError: for a field that changed and is not among those that may.
+    """
     for field in dataclasses.fields(before):
         was, now = getattr(before, field.name), getattr(after, field.name)
-        if was != now and field.name not in CHANGEABLE:
+        if was != now and field.name not in changeable:
             raise ValueError(f"the run was begun with {field.name} {was}; it cannot go on with {now}")
 
 
-def _record(arguments: list[str]) -> dict[str, Any]:
-    """What the run that is to be resumed is, and where."""
-    from gridzero.agents import runs
+def split_agent(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The agent's name, if it is given, and the rest of the command line."""
+    arguments = list(argv)
+    return (arguments.pop(0) if arguments and not arguments[0].startswith("-") else None), arguments
 
+
+def wants_help(arguments: Sequence[str]) -> bool:
+    """Whether there is nothing to do but to say what can be done."""
+    return not arguments or bool({"-h", "--help"} & set(arguments))
+
+
+def usage(text: str) -> str:
+    """A command's usage with the list of agents in it."""
+    width = max(map(len, REGISTRY))
+    return text.format(agents="\n".join(f"  {r.name:<{width}}  {r.summary}" for r in REGISTRY.values()))
+
+
+def needed_agent(command: str, name: str | None, record: Mapping[str, Any] | None) -> str:
+    """The agent that was given, or that of the record that is gone on with.
+
+    Raises:
+        ValueError: when there is none, or another one.
+    """
+    if record is not None:
+        if name not in (None, record["agent"]):
+            raise ValueError(f"the run was trained with {record['agent']}; it cannot go on with {name}")
+        return str(record["agent"])
+    if name is None:
+        raise ValueError(f"which agent? `gridzero {command} AGENT --env ID`; {closest('', REGISTRY)}")
+    return name
+
+
+def run_to_resume(arguments: list[str]) -> str:
+    """The name of what ``--resume`` goes on with."""
     name = _value_of("--run", arguments)
     if name is None:
         raise ValueError("--resume needs --run NAME")
-    path = runs.find(name)
-    return {**runs.read_config(path), "path": path}
+    return name
 
 
 def _value_of(flag: str, arguments: list[str]) -> str | None:
@@ -228,9 +258,11 @@ class Given(Generic[Chosen]):
 
 
 def set_threads(count: int) -> None:
-    """Libraries read these when they are first imported, which the commands do late."""
+    """Libraries read these when they are first imported; torch comes with the settings of the agents that use it."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
 
 
 # --- Sessions ----------------------------------------------------------------------------------------------------

@@ -326,6 +326,16 @@ def test_many_environments_at_once() -> None:
     assert [runs.read_config(Path("runs") / name)["environment"]["num_envs"] for name in ("native", "sync")] == [8, 3]
 
 
+def test_threads_reach_torch_whenever_it_was_imported() -> None:
+    code = (
+        "import sys, torch; torch.set_num_threads(2); from gridzero.__main__ import main; "
+        "main(['train', 'q-learning', '--env', 'FrozenLake-v1', '--steps', '1000', '--threads', '1']); "
+        "print(torch.get_num_threads())"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "1"
+
+
 # --- Looking at runs ---------------------------------------------------------------------------------------------
 
 
