@@ -31,9 +31,10 @@ from gridzero.envs.rendering import colors
 from gridzero.envs.rendering.boards import board_of
 from gridzero.envs.rendering.controls import Controls
 from gridzero.envs.rendering.episodes import Episodes
+from gridzero.envs.rendering.overlays import TRACE_LENGTH
 from gridzero.envs.rendering.panel import WIDTH, Curve, Dashboard, draw_panel, number
 from gridzero.envs.rendering.recording import Recorder
-from gridzero.envs.rendering.renderer import TRACE_LENGTH, GridRenderer, Picture
+from gridzero.envs.rendering.renderer import GridRenderer, Picture
 from gridzero.envs.rendering.screen import Window, to_array
 
 MOST_FRAMES = 30
@@ -110,7 +111,8 @@ class Viewer:
         self.rows: dict[str, str] = {}
         self.on_key: Callable[[int], bool] | None = None
         self.curve: Curve | None = None
-        self._learning = False
+        self._latest: UpdateLike | None = None
+        self._seen: dict[str, str] = {}
         self._surface: pygame.Surface | None = None
         self._due = self._next = 0.0
         self._rate = _Rate()
@@ -124,7 +126,7 @@ class Viewer:
 
     def update(self, update: UpdateLike) -> None:
         """Take in an update; draw it if a frame is due. Waits only if the user paused or slowed the agent down."""
-        self._plot(update.metrics)
+        self._plot(update)
         now = time.perf_counter()
         slowed = self.controls.training_rate != math.inf
         if not slowed and (now < self._due or not self.episodes.hearing):
@@ -132,7 +134,7 @@ class Viewer:
             self.episodes.hearing = now >= self._due
             if self.episodes.single or now < self._due:
                 return
-        self._describe(update)
+        self._rate.note(update.step)
         self._handle_events()
         self.draw()
         finished = time.perf_counter()
@@ -145,11 +147,11 @@ class Viewer:
 
     def note(self, update: UpdateLike) -> None:
         """Take in an update for the next frame, whenever that is drawn."""
-        self._plot(update.metrics)
-        self._describe(update)
+        self._plot(update)
+        self._rate.note(update.step)
 
-    def _plot(self, metrics: Mapping[str, float]) -> None:
-        self._learning = True
+    def _plot(self, update: UpdateLike) -> None:
+        self._latest, metrics = update, update.metrics
         if self.curve is None:
             name = next((name for name in CURVES if name in metrics), None)
             if name is None:
@@ -157,14 +159,6 @@ class Viewer:
             self.curve = Curve(name)
         if self.curve.name in metrics:
             self.curve.append(float(metrics[self.curve.name]))
-
-    def _describe(self, update: UpdateLike) -> None:
-        self._rate.note(update.step)
-        rows = {"step": f"{update.step:,}", "steps per second": number(self._rate.value)}
-        for name, value in update.metrics.items():
-            if name != "steps_per_second":
-                rows[name.replace("_", " ")] = number(float(value))
-        self.rows |= rows
 
     def hold(self) -> None:
         """Stay open until the user closes the window; after an edit the agent learns on."""
@@ -187,7 +181,7 @@ class Viewer:
     def present(self, repeat: int = 1) -> None:
         """Draw a frame, into the recording too, and wait until it is time for the next, or the user goes on."""
         episodes = self.episodes
-        if not self._learning:
+        if self._latest is None:
             if self.window is not None:
                 self._rate.note(episodes.total_steps + episodes.steps)
                 self.rows |= {"steps per second": number(self._rate.value)}
@@ -278,11 +272,22 @@ class Viewer:
         """The numbers of the panel: of the present episode, where it is heard, then the others."""
         episodes = self.episodes
         rows = {"episode": f"{episodes.count:,}"} if episodes.count else {}
-        if episodes.count and not self._learning:
+        if episodes.count and self._latest is None:
             rows |= {"its step": f"{episodes.steps:,}", "its return": number(episodes.total_reward)}
         if episodes.outcomes:
             rows["success rate"] = f"{np.mean(episodes.outcomes):.0%} of {len(episodes.outcomes)}"
-        return list((rows | {name: value for name, value in self.rows.items() if name != "success rate"}).items())
+        if self._latest is not None:
+            rows |= {"step": f"{self._latest.step:,}", "steps per second": number(self._rate.value)}
+            rows |= self._metrics(self._latest.metrics)
+        return list((rows | self.rows).items())
+
+    def _metrics(self, metrics: Mapping[str, float]) -> dict[str, str]:
+        """The metrics in words, each as it last was, but for those that the panel has anyway."""
+        said = ("steps_per_second", *(["success_rate"] if self.episodes.outcomes else []))
+        for name, value in metrics.items():
+            if name not in said:
+                self._seen[name.replace("_", " ")] = number(float(value))
+        return self._seen
 
     # --- The user ----------------------------------------------------------------------------------------------------
 

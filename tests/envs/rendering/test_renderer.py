@@ -9,7 +9,8 @@ from gridzero.envs.grid_world import GridWorld
 from gridzero.envs.grid_world_vector import GridWorldVector
 from gridzero.envs.rendering import GridRenderer, Picture, colors
 from gridzero.envs.rendering.colors import srgb_to_oklab
-from gridzero.envs.rendering.renderer import Layers, format_numbers
+from gridzero.envs.rendering.overlays import format_numbers
+from gridzero.envs.rendering.renderer import Layers
 
 OPEN = "\n".join(["." * 5] * 4 + ["....G"])
 
