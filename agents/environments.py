@@ -15,8 +15,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from gridzero.agents.agent import closest
 
-# gym.make's own keyword, next to the constructor's; render_mode is a matter of the caller, not of the world.
-_MADE_WITH = ("max_episode_steps",)
+# Matters of the caller.
+_SYNC_MODE = AutoresetMode.DISABLED
 _NOT_OF_THE_WORLD = ("render_mode", "num_envs", "vectorization_mode", "vector_kwargs")
 
 
@@ -80,13 +80,15 @@ def make_environment(
 
     Args:
         env_id: a registered id.
-        kwargs: keywords of its constructor; ``max_episode_steps`` replaces the registered time limit.
+        kwargs: keywords of its constructor; ``max_episode_steps`` replaces the registered time limit, and of vectors
+            ``autoreset_mode`` (its value, "NextStep" say) the mode.
         num_envs: None for a single environment.
 
     Raises:
         ValueError: for an unknown id or keyword, or a value that the environment does not allow.
     """
     given = dict(kwargs or {})
+    mode = given.pop("autoreset_mode", None) if num_envs is not None else None
     known = parameters(env_id)
     for name in given:
         if name not in known:
@@ -100,9 +102,11 @@ def make_environment(
         if num_envs is None:
             return gym.make(env_id, **given)
         if find_spec(env_id).vector_entry_point is not None:
+            if mode is not None:
+                given["autoreset_mode"] = AutoresetMode(mode)
             return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **given)
-        disabled = {"autoreset_mode": AutoresetMode.DISABLED}
-        return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="sync", vector_kwargs=disabled, **given)
+        vectorizer = {"autoreset_mode": AutoresetMode(mode or _SYNC_MODE)}
+        return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="sync", vector_kwargs=vectorizer, **given)
     except (gym.error.Error, TypeError, KeyError, AssertionError, IndexError) as error:
         raise ValueError(f"{env_id} does not take {given or 'no options'}: {error!r}") from error
 
@@ -121,7 +125,12 @@ def describe(env: Any) -> dict[str, Any] | None:
     if spec is None or spec.additional_wrappers or spec.id not in gym.registry:
         return None
     kwargs = {name: value for name, value in spec.kwargs.items() if name not in _NOT_OF_THE_WORLD}
-    kwargs.pop("autoreset_mode", None)
+    if isinstance(env, VectorEnv):
+        mode = env.metadata.get("autoreset_mode")
+        usual = AutoresetMode.NEXT_STEP if spec.kwargs.get("vectorization_mode") == "vector_entry_point" else _SYNC_MODE
+        kwargs.pop("autoreset_mode", None)
+        if isinstance(mode, AutoresetMode) and mode is not usual:
+            kwargs["autoreset_mode"] = mode.value
     registered = gym.registry[spec.id].max_episode_steps
     if spec.max_episode_steps != registered:
         kwargs["max_episode_steps"] = spec.max_episode_steps

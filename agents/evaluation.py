@@ -171,7 +171,7 @@ def _copy(env: Any, episodes: int) -> tuple[VectorEnv[Any, Any, Any], int]:
     described: dict[str, Any] | None = {"id": env, "kwargs": {}} if isinstance(env, str) else describe(env)
     if described is None:
         raise ValueError(f"no second {type(env.unwrapped).__name__} can be made from its specification; give an id")
-    kwargs = dict(described["kwargs"])
+    kwargs = {name: value for name, value in described["kwargs"].items() if name != "autoreset_mode"}
     if not isinstance(env, str) and hasattr(env.unwrapped, "layout"):
         kwargs["layout"] = env.unwrapped.layout  # as it stands, edits included, and need not be made again
     spec = find_spec(described["id"])

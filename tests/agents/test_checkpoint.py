@@ -105,6 +105,15 @@ def test_vector_environments_and_their_options_come_back(tmp_path: Path) -> None
     }
 
 
+@pytest.mark.parametrize("mode", list(gym.vector.AutoresetMode))
+@pytest.mark.parametrize("env_id", ["gridzero/GridWorld-v0", "FrozenLake-v1"])
+def test_vectors_reset_themselves_as_before(env_id: str, mode: gym.vector.AutoresetMode, tmp_path: Path) -> None:
+    own = {"vector_kwargs": {"autoreset_mode": mode}} if env_id == "FrozenLake-v1" else {"autoreset_mode": mode}
+    agent = gridzero.agents.make("q-learning", gym.make_vec(env_id, num_envs=2, **own))
+    assert gridzero.agents.evaluate(agent, episodes=3).episodes == 3
+    assert load(save(agent, tmp_path / "1")).env.metadata["autoreset_mode"] is mode
+
+
 def test_a_map_from_a_file_is_kept_with_the_agent(tmp_path: Path) -> None:
     map_file = tmp_path / "map.txt"
     map_file.write_text("S..\n.#.\n..G\n")
