@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from gridzero.agents.agent import REGISTRY, Agent, Update, agent_class, make, register
@@ -10,6 +11,7 @@ from gridzero.agents.agent import REGISTRY, Agent, Update, agent_class, make, re
 if TYPE_CHECKING:
     from gridzero.agents.checkpoint import load, save
     from gridzero.agents.evaluation import Evaluation, evaluate
+    from gridzero.agents.neural.vec_env import as_vec_env
     from gridzero.agents.runs import Run
     from gridzero.agents.tabular.solver import Solution, solve
     from gridzero.agents.training import train
@@ -22,6 +24,7 @@ __all__ = [
     "Solution",
     "Update",
     "agent_class",
+    "as_vec_env",
     "evaluate",
     "load",
     "make",
@@ -36,6 +39,7 @@ _LAZY = {
     "Evaluation": "gridzero.agents.evaluation",
     "Run": "gridzero.agents.runs",
     "Solution": "gridzero.agents.tabular.solver",
+    "as_vec_env": "gridzero.agents.neural.vec_env",
     "evaluate": "gridzero.agents.evaluation",
     "load": "gridzero.agents.checkpoint",
     "save": "gridzero.agents.checkpoint",
@@ -75,3 +79,10 @@ register("double-q-learning", f"{_TD}:DoubleQLearning", "Q-learning with two tab
 register("dyna-q", f"{_TD}:DynaQ", "Q-learning that also plans with a learnt model")
 register("ppo", "gridzero.agents.neural.ppo:PPO", "proximal policy optimisation with a neural actor and critic")
 register("grpo", "gridzero.agents.neural.grpo:GRPO", "group relative policy optimisation, without a critic")
+
+_SB3 = "gridzero.agents.neural.sb3"
+for _name in ("PPO", "A2C", "DQN", "SAC", "TD3", "DDPG"):
+    register(f"sb3-{_name.lower()}", f"{_SB3}:{_name}", f"{_name} of Stable-Baselines3")
+if importlib.util.find_spec("sb3_contrib") is not None:
+    for _name in ("QRDQN", "TQC", "TRPO", "ARS", "CrossQ", "MaskablePPO", "RecurrentPPO"):
+        register(f"sb3-{_name.lower()}", f"{_SB3}:{_name}", f"{_name} of sb3-contrib")

@@ -25,6 +25,7 @@ class Transition:
         terminated: (N,) bool, the successor is worth 0.
         truncated: (N,) bool, cut off by a limit: the successor is worth what it is worth.
         valid: (N,) bool; False where the environment only reset itself (NEXT_STEP autoreset): nothing to learn from.
+        info: of these steps, as the environment gave it: a vector's with a value for each in every entry.
     """
 
     next_observations: Any
@@ -32,6 +33,7 @@ class Transition:
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     valid: NDArray[np.bool_]
+    info: Mapping[str, Any]
 
     @property
     def done(self) -> NDArray[np.bool_]:
@@ -61,19 +63,24 @@ class Interaction:
     Args:
         env: a ``gym.Env`` or a ``VectorEnv``.
         seed: decides every reset.
+        reset_at_once: begin the next episode in the step that ended one, also where a vector would do so in the next
+            step only: every step is then one to learn from.
+
+    Raises:
+        ValueError: when a vector is to reset at once and cannot.
 
     Attributes:
         num_envs: N.
         observation_space: of one environment.
         action_space: of one environment.
-        mode: when a vector resets its environments; None for a single one.
+        mode: when a vector resets its environments, or has them reset; None for a single one.
         observations: the current batch: (N, …) from a vector, a list of one from a single environment.
         steps: environment steps taken, over all N.
         episodes: how many have ended.
         restored: False once :meth:`load_state_dict` had to begin new episodes instead of going on with the saved ones.
     """
 
-    def __init__(self, env: Any, seed: int) -> None:
+    def __init__(self, env: Any, seed: int, *, reset_at_once: bool = False) -> None:
         self.env = env
         self.seed = seed
         self.vector = isinstance(env, VectorEnv)
@@ -84,6 +91,11 @@ class Interaction:
         if self.vector:
             self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._native = self.vector and hasattr(env.unwrapped, "get_state")
+        if reset_at_once and self.mode is AutoresetMode.NEXT_STEP:
+            if not resets_by_mask(env):
+                name = type(env.unwrapped).__name__
+                raise ValueError(f"{name} resets in the next step only; make it with another autoreset_mode")
+            self.mode = AutoresetMode.DISABLED
         self._replays = not self.vector or (self.mode is AutoresetMode.DISABLED and not self._native)
         self.steps = 0
         self.episodes = 0
@@ -102,6 +114,12 @@ class Interaction:
         """Reset, unless already under way."""
         if not self.started:
             self.reset()
+
+    def reseed(self, seed: int) -> None:
+        """Let this seed decide all resets from now on; episodes begin anew at the next :meth:`start`."""
+        self.seed = seed
+        self._chapters = np.zeros(self.num_envs, dtype=np.int64)
+        self.started = False
 
     def reset(self) -> None:
         """Begin new episodes everywhere; what was under way is dropped, uncounted."""
@@ -154,7 +172,7 @@ class Interaction:
         else:
             self.observations = following
         return Transition(
-            following, np.array([reward], np.float64), _FLAGS[terminated], _FLAGS[truncated], _FLAGS[True]
+            following, np.array([reward], np.float64), _FLAGS[terminated], _FLAGS[truncated], _FLAGS[True], info
         )
 
     def _step_vector(self, actions: Any) -> Transition:
@@ -172,15 +190,15 @@ class Interaction:
         following = observations
         if done.any():
             if self.mode is AutoresetMode.SAME_STEP:
-                info = info.get("final_info", info) | {"final_obs": info["final_obs"]}
                 following = _with_final(observations, info["final_obs"], done)
+                info = _with_final_info(info, done)
             self._close(done, info)
             if self.mode is AutoresetMode.DISABLED:
                 observations = self._reset_some(done)
         if self.mode is AutoresetMode.NEXT_STEP:
             self._resetting = done
         self.observations = observations
-        return Transition(following, rewards, terminated, truncated, valid)
+        return Transition(following, rewards, terminated, truncated, valid, info)
 
     def _close(self, done: NDArray[np.bool_], info: Mapping[str, Any]) -> None:
         success = np.full(self.num_envs, np.nan)
@@ -307,6 +325,12 @@ for _array in _FLAGS.values():
     _array.flags.writeable = False
 
 
+def resets_by_mask(env: VectorEnv[Any, Any, Any]) -> bool:
+    """Whether ``reset(options={"reset_mask": mask})`` resets some of a vector's environments, in any autoreset mode."""
+    inner = env.unwrapped
+    return isinstance(inner, gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv) or hasattr(inner, "get_state")
+
+
 def _derived_seed(seed: int, index: int, chapter: int) -> int:
     return int(np.random.SeedSequence((seed, index, chapter)).generate_state(1)[0])
 
@@ -325,6 +349,11 @@ def _batch(space: gym.Space[Any], actions: list[Any]) -> Any:
 
 def _with_final(observations: Any, final: Any, done: NDArray[np.bool_]) -> Any:
     """The batch with the true last observations where an episode ended (SAME_STEP autoreset)."""
+    if isinstance(observations, Mapping):
+        return {
+            key: _with_final(part, [None if last is None else last[key] for last in final], done)
+            for key, part in observations.items()
+        }
     if isinstance(observations, tuple):
         return tuple(
             _with_final(part, [None if last is None else last[k] for last in final], done)
@@ -333,4 +362,13 @@ def _with_final(observations: Any, final: Any, done: NDArray[np.bool_]) -> Any:
     merged = np.array(observations)
     for i in np.flatnonzero(done):
         merged[i] = final[i]
+    return merged
+
+
+def _with_final_info(info: Mapping[str, Any], done: NDArray[np.bool_]) -> dict[str, Any]:
+    """The infos of the steps, where an episode ended without those of the next one's reset (SAME_STEP autoreset)."""
+    merged = {key: value for key, value in info.items() if key.lstrip("_") not in ("final_obs", "final_info")}
+    for key, final in info.get("final_info", {}).items():
+        both = isinstance(final, np.ndarray) and key in merged
+        merged[key] = np.where(done, final, merged[key]) if both else final
     return merged
