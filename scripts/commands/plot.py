@@ -81,10 +81,11 @@ def main(argv: Sequence[str]) -> int:
         config = runs.read_config(path)
         key = json.dumps([config["agent"], config["config"], config["environment"]])
         groups.setdefault(key, []).append(i)
-    curves = [
-        _curve([paths[i] for i in group], [_column(logged[i], metric) for i in group], metric, options.points)
-        for group in groups.values()
-    ]
+    curves = []
+    for group in groups.values():
+        chosen = [paths[i] for i in group]
+        columns = [_column(logged[i], metric) for i in group]
+        curves.append(average(_label(chosen), columns, options.points, _optimum(chosen[0], metric)))
     draw(curves, metric, options.output)
     print(f"{metric} of {len(paths)} run{'s' * (len(paths) > 1)} drawn in {options.output}")
     return 0
@@ -111,16 +112,39 @@ def _metric(asked: str | None, paths: Sequence[Path], logged: Sequence[list[dict
 
 
 def _column(rows: list[dict[str, Any]], metric: str) -> tuple[FloatArray, FloatArray]:
-    pairs = [(row["step"], row[metric]) for row in rows if row.get(metric) is not None]
-    if not pairs:
+    found = _points(rows, metric)
+    if not found[0].size:
         raise ValueError(f"no finite {metric} was logged")
-    steps, values = zip(*pairs, strict=True)
-    return np.array(steps, dtype=np.float64), np.array(values, dtype=np.float64)
+    return found
 
 
-def _curve(paths: Sequence[Path], columns: Sequence[tuple[FloatArray, FloatArray]], metric: str, points: int) -> Curve:
-    """Average over bins of steps, then over the runs."""
-    config = runs.read_config(paths[0])
+def _points(rows: list[dict[str, Any]], metric: str) -> tuple[FloatArray, FloatArray]:
+    """Steps and values, where there is a finite one."""
+    pairs = [(row["step"], row[metric]) for row in rows if row.get(metric) is not None]
+    table = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def learning_curve(label: str, paths: Sequence[Path], metric: str, points: int) -> Curve | None:
+    """The mean curve of runs, with its interval; None where they did not log the metric."""
+    columns = [found for path in paths if (found := _points(list(runs.read_metrics(path)), metric))[0].size]
+    return average(label, columns, points, _optimum(paths[0], metric)) if columns else None
+
+
+def average(
+    label: str,
+    columns: Sequence[tuple[FloatArray, FloatArray]],
+    points: int,
+    optimum: float | None,
+) -> Curve:
+    """Average over bins of steps, then over the runs.
+
+    Args:
+        label: of the curve.
+        columns: steps and values of each run.
+        points: of the curve.
+        optimum: what the metric could be, where that is known.
+    """
     last = max(steps[-1] for steps, _ in columns)
     points = min(points, max(len(steps) for steps, _ in columns))
     edges = np.linspace(0, last, points + 1)
@@ -136,10 +160,14 @@ def _curve(paths: Sequence[Path], columns: Sequence[tuple[FloatArray, FloatArray
 
         spread = np.nanstd(table[:, several], axis=0, ddof=1)
         half[several] = t.ppf(0.975, count[several] - 1) * spread / np.sqrt(count[several])
+    return Curve(label, edges[1:][keep], mean, mean - half, mean + half, optimum)
+
+
+def _label(paths: Sequence[Path]) -> str:
+    config = runs.read_config(paths[0])
     environment = (config["environment"] or {"id": "its environment"})["id"]
     label = f"{config['agent']} on {environment.rpartition('/')[2]}"
-    label += f" ({len(paths)} seeds)" if len(paths) > 1 else f" ({paths[0].name})"
-    return Curve(label, edges[1:][keep], mean, mean - half, mean + half, _optimum(paths[0], metric))
+    return label + (f" ({len(paths)} seeds)" if len(paths) > 1 else f" ({paths[0].name})")
 
 
 def bin_means(steps: FloatArray, values: FloatArray, edges: FloatArray) -> FloatArray:
@@ -166,12 +194,24 @@ def _optimum(path: Path, metric: str) -> float | None:
 
 def draw(curves: Sequence[Curve], metric: str, output: Path) -> None:
     """Write the picture."""
+    figure = picture(8, 5)
+    draw_curves(figure.add_subplot(), curves, metric)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output)
+
+
+def picture(width: float, height: float) -> Any:
+    """An empty figure, in inches, that needs no screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    return figure
+
+
+def draw_curves(axes: Any, curves: Sequence[Curve], metric: str) -> None:
+    """Curves with their intervals and the optimum."""
     drawn: set[float] = set()
     for curve in curves:
         marker = "o" if len(curve.steps) == 1 else ""
@@ -192,5 +232,3 @@ def draw(curves: Sequence[Curve], metric: str, output: Path) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output)

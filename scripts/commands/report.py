@@ -17,6 +17,8 @@ from gridzero.agents.agent import Agent, Update
 from gridzero.agents.evaluation import Evaluation
 
 REFRESH = 0.1
+LIVE = ("evaluation_return", "episode_return", "success_rate", "residual", "value_change", "td_error")
+"""Metrics worth their place beside the bar, the best first."""
 
 
 class Progress:
@@ -33,7 +35,7 @@ class Progress:
         self._next = 0.0
         self._began = time.monotonic()
         if sys.stderr.isatty():
-            columns = [SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
+            columns = [SpinnerColumn(), BarColumn(20), TextColumn("{task.description}"), TimeElapsedColumn()]
             if steps is not None or seconds is not None:
                 columns.append(TimeRemainingColumn())
             self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
@@ -48,15 +50,23 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
+    @property
+    def visible(self) -> bool:
+        """Whether there is a terminal to draw on."""
+        return self._bar is not None
+
     def show(self, update: Update) -> None:
         """Cheap: the bar is redrawn ten times a second."""
         now = time.monotonic()
         if self._bar is None or now < self._next:
             return
         self._next = now + REFRESH
-        shown = "  ".join(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in list(update.metrics.items())[-4:])
+        named = [name for name in LIVE if name in update.metrics] or list(update.metrics)
+        words = [f"{name.replace('_', ' ')} {update.metrics[name]:,.3g}" for name in named[:2]]
+        if "steps_per_second" in update.metrics:
+            words.append(f"{update.metrics['steps_per_second']:,.0f}/s")
         done = update.step if self.steps else now - self._began
-        self._bar.update(self._task, completed=done, description=f"step {update.step:,}  {shown}")
+        self._bar.update(self._task, completed=done, description="  ".join([f"{update.step:,}", *words]))
 
 
 def console() -> Console:
@@ -112,6 +122,29 @@ def print_evaluations(results: Mapping[str, tuple[str, str, int, Evaluation]]) -
             run, agent, environment, f"{step:,}", _range(result.mean, result.low, result.high),
             number(result.expected_return), number(result.optimum), gap(result), success, number(result.value_gap),
         )  # fmt: skip
+    console().print(table)
+
+
+def print_sweep(title: str, rows: Sequence[Any]) -> None:
+    """A table with a row for each combination of settings, the best in bold: of :class:`summary.Row`."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
+    names = list(rows[0].setting)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for name in ("seeds", "return, 95 % interval", "optimum", "gap", "success"):
+        table.add_column(name, justify="right")
+    best = max(row.mean for row in rows)
+    for row in rows:
+        alone = len(row.returns) == 1
+        table.add_row(
+            *(str(row.setting[name]) for name in names),
+            str(len(row.returns)),
+            number(row.mean) if alone else _range(row.mean, row.low, row.high),
+            number(row.optimum),
+            "" if row.optimum is None else number(row.optimum - row.mean),
+            number(row.success),
+            style="bold" if row.mean == best and len(rows) > 1 else None,
+        )
     console().print(table)
 
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 from gridzero.__main__ import COMMANDS, main
 from gridzero.agents import REGISTRY, checkpoint, runs
 from gridzero.commands.arguments import coerce, condense, environment_options
+from gridzero.commands.train import set_threads
 
 LAKE = ["--env", "FrozenLake-v1"]
 QUICK = ["--steps", "2000", "--evaluation-episodes", "5"]
@@ -326,14 +328,14 @@ def test_many_environments_at_once() -> None:
     assert [runs.read_config(Path("runs") / name)["environment"]["num_envs"] for name in ("native", "sync")] == [8, 3]
 
 
-def test_threads_reach_torch_whenever_it_was_imported() -> None:
-    code = (
-        "import sys, torch; torch.set_num_threads(2); from gridzero.__main__ import main; "
-        "main(['train', 'q-learning', '--env', 'FrozenLake-v1', '--steps', '1000', '--threads', '1']); "
-        "print(torch.get_num_threads())"
-    )
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert output.splitlines()[-1] == "1"
+def test_threads_reach_torch_though_it_was_imported_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to: list[int] = []
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.setenv(name, "7")
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(set_num_threads=set_to.append))
+    set_threads(3)
+    assert set_to == [3]
+    assert os.environ["OMP_NUM_THREADS"] == os.environ["NUMBA_NUM_THREADS"] == "3"
 
 
 # --- Looking at runs ---------------------------------------------------------------------------------------------
@@ -370,14 +372,14 @@ def test_plot_makes_a_picture(some_runs: Path, capsys: pytest.CaptureFixture[str
         Path("curves.png").unlink(missing_ok=True)
 
 
-def test_curves_of_seeds_are_averaged_with_students_interval(some_runs: Path) -> None:
+def test_curves_of_seeds_are_averaged_with_students_interval() -> None:
     from scipy import stats
 
-    from gridzero.commands.plot import _curve
+    from gridzero.commands.plot import average
 
     steps = np.array([1.0, 2.0])
     samples = np.array([[1.0, 5.0], [2.0, 7.0], [6.0, 6.0]])
-    curve = _curve([some_runs / "runs" / "q0"] * 3, [(steps, row) for row in samples], "episode_return", 100)
+    curve = average("three seeds", [(steps, row) for row in samples], 100, None)
     np.testing.assert_allclose(curve.mean, samples.mean(axis=0))
     for column in range(2):
         expected = stats.ttest_1samp(samples[:, column], 0).confidence_interval(0.95)
