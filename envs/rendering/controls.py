@@ -277,3 +277,8 @@ def save_picture(surface: pygame.Surface, folder: Path) -> Path:
         with os.fdopen(descriptor, "wb") as file:
             pygame.image.save(surface, file, "picture.png")
         return path
+
+
+def key_code(name: str) -> int:
+    """The key of that name: a letter, ``"up"``, ``"return"``, or ``"kp4"`` for the 4 of the number pad."""
+    return pygame.key.key_code(f"[{name[2:]}]" if name.startswith("kp") else name)

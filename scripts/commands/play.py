@@ -86,15 +86,15 @@ class Game:
         self._solve()
 
     def _bind(self) -> None:
-        import pygame
+        from gridzero.envs.rendering.controls import key_code
 
         board = self.viewer.renderer.board
         self.keys: dict[int, int] = {}
         for action, (move, label) in enumerate(zip(board.moves, board.labels, strict=True)):
             names = STAYING[label] if move == (0, 0) else DIRECTIONS[move]
             for name in names.split():
-                self.keys[pygame.key.key_code(f"[{name[2]}]" if name.startswith("kp") else name)] = action
-        self.optimum_key = pygame.K_o
+                self.keys[key_code(name)] = action
+        self.optimum_key = key_code("o")
         own = [("WASD", "move"), ("O", "the optimum"), ("F12", "save picture")]
         if "P" in board.labels:
             own[1:1] = [("E", "pick up"), ("F", "drop off")]
