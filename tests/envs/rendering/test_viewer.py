@@ -321,3 +321,30 @@ def test_no_display_is_said_so(monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
     with pytest.raises(ValueError, match="no display"):
         open_display()
+
+
+def test_a_learner_reroutes_around_walls_painted_while_it_learns():
+    env = gym.make("gridzero/GridWorld-v0", layout="S....\n.....\n....G\n")
+    agent = gridzero.agents.make("q-learning", env, step_size="0.2", gamma=0.9, epsilon="0.3", steps_per_update=200)
+    viewer = Viewer(env, agent)
+    viewer.draw()
+
+    def route():
+        mdp, greedy, cell, cells = env.unwrapped.mdp, agent.policy().argmax(axis=1), 0, [0]
+        while cell != 14 and len(cells) < 15:
+            cell = int(mdp.successors[cell, greedy[cell], 0])
+            cells.append(cell)
+        return cells
+
+    for count, update in enumerate(agent.learn()):
+        viewer.update(update)
+        if count == 50:
+            assert len(route()) == 7
+            for row in (1, 2):
+                click(viewer, row, 1)
+                click(viewer, row, 3)
+            assert wall_names(viewer) == {(1, 1), (2, 1), (1, 3), (2, 3)}
+        if count == 200:
+            break
+    assert route() == [0, 1, 2, 3, 4, 9, 14]
+    viewer.close()
