@@ -99,11 +99,12 @@ class TemporalDifference(TabularAgent):
             interaction.start()
             self._begin()
         rounds = math.ceil(self.config.steps_per_update / interaction.num_envs)
-        schedule = self._step_size
+        schedule, actions = self._step_size, self.memory["actions"]
+        take = self.actions.elements if interaction.vector else self._take_one
         while True:
             errors, before, episodes = 0.0, interaction.steps, -1
             for _ in range(rounds):
-                transition = interaction.step(self.actions.elements(self.memory["actions"]))
+                transition = interaction.step(take(actions))
                 next_states = observed = self.states.numbers(transition.next_observations)
                 if interaction.observations is not transition.next_observations:
                     observed = self.states.numbers(interaction.observations)
@@ -121,6 +122,9 @@ class TemporalDifference(TabularAgent):
                 errors += self._learn_from(batch, settings)
             metrics = {"td_error": errors / max(interaction.steps - before, 1), "epsilon": self.epsilon}
             yield Update(interaction.steps, interaction.metrics() | metrics)
+
+    def _take_one(self, actions: NDArray[np.int64]) -> list[Any]:
+        return [self.actions.element(actions[0])]
 
     def _begin(self) -> None:
         if "held" in self.memory:
