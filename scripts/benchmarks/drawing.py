@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import statistics
-import time
 from collections.abc import Callable
 
 import gymnasium as gym
 import numpy as np
 
-from gridzero.benchmarks.measure import Row, installed, median_ratio, rounds
+from gridzero.benchmarks.measure import Row, clock, installed, median_ratio, rounds
 
 
 def rows(quick: bool) -> list[Row]:
@@ -94,8 +93,8 @@ def _moving(env: gym.Env[int, int], draw: bool = True) -> Callable[[], object]:
 
 def _rate(frame: Callable[[], object], seconds: float) -> float:
     frame()
-    frames, began = 0, time.perf_counter()
-    while time.perf_counter() - began < seconds:
+    frames, began = 0, clock()
+    while clock() - began < seconds:
         frame()
         frames += 1
-    return frames / (time.perf_counter() - began)
+    return frames / (clock() - began)

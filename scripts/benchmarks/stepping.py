@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import statistics
-import time
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from gridzero.benchmarks.measure import Row, installed, median_ratio, rounds
+from gridzero.benchmarks.measure import Row, clock, installed, median_ratio, rounds
 
 ID = "gridzero/GridWorld-v0"
 MAP = "frozen-lake-8x8"
@@ -38,12 +37,12 @@ def _single(quick: bool) -> Row:
 
 def _steps_per_second(env: gym.Env[Any, Any], actions: list[int]) -> float:
     env.reset(seed=0)
-    began = time.perf_counter()
+    began = clock()
     for action in actions:
         _, _, terminated, truncated, _ = env.step(action)
         if terminated or truncated:
             env.reset()
-    return len(actions) / (time.perf_counter() - began)
+    return len(actions) / (clock() - began)
 
 
 def _vector(quick: bool) -> list[Row]:
@@ -83,10 +82,10 @@ def _batch_rate(env: Any, num_envs: int, steps: int) -> float:
     env.reset()
     for actions in batches:
         env.step(actions)
-    began = time.perf_counter()
+    began = clock()
     for i in range(steps):
         env.step(batches[i % 16])
-    return num_envs * steps / (time.perf_counter() - began)
+    return num_envs * steps / (clock() - began)
 
 
 def _envpool() -> Any:

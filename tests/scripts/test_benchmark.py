@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from gridzero.__main__ import main
 from gridzero.agents import solve
-from gridzero.benchmarks import solving
+from gridzero.benchmarks import measure, solving
 from gridzero.benchmarks.measure import Row, median_ratio, rounds
 
 ROWS: list[tuple[dict[str, Any], bool | None]] = [
@@ -42,6 +43,17 @@ def test_contenders_take_turns() -> None:
     assert order == ["a", "b"] * 3
     assert figures == {"a": [1, 3, 5], "b": [2, 4, 6]}
     assert median_ratio(figures["b"], figures["a"]) == 4 / 3
+
+
+def test_the_processors_clock_stands_still_while_others_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "_clock", measure.CLOCKS["wall"])
+    began = measure.clock()
+    time.sleep(0.05)
+    assert measure.clock() - began >= 0.05
+    measure.use_clock("cpu")
+    began = measure.clock()
+    time.sleep(0.05)
+    assert measure.clock() - began < 0.05
 
 
 @pytest.fixture
@@ -77,9 +89,10 @@ def test_peers_stop_at_the_residual_that_we_stop_at(small_grid: Any) -> None:
 
 @pytest.mark.slow
 def test_the_whole_of_it_quickly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["benchmark", "--quick", "--json", str(tmp_path / "speed.json")]) == 0
+    assert main(["benchmark", "--quick", "--clock", "cpu", "--json", str(tmp_path / "speed.json")]) == 0
     output = capsys.readouterr().out
     found = json.loads((tmp_path / "speed.json").read_text())
+    assert found["clock"] == "cpu"
     works = {row["work"] for row in found["rows"]}
     assert all(any(word in work for work in works) for word in ("step one", "step 4,096", "solve", "draw"))
     assert "FrozenLake" in output
