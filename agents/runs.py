@@ -16,6 +16,7 @@ from gridzero.agents.agent import Agent, closest
 
 FORMAT = "gridzero-run"
 VERSION = 1
+SWEEP = "sweep.json"
 WALL_CLOCK = ("seconds", "steps_per_second")
 
 
@@ -31,6 +32,11 @@ def find(name: str | Path) -> Path:
         if (candidate / "config.json").is_file():
             return candidate
     folder = Path("runs")
+    for candidate in (folder / name, Path(name)):
+        if (candidate / SWEEP).is_file():
+            entries = sorted(str(entry.parent.relative_to(candidate)) for entry in candidate.rglob("config.json"))
+            example = f", such as {name}/{entries[0]}" if entries else ""
+            raise ValueError(f"{name} is a sweep of {len(entries)} run{'s' * (len(entries) != 1)}{example}")
     if Path(name).is_dir():
         raise ValueError(f"{name} is not a run: config.json is missing")
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []

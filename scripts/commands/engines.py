@@ -1,0 +1,179 @@
+"""Where the runs of a sweep are trained: in processes on this machine, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gridzero.commands.train import Length, Session, set_threads
+
+POLL = 0.2
+FINISHED = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep: what ``gridzero train`` would be given.
+
+    Attributes:
+        path: of the run, absolute; on a cluster, a folder that all machines see.
+        agent: its name.
+        env_id: of the environment.
+        kwargs: of the environment.
+        num_envs: how many, for agents that do not say it themselves.
+        config: the agent's, as a dict.
+        length: how long.
+        seed: decides everything that is random.
+    """
+
+    path: Path
+    agent: str
+    env_id: str
+    kwargs: Mapping[str, Any]
+    num_envs: int | None
+    config: Mapping[str, Any]
+    length: Length
+    seed: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether it was trained to its end and evaluated."""
+        return (self.path / FINISHED).is_file()
+
+    def train(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Begin the run, or go on with it from its last checkpoint; a finished one is kept as it is.
+
+        Args:
+            stopped: asked after each update; once it says so, the run is saved and left.
+        """
+        if self.finished:
+            return
+        try:
+            session = self._session()
+            with contextlib.closing(session.run):
+                with contextlib.closing(session.updates()) as updates:
+                    for _ in updates:
+                        if stopped():
+                            return
+                session.evaluate()
+        except ValueError as error:
+            raise ValueError(f"{'/'.join(self.path.parts[-2:])}: {error}") from None
+
+    def _session(self) -> Session:
+        if (self.path / "config.json").is_file():
+            from gridzero.agents.agent import agent_class
+
+            return Session.resume(self.path, self.length.budget(agent_class(self.agent).default_steps))
+        return Session.begin(
+            self.path, self.agent, self.env_id, self.kwargs, self.num_envs, self.config, self.length, self.seed
+        )
+
+
+def label(setting: Mapping[str, Any]) -> str:
+    """A setting in words.
+
+    >>> label({"learning_rate": 1e-4, "env.slip": 0.1})
+    'learning_rate=0.0001, env.slip=0.1'
+    """
+    return ", ".join(f"{name}={value}" for name, value in setting.items())
+
+
+Engine = Callable[[Sequence[Job], int | None, Callable[[], bool]], None]
+"""Trains jobs: takes them, how many at a time (None: as many as can), and a function to call often, true to stop."""
+
+
+def local(jobs: Sequence[Job], at_once: int | None, stopped: Callable[[], bool]) -> None:
+    """Train in processes of this machine, by default as many as its cores carry."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    at_once = at_once or max(1, cores // jobs[0].length.threads)
+    context = multiprocessing.get_context("spawn")  # forked ones would inherit threads and locks
+    stop = context.Event()
+    with concurrent.futures.ProcessPoolExecutor(
+        min(at_once, len(jobs)), context, _prepare, (stop, jobs[0].length.threads)
+    ) as pool:
+        waiting = {pool.submit(_train, job) for job in jobs}
+        try:
+            while waiting and not stopped():
+                done, waiting = concurrent.futures.wait(waiting, POLL, return_when=concurrent.futures.FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+        except concurrent.futures.process.BrokenProcessPool:
+            raise ValueError("a process was killed, perhaps for want of memory; --resume goes on") from None
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+_stop: Any = None
+
+
+def _prepare(stop: Any, threads: int) -> None:
+    """In each process, once: leave Ctrl-C to the parent, and end with it, however it ends."""
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")
+    set_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # at any moment: a run goes on from its last checkpoint
+
+
+def _train(job: Job) -> None:
+    job.train(_stop.is_set)
+
+
+def ray(jobs: Sequence[Job], at_once: int | None, stopped: Callable[[], bool]) -> None:
+    """Train as tasks of a Ray cluster: the one that ``RAY_ADDRESS`` names or this machine is part of, else a new one.
+
+    A task takes as many of the cluster's cores as it has threads; Ray starts one again elsewhere if its machine is
+    lost, and it goes on from the last checkpoint.
+    """
+    cluster: Any = importlib.import_module("ray")
+    began = not cluster.is_initialized()
+    if began:
+        cluster.init(log_to_driver=False, logging_level="ERROR")
+    threads = jobs[0].length.threads
+    task = cluster.remote(num_cpus=threads)(_train_there)
+    todo = list(jobs)
+    running: list[Any] = []
+    try:
+        while (todo or running) and not stopped():
+            while todo and len(running) < (at_once or len(jobs)):
+                running.append(task.remote(todo.pop(0)))
+            done, running = cluster.wait(running, timeout=POLL)
+            for reference in done:
+                cluster.get(reference)
+    except cluster.exceptions.RayTaskError as error:
+        raise error.cause from None
+    finally:
+        for reference in running:
+            cluster.cancel(reference)  # as Ctrl-C does
+        if running:
+            cluster.wait(running, num_returns=len(running), timeout=10.0)
+        if began:
+            cluster.shutdown()
+
+
+def _train_there(job: Job) -> None:
+    warnings.simplefilter("ignore")
+    set_threads(job.length.threads)
+    job.train()
+
+
+ENGINES: Mapping[str, Engine] = {"local": local, "ray": ray}

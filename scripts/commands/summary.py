@@ -1,0 +1,194 @@
+"""How a sweep goes while it lasts, and what came of it: intervals over seeds, and the picture."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridzero.agents.agent import Update
+from gridzero.agents.runs import read_metrics
+from gridzero.agents.training import Budget
+from gridzero.commands import plot, report
+from gridzero.commands.engines import FINISHED, Job, label
+
+LOOK_EVERY = 1.0
+POINTS = 100
+
+
+class Watch:
+    """A bar over all runs of a sweep, from what they have written: it does not matter who trains them.
+
+    Args:
+        jobs: all runs, finished ones too.
+        budget: of each.
+    """
+
+    def __init__(self, jobs: Sequence[Job], budget: Budget) -> None:
+        self.jobs = jobs
+        self.each = budget.steps
+        total = None if self.each is None else self.each * len(jobs)
+        self._progress = report.Progress(total, None)
+        self._next = 0.0
+
+    def __enter__(self) -> Watch:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.__exit__(*exception)
+
+    def look(self) -> None:
+        """Redraw, once a second."""
+        now = time.monotonic()
+        if now < self._next or not self._progress.visible:
+            return
+        self._next = now + LOOK_EVERY
+        steps, finished, running = 0, 0, 0
+        for job in self.jobs:
+            if job.finished:
+                finished += 1
+                steps += self.each or last_step(job.path)
+            elif job.path.is_dir():
+                running += 1
+                steps += last_step(job.path)
+        self._progress.show(Update(steps, {"finished": finished, "begun": running, "of": len(self.jobs)}))
+
+
+def last_step(path: Path) -> int:
+    """The step of the last whole line of a run's metrics; 0 before there is one."""
+    with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
+        with open(path / "metrics.jsonl", "rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 8192))
+            lines = file.read().split(b"\n")
+        return int(json.loads(lines[-2])["step"])
+    return 0
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One combination of settings.
+
+    Attributes:
+        setting: name → value.
+        jobs: its runs, one a seed.
+        returns: of each run, undiscounted, without exploring: exact where the model is known, else the mean over
+            episodes.
+        low: of the 95 % interval of their mean; NaN for a single run.
+        high: of it.
+        success: the mean success rate; None where the environment does not say.
+        optimum: the best expected return, exact; None where the model is not known, or differs between runs.
+    """
+
+    setting: Mapping[str, Any]
+    jobs: Sequence[Job]
+    returns: NDArray[np.float64]
+    low: float
+    high: float
+    success: float | None
+    optimum: float | None
+
+    @property
+    def mean(self) -> float:
+        """Of the returns."""
+        return float(self.returns.mean())
+
+    @property
+    def label(self) -> str:
+        """The setting in words."""
+        return label(self.setting)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, and the paths of the runs; None for an interval that one run does not give."""
+        return {
+            "setting": dict(self.setting),
+            "mean": self.mean,
+            "low": None if math.isnan(self.low) else self.low,
+            "high": None if math.isnan(self.high) else self.high,
+            "optimum": self.optimum,
+            "gap": None if self.optimum is None else self.optimum - self.mean,
+            "success": self.success,
+            "returns": self.returns.tolist(),
+            "runs": ["/".join(job.path.parts[-2:] if self.setting else job.path.parts[-1:]) for job in self.jobs],
+        }
+
+
+def summarise(setting: Mapping[str, Any], jobs: Sequence[Job]) -> Row:
+    """What came of one combination."""
+    results = [json.loads((job.path / FINISHED).read_text()) for job in jobs]
+    returns = np.array([r["mean"] if r["expected_return"] is None else r["expected_return"] for r in results])
+    low, high = student_interval(returns)
+    optima = {r["optimum"] for r in results}
+    successes = [r["success"] for r in results]
+    return Row(
+        setting,
+        jobs,
+        returns,
+        low,
+        high,
+        None if None in successes else float(np.mean(successes)),
+        optima.pop() if len(optima) == 1 else None,
+    )
+
+
+def student_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Student's 95 % interval for the mean of a run's result over seeds; NaN for a single one.
+
+    >>> student_interval(np.array([1.0, 2.0, 3.0]))
+    (-0.484..., 4.484...)
+    """
+    if len(values) < 2:
+        return math.nan, math.nan
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
+def draw(rows: Sequence[Row], output: Path) -> None:
+    """Learning curves, where the runs logged one, and the final returns: each seed, the mean, the interval."""
+    metric = _metric(rows)
+    curves = []
+    if metric is not None:
+        found = (plot.learning_curve(row.label, [job.path for job in row.jobs], metric, POINTS) for row in rows)
+        curves = [curve for curve in found if curve is not None]
+    figure = plot.picture(7 + 6 * bool(curves), max(4.0, 1.5 + 0.35 * len(rows)))
+    panels = figure.subplots(1, 1 + bool(curves), squeeze=False)[0]
+    if metric is not None and curves:
+        plot.draw_curves(panels[0], curves, metric)
+    axes = panels[-1]
+    for place, row in enumerate(rows):
+        colour = f"C{place % 10}"
+        axes.plot(row.returns, np.full(len(row.returns), place), ".", color=colour, alpha=0.4)
+        axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2)
+        axes.plot(row.mean, place, "o", color=colour)
+    for optimum in {row.optimum for row in rows} - {None}:
+        axes.axvline(optimum, color="0.4", linestyle="--", linewidth=1)
+        axes.annotate(
+            f"optimum {optimum:.4g}", (optimum, 1.0), xycoords=("data", "axes fraction"), xytext=(-4, 4),
+            textcoords="offset points", ha="right", color="0.4", fontsize=9,
+        )  # fmt: skip
+    axes.set_yticks(range(len(rows)), [row.label or "all seeds" for row in rows], fontsize=9)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel("final return: each seed, mean, 95 % interval")
+    axes.grid(alpha=0.25, axis="x")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(output)
+
+
+def _metric(rows: Sequence[Row]) -> str | None:
+    """The first of the usual metrics that every run has logged."""
+    common: set[str] = set(plot.METRICS)
+    for row in rows:
+        for job in row.jobs:
+            common &= {name for line in read_metrics(job.path) for name, value in line.items() if value is not None}
+    return next((name for name in plot.METRICS if name in common), None)

@@ -1,0 +1,299 @@
+"""``gridzero sweep``: every combination of some settings, each with several seeds, as one table and one picture."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import inspect
+import itertools
+import json
+import re
+import sys
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from gridzero.agents import checkpoint, runs
+from gridzero.agents.agent import agent_class, closest
+from gridzero.commands.arguments import coerce, environment_options, split_environment
+from gridzero.commands.engines import ENGINES, Job, label
+from gridzero.commands.train import (
+    Length,
+    Vector,
+    needed_agent,
+    needed_environment,
+    new_path,
+    parse_with_agent,
+    refuse_changes,
+    run_to_resume,
+    split_agent,
+    usage,
+    wants_help,
+)
+
+FORMAT, VERSION = "gridzero-sweep", 1
+RESULTS, PICTURE = "results.json", "sweep.png"
+CHANGEABLE = ("resume", "run", "jobs", "engine", "json")
+"""What may be different when a sweep is resumed."""
+
+DESCRIPTION = """Train {agent} with every combination of some settings, each with several seeds: {summary}.
+
+Each run is the one that `gridzero train` gives. The sweep goes to runs/NAME: the runs, results.json, sweep.png. Ctrl-C saves and ends; --run NAME --resume goes on.
+
+Example: gridzero sweep {agent} --env FrozenLake-v1 --over gamma=0.9,0.99 --over env.is_slippery=True,False --seeds 3
+"""  # noqa: E501  (the terminal wraps it)
+
+USAGE = """\
+usage: gridzero sweep AGENT --env ID --over KEY=V1,V2 [--over ...] [--seeds N] [--jobs N | --engine ray] [OPTIONS]
+       gridzero sweep --run NAME --resume [OPTIONS]
+
+Train an agent with every combination of some settings, each with several seeds; the result is a table with intervals
+and a picture. On this machine's cores, or on a Ray cluster.
+
+agents:
+{agents}
+
+`gridzero sweep AGENT --help` shows its settings, `gridzero list` the environments.
+
+example:
+  gridzero sweep ppo --env CartPole-v1 --over learning_rate=1e-4,3e-4,1e-3 --seeds 5
+"""
+
+
+@dataclass(frozen=True)
+class Options(Length):
+    """What is varied, where, how long."""
+
+    over: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """KEY=V1,V2,...: a setting of the agent, num_envs, or env.KEY, and its values. Give it once for each setting."""
+    seeds: int = 5
+    """Runs of each combination, with the seeds 0, 1, ..."""
+    run: str | None = None
+    """Name of the sweep, or a path; sweep-agent-environment if not given."""
+    resume: bool = False
+    """Go on with the sweep: finished runs are kept, interrupted ones go on from their last checkpoints."""
+    jobs: int | None = None
+    """Runs at a time; as many as there are cores if not given, or as a Ray cluster has room for."""
+    engine: Literal["local", "ray"] = "local"
+    """Processes of this machine, or tasks of a Ray cluster, whose machines must all see the folder of the sweep."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seeds < 1:
+            raise ValueError(f"seeds must be at least 1, not {self.seeds}")
+        if self.jobs is not None and self.jobs < 1:
+            raise ValueError(f"jobs must be at least 1, not {self.jobs}")
+        if self.engine == "ray" and importlib.util.find_spec("ray") is None:
+            raise ValueError("the engine ray needs Ray: pip install ray")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command."""
+    name, arguments = split_agent(argv)
+    if name is None and wants_help(arguments):
+        print(usage(USAGE), end="")
+        return 0
+    given, arguments = split_environment(arguments)
+    record = _record(arguments) if "--resume" in arguments else None
+    name = needed_agent("sweep", name, record)
+    before = {} if record is None else _before(name, record)
+    parsed = parse_with_agent("sweep", DESCRIPTION, Options, name, arguments, before)
+    options = parsed.options
+    if record is None:
+        env_id = needed_environment("sweep", name, options.env)
+        path = new_path(options.run, f"sweep-{name}-{env_id.rpartition('/')[2]}")
+        kwargs = _settled(env_id, environment_options(env_id, given))
+    else:
+        for group, now in (("training", options), ("vector", Vector(parsed.num_envs)), ("agent", parsed.config)):
+            refuse_changes(before[group], now, CHANGEABLE)
+        if given:
+            raise ValueError("the environment of a sweep that was begun cannot be changed")
+        env_id, path, kwargs = record["environment"], record["path"], record["kwargs"]
+    sweep = Sweep(path, name, env_id, kwargs, parsed.num_envs, parsed.config, options)
+    if record is None:
+        sweep.begin()
+    return sweep.run()
+
+
+def _settled(env_id: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords as a record holds them: a map's text for the name of its file, which may change or move."""
+    from gridzero.agents.environments import describe, make_environment
+
+    if not kwargs:
+        return {}
+    described = describe(make_environment(env_id, kwargs))
+    if described is None:
+        raise ValueError(f"{env_id} cannot be made again from {dict(kwargs)}")
+    return {name: described["kwargs"].get(name, value) for name, value in kwargs.items()}
+
+
+def _record(arguments: list[str]) -> dict[str, Any]:
+    """What the sweep that is to be resumed is, and where."""
+    name = run_to_resume(arguments)
+    for path in (Path("runs") / name, Path(name)):
+        if (path / runs.SWEEP).is_file():
+            return {**checkpoint.read_signed(path / runs.SWEEP, FORMAT, VERSION), "path": path}
+    known = sorted(entry.parent.name for entry in Path("runs").glob(f"*/{runs.SWEEP}"))
+    raise ValueError(f"there is no sweep {name!r}; {closest(name, known) if known else 'runs/ has none'}")
+
+
+def _before(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the sweep that is resumed was begun with."""
+    length: dict[str, Any] = {
+        field: tuple(value) if field == "over" else value for field, value in record["options"].items()
+    }
+    return {
+        "training": Options(env=record["environment"], **length),
+        "vector": Vector(record["num_envs"]),
+        "agent": agent_class(name).Config(**checkpoint.config_fields(name, record["config"])),
+    }
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep, on disk or about to be.
+
+    Attributes:
+        path: its directory.
+        agent: its name.
+        env_id: of the environment.
+        kwargs: of the environment.
+        num_envs: how many, for agents that do not say it themselves.
+        config: the agent's, before anything is varied.
+        options: what is varied, and how long.
+    """
+
+    path: Path
+    agent: str
+    env_id: str
+    kwargs: Mapping[str, Any]
+    num_envs: int | None
+    config: Any
+    options: Options
+
+    @cached_property
+    def settings(self) -> list[dict[str, Any]]:
+        """Every combination of what is varied, by name.
+
+        Raises:
+            ValueError: for a setting that there is not, given twice, or a value that is not of its type.
+        """
+        values = dict(self._values(text) for text in self.options.over)
+        if len(values) < len(self.options.over):
+            raise ValueError("--over takes each setting once, with all its values")
+        return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
+
+    def _values(self, text: str) -> tuple[str, list[Any]]:
+        """``learning_rate=1e-4,3e-4`` as the name and the values of a setting."""
+        from gridzero.agents.environments import parameters
+
+        key, given, words = text.partition("=")
+        key = key.strip().replace("-", "_")
+        hints = typing.get_type_hints(type(self.config))
+        known = {field.name: hints[field.name] for field in dataclasses.fields(self.config)}
+        known = {"num_envs": int, **known}
+        options = {f"env.{name}": parameter for name, parameter in parameters(self.env_id).items()}
+        if key not in known and key not in options:
+            raise ValueError(f"--over has no setting {key!r}; {closest(key, [*known, *options])}")
+        parts = [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", words)] if given else []
+        if not parts or "" in parts:
+            raise ValueError(f"--over takes KEY=V1,V2,..., not {text!r}")
+        parameter = options.get(key) or inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=known[key])
+        values = [coerce(f"--over {key}", part, parameter) for part in parts]
+        for i, value in enumerate(values):
+            if value in values[:i]:
+                raise ValueError(f"--over {key} has {value} twice")
+        return key, values
+
+    @cached_property
+    def jobs(self) -> list[list[Job]]:
+        """For each combination the runs, one a seed."""
+        length = Length(**{field.name: getattr(self.options, field.name) for field in dataclasses.fields(Length)})
+        groups = []
+        for number, setting in enumerate(self.settings):
+            config, kwargs, num_envs = self._with(setting)
+            words = re.sub(r"[^\w.,=+-]+", "_", label(setting).replace(", ", ","))[:80]
+            folder = (self.path / f"{number}-{words}" if setting else self.path).absolute()
+            groups.append(
+                [
+                    Job(folder / f"seed-{seed}", self.agent, self.env_id, kwargs, num_envs, config, length, seed)
+                    for seed in range(self.options.seeds)
+                ]
+            )
+        return groups
+
+    def _with(self, setting: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], int | None]:
+        """Config, keywords of the environment, and number of environments of a combination."""
+        own = {name: value for name, value in setting.items() if hasattr(self.config, name)}
+        world = {name[4:]: value for name, value in setting.items() if name.startswith("env.")}
+        config = dataclasses.asdict(dataclasses.replace(self.config, **own))
+        num_envs = self.num_envs if "num_envs" in own else setting.get("num_envs", self.num_envs)
+        return config, {**self.kwargs, **world}, num_envs
+
+    def begin(self) -> None:
+        """Try that every combination can be made, then write down what the sweep is."""
+        from gridzero.agents.agent import make
+        from gridzero.agents.environments import make_environment
+
+        if self.path.exists():
+            raise ValueError(f"{self.path} exists; resume it or choose another name")
+        for first, *_ in self.jobs:
+            env: Any = make_environment(first.env_id, first.kwargs, first.num_envs)
+            with contextlib.closing(env):
+                make(self.agent, env, seed=0, **checkpoint.config_fields(self.agent, first.config))
+        left_out = ("env", "run", "resume", "jobs", "engine", "json")
+        record = {
+            "agent": self.agent,
+            "environment": self.env_id,
+            "kwargs": dict(self.kwargs),
+            "num_envs": self.num_envs,
+            "config": dataclasses.asdict(self.config),
+            "options": {k: v for k, v in dataclasses.asdict(self.options).items() if k not in left_out},
+        }
+        checkpoint.write_directory(self.path, {runs.SWEEP: checkpoint.signed(record, FORMAT, VERSION)})
+
+    def run(self) -> int:
+        """Train what is not finished, then report."""
+        from gridzero.agents.training import interruptible
+        from gridzero.commands import report
+        from gridzero.commands.summary import Watch, draw, summarise
+
+        every = [job for group in self.jobs for job in group]
+        todo = [job for job in every if not job.finished]
+        if todo:
+            budget = self.options.budget(agent_class(self.agent).default_steps)
+            with interruptible() as interrupted, Watch(every, budget) as watch:
+
+                def stopped() -> bool:
+                    watch.look()
+                    return interrupted()
+
+                ENGINES[self.options.engine](todo, self.options.jobs, stopped)
+            done = sum(job.finished for job in every)
+            if done < len(every):
+                again = f"gridzero sweep --run {report.shown(self.path)} --resume"
+                print(
+                    f"gridzero: interrupted, {done} of {len(every)} runs are done; `{again}` goes on", file=sys.stderr
+                )
+                return 130
+        rows = [summarise(setting, group) for setting, group in zip(self.settings, self.jobs, strict=True)]
+        result: dict[str, Any] = {"agent": self.agent, "environment": self.env_id, "over": list(self.options.over)}
+        result |= {"seeds": self.options.seeds, "settings": [row.to_json() for row in rows]}
+        text = json.dumps(result, indent=1) + "\n"
+        (self.path / RESULTS).write_text(text)
+        draw(rows, self.path / PICTURE)
+        if self.options.json:
+            print(text, end="")
+        else:
+            report.print_sweep(f"{self.agent} on {self.env_id}", rows)
+            example = report.shown(self.path / every[0].path.relative_to(self.path.absolute()))
+            print(f"saved in {self.path}: {RESULTS}, {PICTURE} and the runs, such as {example}")
+        return 0
