@@ -258,11 +258,16 @@ class Given(Generic[Chosen]):
 
 
 def set_threads(count: int) -> None:
-    """Libraries read these when they are first imported; torch comes with the settings of the agents that use it."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    """Libraries read the variables when they are first imported; those that have been are told."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(count)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(count)
+    if "numba" in sys.modules:
+        numba = sys.modules["numba"]
+        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    else:
+        os.environ["NUMBA_NUM_THREADS"] = str(count)
 
 
 # --- Sessions ----------------------------------------------------------------------------------------------------

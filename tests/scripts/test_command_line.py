@@ -328,14 +328,15 @@ def test_many_environments_at_once() -> None:
     assert [runs.read_config(Path("runs") / name)["environment"]["num_envs"] for name in ("native", "sync")] == [8, 3]
 
 
-def test_threads_reach_torch_though_it_was_imported_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_reach_libraries_that_were_imported_before(monkeypatch: pytest.MonkeyPatch) -> None:
     set_to: list[int] = []
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    config = SimpleNamespace(NUMBA_NUM_THREADS=2)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(set_num_threads=set_to.append))
+    monkeypatch.setitem(sys.modules, "numba", SimpleNamespace(set_num_threads=set_to.append, config=config))
     set_threads(3)
-    assert set_to == [3]
-    assert os.environ["OMP_NUM_THREADS"] == os.environ["NUMBA_NUM_THREADS"] == "3"
+    assert set_to == [3, 2]
+    assert os.environ["OMP_NUM_THREADS"] == "3"
 
 
 # --- Looking at runs ---------------------------------------------------------------------------------------------
