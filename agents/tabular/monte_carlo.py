@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gridzero.agents.agent import Update
+from gridzero.agents.tabular.monte_carlo_basic import MCBasic, MonteCarloConfig
 from gridzero.agents.tabular.monte_carlo_kernels import (
     ON_POLICY,
     ORDINARY,
@@ -24,122 +25,11 @@ from gridzero.agents.tabular.monte_carlo_kernels import (
 )
 from gridzero.agents.tabular.schedules import Schedule
 from gridzero.agents.tabular.simulation import StartAnywhere, as_environment
-from gridzero.agents.tabular.tabular import EvaluatingAgent, FloatArray, policy_table
+from gridzero.agents.tabular.tabular import EvaluatingAgent, FloatArray, epsilon_greedy_policy, policy_table
+
+__all__ = ["MCBasic", "MCEpsilonGreedy", "MCExploringStarts", "MCOffPolicy", "MonteCarlo"]
 
 _GREEDY = np.zeros((0, 0))
-
-
-@dataclass(frozen=True)
-class MonteCarloConfig:
-    """What all Monte Carlo agents share."""
-
-    gamma: float = 0.99
-    """Discount of rewards, from 0 to 1."""
-    episode_length: int = 30
-    """Episodes are cut off after this many steps, if the environment does not end them before. The policy improves
-    between episodes: long ones make it slow to leave a place where it goes in circles."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma must be between 0 and 1, not {self.gamma}")
-        for name in ("episode_length", "episodes", "episodes_per_update"):
-            value = getattr(self, name, 1)
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
-
-
-@dataclass(frozen=True)
-class MCBasicConfig(MonteCarloConfig):
-    """Settings of :class:`MCBasic`."""
-
-    episode_length: int = 100
-    """Steps of each episode: only rewards this near are seen. In a deterministic world q is then what this many sweeps
-    of value iteration give (Zhao, Fig. 5.4)."""
-    episodes: int = 1
-    """Episodes from each state-action pair; one is enough where nothing is random."""
-
-
-class MCBasic(EvaluatingAgent):
-    """Policy iteration whose evaluation averages the returns of episodes from every pair (Zhao, Algorithm 5.1).
-
-    One update is one iteration. It ends when an iteration has changed no action value, as in a deterministic world it
-    will; where chance has a say it never does. With a fixed policy it evaluates that one instead.
-
-    Args:
-        env: an environment that can be put into any state, or a ``FiniteMDP``.
-        config: see :class:`MCBasicConfig`.
-        seed: decides everything.
-
-    Raises:
-        ValueError: for an environment that cannot be put into a given state.
-    """
-
-    Config = MCBasicConfig
-
-    def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
-        super().__init__(as_environment(env), config, seed=seed)
-        self.env = env
-        self.starts = StartAnywhere(self.interaction, self.states, self.actions, "mc-basic")
-        self._iterations = 0
-
-    def exploring_policy(self) -> FloatArray:
-        """The policy itself: exploration is left to where the episodes start."""
-        return self.policy()
-
-    def learn(self) -> Iterator[Update]:
-        """One :class:`Update` for each iteration."""
-        while True:
-            before = self._action_values.copy()
-            policy_before = self.policy().argmax(axis=1)
-            self._action_values[self.starts.states] = self._estimate()
-            self._iterations += 1
-            change = float(np.abs(self._action_values - before).max())
-            metrics = {
-                "iterations": float(self._iterations),
-                "value_change": change,
-                "policy_changes": float((self.policy().argmax(axis=1) != policy_before).sum()),
-                **self.interaction.metrics(),
-            }
-            yield Update(self.interaction.steps, metrics)
-            if change == 0.0:
-                return
-
-    def _estimate(self) -> FloatArray:
-        """Mean returns (M, A) of the episodes from each of the M states worth beginning in."""
-        copies, actions = self.interaction.num_envs, self.actions.n
-        pairs = np.repeat(np.arange(len(self.starts.states) * actions), self.config.episodes)
-        returns = np.zeros(len(pairs))
-        cumulative = self.policy().cumsum(axis=1)
-        for begin in range(0, len(pairs), copies):
-            chunk = np.resize(pairs[begin : begin + copies], copies)
-            size = min(copies, len(pairs) - begin)
-            returns[begin : begin + size] = self._returns(chunk, cumulative)[:size]
-        return np.asarray(returns.reshape(len(self.starts.states), actions, -1).mean(axis=2))
-
-    def _returns(self, pairs: Any, cumulative: FloatArray) -> FloatArray:
-        """One return from each pair: the pair's action first, then the policy's."""
-        self.starts.place(self.starts.states[pairs // self.actions.n])
-        actions = pairs % self.actions.n
-        returns, discount, under_way = np.zeros(len(pairs)), 1.0, np.ones(len(pairs), dtype=np.bool_)
-        for _ in range(self.config.episode_length):
-            transition = self.interaction.step(self.actions.elements(actions))
-            returns += discount * transition.rewards * under_way
-            under_way &= ~transition.done
-            if not under_way.any():
-                break
-            discount *= self.config.gamma
-            rows = cumulative[self.states.numbers(transition.next_observations)]
-            actions = (self.rng.random((len(pairs), 1)) >= rows).sum(axis=1).clip(max=self.actions.n - 1)
-        return returns
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that resuming needs."""
-        return {**super().state_dict(), "iterations": self._iterations}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state``."""
-        super().load_state_dict(state)
-        self._iterations = int(state["iterations"])
 
 
 @dataclass(frozen=True)
@@ -170,10 +60,13 @@ class MonteCarlo(EvaluatingAgent):
         seed: decides everything.
 
     Attributes:
+        kind: how returns are weighted: ON_POLICY, ORDINARY or WEIGHTED importance sampling.
         visits: (S, A), how many returns each pair has had.
+        starts: what puts the environment into any state, where episodes begin so.
     """
 
     Config: ClassVar[type[Any]] = EpisodicConfig
+    kind: int = ON_POLICY
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
         super().__init__(as_environment(env), config, seed=seed)
@@ -199,17 +92,11 @@ class MonteCarlo(EvaluatingAgent):
         )
         self._episodes = 0
 
-    # --- What subclasses decide --------------------------------------------------------------------------------------
-
-    kind = ON_POLICY
-
     def _behaviour(self) -> tuple[FloatArray, float]:
         """The policy that acts while learning (no rows: greedy), and the weight of the uniform one mixed in."""
         if self.fixed_policy is not None:
             return self.fixed_policy, 0.0
         return _GREEDY, self.epsilon
-
-    # --- Learning ----------------------------------------------------------------------------------------------------
 
     @property
     def epsilon(self) -> float:
@@ -220,8 +107,7 @@ class MonteCarlo(EvaluatingAgent):
         """(S, A) probabilities of what the agent does while it learns."""
         policy, epsilon = self._behaviour()
         if not len(policy):
-            best = self._action_values == self._action_values.max(axis=1, keepdims=True)
-            policy = best / best.sum(axis=1, keepdims=True)
+            return epsilon_greedy_policy(self._action_values, epsilon)
         return np.asarray(epsilon / self.actions.n + (1 - epsilon) * policy)
 
     def learn(self) -> Iterator[Update]:
@@ -328,8 +214,6 @@ class MonteCarlo(EvaluatingAgent):
         )
         self._episodes += found[0]
         return found
-
-    # --- Resuming ----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs, episodes under way included."""

@@ -109,9 +109,6 @@ def robbins_monro(
     return np.array(path)
 
 
-# --- Instances: each is a choice of the function --------------------------------------------------------------------
-
-
 def mean_error(samples: ArrayLike) -> Noisy:
     r"""g(w) = w - E[X], measured as $w - x_k$ (Zhao, section 6.1); with a_k = 1/k the iterates are running means.
 
@@ -175,9 +172,6 @@ def stochastic_gradient(gradient: Callable[[Any, Any], Any], data: ArrayLike, ba
         return np.asarray(gradient(w, batch)).mean(axis=0)
 
     return function
-
-
-# --- The Bellman equations, solved so -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

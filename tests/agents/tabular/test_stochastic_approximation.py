@@ -21,8 +21,6 @@ from gridzero.agents.tabular.stochastic_approximation import (
 )
 from gridzero.envs import FiniteMDP
 
-# --- Roots ----------------------------------------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_root_of_a_cubic_in_noise(seed: int) -> None:
@@ -123,9 +121,6 @@ def test_bad_arguments(options: dict[str, Any], message: str) -> None:
         robbins_monro(lambda w, rng: w, 0.0, **options)
     with pytest.raises(ValueError, match="there must be data"):
         stochastic_gradient(lambda w, x: x, [])
-
-
-# --- The agent ------------------------------------------------------------------------------------------------------
 
 
 def random_mdp(seed: int, states: int = 6, actions: int = 3) -> FiniteMDP:
