@@ -79,14 +79,17 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
         return np.zeros(states), np.zeros(states, dtype=np.int32), 0.0, 0
     offsets, sources = kernels.predecessors(mdp.successors, mdp.probabilities, mdp.terminal)
     actions, order, values = _first_policy(mdp, gamma, offsets, sources)
-    evaluation = _Evaluation(mdp, gamma, offsets, sources, order[:live])
+    evaluation = _Evaluation(mdp, gamma, offsets, sources, order)
     residuals, changed = np.zeros(states), np.empty(states, dtype=np.int32)
-    due, everywhere = np.ones(states, dtype=np.bool_), True
-    accuracy, best, improvements = ACCURACY, np.inf, 0
-    residual = float(np.abs(mdp.rewards).max()) / (1 - gamma)
-    tolerance = max(tolerance, 8 * np.finfo(np.float64).eps * residual)
+    due, verifying = np.ones(states, dtype=np.bool_), False
+    accuracy, best, stalled, improvements = 0.03, np.inf, 0, 0
+    residual = float(np.abs(mdp.rewards[~mdp.terminal]).max())
+    tolerance = max(tolerance, 8 * np.finfo(np.float64).eps * residual / (1 - gamma))
+    noise = evaluation.run(actions, values, accuracy * residual)
     while True:
-        threshold = 0.5 * tolerance if residual < TAIL * tolerance else np.inf
+        tail = residual < 1000 * tolerance
+        noise = min(noise, 0.3 * tolerance) if tail else noise
+        threshold = 0.5 * tolerance if tail else 0.1 * residual
         residual, listed = kernels.improve(
             *model,
             mdp.terminal,
@@ -95,20 +98,20 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
             actions,
             residuals,
             due,
-            0,
-            states,
             changed,
-            MARGIN * residual,
+            noise,
+            max(noise, 0.01 * residual),
             threshold,
         )
         if residual <= tolerance:
-            if everywhere:
+            if verifying:
                 return values, actions, residual, improvements
-            due[:], everywhere = True, True
+            due[:], verifying, noise = True, True, 0.0
             continue
         improvements += 1
-        if residual > 0.5 * best:
-            accuracy = max(accuracy / 2, 1e-6)
+        stalled = 0 if residual < 0.5 * best else stalled + 1
+        if residual > best:
+            accuracy = max(accuracy / 4, 1e-6)
         best = min(best, residual)
         before = values.copy()
         values += residuals
@@ -120,17 +123,15 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
             values,
             actions,
             changed[:listed],
-            MARGIN * residual,
+            max(noise, 0.01 * residual),
             threshold,
-            states // 4,
+            # Where spreading does not help, plain policy iteration it is, which always ends.
+            states // 4 if stalled < 30 else 0,
         )
-        if not settled or threshold == np.inf:
-            evaluation.run(actions, values, max(accuracy * residual, 0.3 * tolerance))
-        kernels.mark_due(offsets, sources, before, values, 0.01 * tolerance, due)
-        everywhere = bool(due.all())
-
-
-ACCURACY, TAIL, MARGIN = 0.01, 100, 0.01
+        if stalled or not settled or not tail:
+            noise = evaluation.run(actions, values, max(accuracy * residual, 0.3 * tolerance))
+        kernels.mark_due(offsets, sources, before, values, residuals, 0.01 * tolerance, due)
+        verifying = False
 
 
 def _first_policy(
@@ -143,7 +144,7 @@ def _first_policy(
     # Relative to the least possible value, so that far from any reward tiny differences are not rounded away.
     values = np.where(mdp.terminal, -least, 0.0)
     actions = np.zeros(mdp.num_states, dtype=np.int32)
-    order = np.empty(mdp.num_states, dtype=np.int32)
+    order = np.empty(int((~mdp.terminal).sum()), dtype=np.int32)
     kernels.first_wave(
         mdp.successors,
         mdp.probabilities,
@@ -159,7 +160,7 @@ def _first_policy(
     )
     values += least
     values[mdp.terminal] = 0.0
-    return actions, order, values
+    return actions, kernels.interleave(offsets, sources, order), values
 
 
 class _Evaluation:
@@ -183,22 +184,22 @@ class _Evaluation:
         self.rows = 0
         self.columns = np.empty((n, outcomes), dtype=np.int32)
         self.weights = np.empty((n, outcomes))
-        self.lower = np.empty(n, dtype=np.int16)
         self.constants = np.empty(n)
         self.work = np.empty((10, n))
 
-    def run(self, actions: NDArray[np.int32], values: FloatArray, tolerance: float) -> None:
-        """Overwrite ``values`` by those of the policy, to a residual of ``tolerance``, starting from them."""
-        chain = self.columns, self.weights, self.lower, self.constants
+    def run(self, actions: NDArray[np.int32], values: FloatArray, tolerance: float) -> float:
+        """Overwrite ``values`` by those of the policy, to a residual of ``tolerance``; returns the residual reached."""
+        chain = self.columns, self.weights, self.constants
         self.rows = n = kernels.update_chain(
             *self.model, actions, self.built, self.alone, self.position, self.members, self.rows, *chain
         )
-        columns, weights, lower, constants = (array[:n] for array in chain)
+        columns, weights, constants = self.columns[:n], self.weights[:n], self.constants[:n]
         members = self.members[:n]
         x = values[members]
-        found, _ = kernels.solve_chain(columns, weights, lower, constants, x, tolerance, 100, self.work)
+        found, _ = kernels.solve_chain(columns, weights, constants, x, tolerance, 100, self.work)
         # Where the Krylov method breaks down, sweeps still contract.
         while found > tolerance:
             found = self.gamma * kernels.gauss_seidel(columns, weights, constants, x)
         np.copyto(values, self.alone)
         values[members] = x
+        return float(found)

@@ -2,8 +2,9 @@
 
 The model's arrays are as :class:`~gridzero.envs.mdp.FiniteMDP` holds them. A *chain* is what a policy leaves of the
 model: the linear system $x = b + P x$ over n states in some order, (n, K) ``columns`` and ``weights``, the discount and
-the self-loops divided out. In each row the first ``lower[i]`` columns are earlier states, the rest later ones, filled up by
-the state itself with weight 0.
+the self-loops divided out; the state itself, with weight 0, fills up. $P_L$ is the part of P from earlier states, $P_U$
+the one from later states. Solving with one of them takes all of P, from an array that is 0 where it is not yet written:
+that is faster than to tell them apart.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int32]
 Booleans = NDArray[np.bool_]
+
+SHARE = 0.95
+"""Of the fill that factorization drops, what goes to the diagonal."""
+TINY = 1e-100
+"""Smaller numbers become 0 where errors fade, before they turn subnormal and slow."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -94,14 +100,13 @@ def first_wave(
     values: Floats,
     actions: Integers,
     order: Integers,
-) -> int:
+) -> None:
     """A first policy, and an order of the states that follows the flow of value.
 
     Values start at the least that is possible, which ``shift`` makes 0. Where one backup raises them the wave begins,
     and it goes backwards through the model, first come first served; each state is backed up when it is reached.
 
-    Returns:
-        How many states it reached; ``order`` has these first, then the other non-terminal ones.
+    ``values``, ``actions`` and ``order``, which has room for the non-terminal states, are written.
     """
     states = values.size
     reached = terminal.copy()
@@ -124,12 +129,35 @@ def first_wave(
                 reached[t] = True
                 order[last] = t
                 last += 1
-    count = last
     for s in range(states):
         if not reached[s]:
             order[last] = s
             last += 1
-    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def interleave(offsets: Integers, sources: Integers, order: Integers) -> Integers:
+    """The states by level: one more than the highest of the successors that are earlier in ``order``.
+
+    Where every move can be undone, as in grids, sweeps in either order compute the same. But now a state hardly ever
+    waits for the one just before it, so the processor works on several at once.
+    """
+    level = np.zeros(offsets.size - 1, dtype=np.int32)
+    placed = np.zeros(offsets.size - 1, dtype=np.bool_)
+    starts = np.zeros(order.size + 1, dtype=np.int32)
+    for s in order:
+        placed[s] = True
+        starts[level[s] + 1] += 1
+        for j in range(offsets[s], offsets[s + 1]):
+            t = sources[j]
+            if not placed[t]:
+                level[t] = max(level[t], level[s] + 1)
+    starts = np.cumsum(starts)
+    result = np.empty_like(order)
+    for s in order:
+        result[starts[level[s]]] = s
+        starts[level[s]] += 1
+    return result
 
 
 @numba.njit(cache=True, nogil=True)
@@ -149,14 +177,19 @@ def spread(
 ) -> bool:
     """Carry changes on to where they matter.
 
-    The predecessors of the ``changed`` states are backed up, and where that changes the action for a gain of more than
-    ``margin``, or the value by more than ``threshold``, their predecessors in turn. Returns whether this came to an end
-    within ``limit`` backups; then it leaves no residual above the threshold where there was none.
+    The ``changed`` states and their predecessors are backed up, and where that changes the action for a gain of more
+    than ``margin``, or the value by more than ``threshold``, their predecessors in turn. Returns whether this came to
+    an end within ``limit`` backups.
     """
     states = values.size
     queue = np.empty(states, dtype=np.int32)
     queued = np.zeros(states, dtype=np.bool_)
     first, size, backups = 0, 0, 0
+    for s in changed:
+        if not queued[s]:
+            queued[s] = True
+            queue[size] = s
+            size += 1
     for s in changed:
         for j in range(offsets[s], offsets[s + 1]):
             t = sources[j]
@@ -200,24 +233,24 @@ def improve(
     actions: Integers,
     residuals: Floats,
     due: Booleans,
-    begin: int,
-    end: int,
     changed: Integers,
+    noise: float,
     margin: float,
     threshold: float,
 ) -> tuple[float, int]:
-    """The greedy policy in states ``begin`` to ``end`` where a backup is ``due``, ties left as they are.
+    """The greedy policy in states where a backup is ``due``.
 
-    There, ``residuals`` (S,) become $max_a q(s, a) - v(s)$. States whose action changed for one better by more than
-    ``margin``, or whose residual exceeds ``threshold``, are listed in ``changed``.
+    There, ``residuals`` (S,) become $max_a q(s, a) - v(s)$. An action gives way only to one better by more than
+    ``noise``, the error of the values: less might be no gain, and do harm for 1/(1 - gamma) steps. States where the
+    gain is more than ``margin``, or the residual than ``threshold``, are listed in ``changed``.
 
     Returns:
-        The largest absolute residual in the range, and how many states are in ``changed``.
+        The largest absolute residual, and how many states are in ``changed``.
     """
     _, choices, outcomes = successors.shape
     largest = 0.0
     listed = 0
-    for s in range(begin, end):
+    for s in range(values.size):
         if terminal[s]:
             continue
         if due[s]:
@@ -232,7 +265,7 @@ def improve(
                 if a == actions[s]:
                     present = q
             residuals[s] = best - values[s]
-            if best - present > 1e-13 * abs(best):
+            if best - present > noise:
                 actions[s] = best_action
             if best - present > margin or abs(residuals[s]) > threshold:
                 changed[listed] = s
@@ -243,11 +276,19 @@ def improve(
 
 @numba.njit(cache=True, nogil=True)
 def mark_due(
-    offsets: Integers, sources: Integers, before: Floats, after: Floats, threshold: float, due: Booleans
+    offsets: Integers,
+    sources: Integers,
+    before: Floats,
+    after: Floats,
+    residuals: Floats,
+    threshold: float,
+    due: Booleans,
 ) -> None:
-    """A backup is due where the value of the state or of a successor changed by more than ``threshold``."""
+    """A backup is due where the residual was, or the state or a successor changed by, more than ``threshold``."""
     due[:] = False
     for s in range(before.size):
+        if abs(residuals[s]) > threshold:
+            due[s] = True
         if abs(after[s] - before[s]) > threshold:
             due[s] = True
             for j in range(offsets[s], offsets[s + 1]):
@@ -272,7 +313,6 @@ def update_chain(
     n: int,
     columns: Integers,
     weights: Floats,
-    lower: NDArray[np.int16],
     constants: Floats,
 ) -> int:
     """Make the chain that of the policy; only the rows that differ from what was ``built`` are written.
@@ -311,28 +351,19 @@ def update_chain(
         built[s] = a
         stays = 0.0
         constant = rewards[s, a]
-        front, back = 0, outcomes
         for k in range(outcomes):
             t = successors[s, a, k]
             p = probabilities[s, a, k]
+            columns[i, k] = i
+            weights[i, k] = 0.0
             if t == s:
                 stays += p
             elif p > 0 and not terminal[t]:
-                j = position[t]
-                if j < 0:
+                if position[t] < 0:
                     constant += gamma * p * alone[t]
-                elif j < i:
-                    columns[i, front] = j
-                    weights[i, front] = p
-                    front += 1
                 else:
-                    back -= 1
-                    columns[i, back] = j
-                    weights[i, back] = p
-        lower[i] = front
-        for k in range(front, back):
-            columns[i, k] = i
-            weights[i, k] = 0.0
+                    columns[i, k] = position[t]
+                    weights[i, k] = p
         factor = 1 / (1 - gamma * stays)
         constants[i] = constant * factor
         for k in range(outcomes):
@@ -355,34 +386,35 @@ def gauss_seidel(columns: Integers, weights: Floats, constants: Floats, x: Float
 
 
 @numba.njit(cache=True, nogil=True)
-def factorize(columns: Integers, weights: Floats, lower: NDArray[np.int16], pivots: Floats) -> None:
+def factorize(columns: Integers, weights: Floats, inverses: Floats, earlier: Floats, dropped: Floats) -> None:
     r"""Modified incomplete factorization $(D - P_L) D^{-1} (D - P_U) \approx I - P$ without fill-in.
 
-    Where edges go both ways, as in grids, 0.95 of the fill that is dropped goes to the diagonal, which keeps sums of
-    rows and so gets slowly varying errors right (Gustafsson 1978); else none does. $I - P$ is an M-matrix with
+    Where edges go both ways, as in grids, most of the fill that is dropped goes to the diagonal, which nearly keeps the
+    sums of rows and so gets slowly varying errors right (Gustafsson 1978); else none does. $I - P$ is an M-matrix with
     positive row sums, so no pivot vanishes (Meijerink and van der Vorst 1977).
     """
     n, outcomes = columns.shape
     both, one = 0.0, 1e-300
     for i in range(0, n, max(1, n // 10000)):
-        for k in range(lower[i]):
+        for k in range(outcomes):
             j = columns[i, k]
             one += weights[i, k]
-            for m in range(lower[j], outcomes):
+            for m in range(outcomes):
                 if columns[j, m] == i and weights[j, m] > 0:
                     both += weights[i, k]
-    share = 0.95 if both > 0.5 * one else 0.0
+    share = SHARE if both > 0.5 * one else 0.0
+    dropped[:n] = 0.0
+    earlier[:n] = 0.0
     for i in range(n):
-        pivot = 1.0
-        for k in range(lower[i]):
+        total, before, fill = 0.0, 0.0, 0.0
+        for k in range(outcomes):
             j = columns[i, k]
-            returns, onwards = 0.0, 0.0
-            for m in range(lower[j], outcomes):
-                onwards += weights[j, m]
-                if columns[j, m] == i:
-                    returns += weights[j, m]
-            pivot -= weights[i, k] / pivots[j] * ((1 - share) * returns + share * onwards)
-        pivots[i] = pivot
+            total += weights[i, k]
+            before += weights[i, k] * earlier[j]
+            fill += weights[i, k] * dropped[j]
+        inverses[i] = 1 / (1 - share * fill)
+        dropped[i] = (total - before) * inverses[i]
+        earlier[i] = 1.0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -399,24 +431,24 @@ def _residual(columns: Integers, weights: Floats, constants: Floats, x: Floats, 
 
 
 @numba.njit(cache=True, nogil=True)
-def _solve_upper(
-    columns: Integers, weights: Floats, lower: NDArray[np.int16], pivots: Floats, right: Floats, out: Floats
-) -> None:
+def _solve_upper(columns: Integers, weights: Floats, inverses: Floats, right: Floats, out: Floats) -> None:
     """(D - P_U) out = D right."""
     n, outcomes = columns.shape
+    out[:n] = 0.0
     for i in range(n - 1, -1, -1):
         value = 0.0
-        for k in range(lower[i], outcomes):
-            value += weights[i, k] * out[columns[i, k]]
-        out[i] = right[i] + value / pivots[i]
+        for k in range(outcomes):
+            j = columns[i, k]
+            value += weights[i, k] * out[j]
+        value = right[i] + value * inverses[i]
+        out[i] = value if abs(value) > TINY else 0.0
 
 
 @numba.njit(cache=True, nogil=True)
 def _finish_product(
     columns: Integers,
     weights: Floats,
-    lower: NDArray[np.int16],
-    pivots: Floats,
+    inverses: Floats,
     given: Floats,
     z: Floats,
     scratch: Floats,
@@ -430,13 +462,17 @@ def _finish_product(
     Returns:
         The inner products of the result with ``other`` and with itself.
     """
-    n = columns.shape[0]
+    n, outcomes = columns.shape
+    scratch[:n] = 0.0
     product, square = 0.0, 0.0
     for i in range(n):
-        value = pivots[i] * given[i] + (1 - 2 * pivots[i]) * z[i]
-        for k in range(lower[i]):
-            value += weights[i, k] * scratch[columns[i, k]]
-        value /= pivots[i]
+        value = (given[i] - 2 * z[i]) + z[i] * inverses[i]
+        inner = 0.0
+        for k in range(outcomes):
+            j = columns[i, k]
+            inner += weights[i, k] * scratch[j]
+        value += inner * inverses[i]
+        value = value if abs(value) > TINY else 0.0
         scratch[i] = value
         value += z[i]
         out[i] = value
@@ -449,7 +485,6 @@ def _finish_product(
 def solve_chain(
     columns: Integers,
     weights: Floats,
-    lower: NDArray[np.int16],
     constants: Floats,
     x: Floats,
     tolerance: float,
@@ -464,50 +499,59 @@ def solve_chain(
     Returns:
         The largest absolute residual at x and the number of iterations.
     """
-    n = columns.shape[0]
-    pivots, scratch, z, r, s, t, v = work[0], work[1], work[2], work[3], work[4], work[5], work[6]
+    n, outcomes = columns.shape
+    inverses, scratch, z, r, s, t, v = work[0], work[1], work[2], work[3], work[4], work[5], work[6]
     shadow, p, y = work[7], work[8], work[9]
-    z[:n] = 0.0
+    r[:n] = 0.0
+    v[:n] = 0.0
     start = _residual(columns, weights, constants, x, scratch)
     if start <= tolerance:
         return start, 0
-    factorize(columns, weights, lower, pivots)
+    factorize(columns, weights, inverses, s, t)
     rho = 0.0
     for i in range(n):
         value = scratch[i]
-        for k in range(lower[i]):
-            value += weights[i, k] * r[columns[i, k]]
-        r[i] = value / pivots[i]
+        for k in range(outcomes):
+            j = columns[i, k]
+            value += weights[i, k] * r[j]
+        r[i] = value * inverses[i]
         rho += r[i] * r[i]
         shadow[i], p[i], y[i] = r[i], r[i], 0.0
     iterations, residual = 0, start
     while iterations < limit:
         iterations += 1
-        _solve_upper(columns, weights, lower, pivots, p, z)
-        product, _ = _finish_product(columns, weights, lower, pivots, p, z, scratch, v, shadow)
+        _solve_upper(columns, weights, inverses, p, z)
+        product, _ = _finish_product(columns, weights, inverses, p, z, scratch, v, shadow)
         if product == 0.0 or not np.isfinite(product):
             break
         alpha = rho / product
         for i in range(n):
-            s[i] = r[i] - alpha * v[i]
-        _solve_upper(columns, weights, lower, pivots, s, z)
-        product, square = _finish_product(columns, weights, lower, pivots, s, z, scratch, t, s)
+            value = r[i] - alpha * v[i]
+            s[i] = value if abs(value) > TINY else 0.0
+        _solve_upper(columns, weights, inverses, s, z)
+        product, square = _finish_product(columns, weights, inverses, s, z, scratch, t, s)
         omega = product / square if square > 0 else 0.0
         before, rho, residual = rho, 0.0, 0.0
+        z[:n] = 0.0
         for i in range(n):
             y[i] += alpha * p[i] + omega * s[i]
-            r[i] = s[i] - omega * t[i]
+            value = s[i] - omega * t[i]
+            value = value if abs(value) > TINY else 0.0
+            r[i] = value
+            z[i] = value
             rho += r[i] * shadow[i]
-            value = pivots[i] * r[i]
-            for k in range(lower[i]):
-                value -= weights[i, k] * r[columns[i, k]]
+            value = r[i] / inverses[i]
+            for k in range(outcomes):
+                j = columns[i, k]
+                value -= weights[i, k] * z[j]
             residual = max(residual, abs(value))
         if residual <= tolerance or before == 0.0 or omega == 0.0 or not np.isfinite(residual):
             break
         beta = rho / before * alpha / omega
         for i in range(n):
-            p[i] = r[i] + beta * (p[i] - omega * v[i])
-    _solve_upper(columns, weights, lower, pivots, y, z)
+            value = r[i] + beta * (p[i] - omega * v[i])
+            p[i] = value if abs(value) > TINY else 0.0
+    _solve_upper(columns, weights, inverses, y, z)
     for i in range(n):
         z[i] += x[i]
     reached = _residual(columns, weights, constants, z, scratch)

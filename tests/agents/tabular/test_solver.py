@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import gridzero
+from gridzero.agents.tabular import solver_kernels
+from gridzero.envs.mdp import FiniteMDP
+
+
+def random_mdp(seed: int, states: int, actions: int, outcomes: int, terminal: int) -> FiniteMDP:
+    """Rounded rewards and many repeated successors, so that ties, self-loops and dead ends occur."""
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.full(outcomes, 0.5), size=(states, actions))
+    ends = np.zeros(states, dtype=np.bool_)
+    ends[rng.permutation(states)[:terminal]] = True
+    near = np.arange(states)[:, None, None] + rng.integers(-2, 3, (states, actions, outcomes))
+    far = rng.integers(0, states, (states, actions, outcomes))
+    return FiniteMDP(
+        successors=np.where(rng.random((states, actions, outcomes)) < 0.8, near.clip(0, states - 1), far),
+        probabilities=probabilities,
+        rewards=rng.integers(-2, 3, (states, actions)),
+        terminal=ends,
+        start=np.full(states, 1 / states),
+    )
+
+
+def slippery_grid(size: int, slip: float, walls: NDArray[np.bool_], seed: int, *, ends: bool) -> FiniteMDP:
+    """Up, right, down, left, stay; a move slips to one of the other three; a target in the middle of random rewards."""
+    rng = np.random.default_rng(seed)
+    states = size * size
+    cells = np.arange(states).reshape(size, size)
+    to = np.empty((states, 5), dtype=np.int32)
+    for a, (down, right) in enumerate([(-1, 0), (0, 1), (1, 0), (0, -1), (0, 0)]):
+        rows = (np.arange(size) + down).clip(0, size - 1)
+        columns = (np.arange(size) + right).clip(0, size - 1)
+        to[:, a] = cells[rows][:, columns].reshape(-1)
+    target = states // 2 + size // 2
+    blocked = walls.reshape(-1).copy()
+    blocked[target] = False
+    to = np.where(blocked[to], np.arange(states)[:, None], to)
+    arriving = np.where(np.arange(states) == target, 10.0, rng.integers(-1, 1, states))
+    successors = np.empty((states, 5, 4), dtype=np.int32)
+    probabilities = np.zeros((states, 5, 4))
+    for a in range(5):
+        order = [a, *(b for b in range(4) if b != a)][:4]
+        successors[:, a] = to[:, order]
+        probabilities[:, a] = [1, 0, 0, 0] if a == 4 else [1 - slip, slip / 3, slip / 3, slip / 3]
+    rewards = (probabilities * arriving[successors]).sum(axis=2)
+    terminal = blocked.copy()
+    terminal[target] = ends
+    return FiniteMDP(successors, probabilities, rewards, terminal, np.full(states, 1 / states))
+
+
+def policy_iteration(mdp: FiniteMDP, gamma: float) -> NDArray[np.float64]:
+    """The reference: direct sparse solves."""
+    agent = gridzero.agents.make("policy-iteration", mdp, gamma=gamma)
+    for _ in agent.learn():
+        pass
+    return np.asarray(agent.state_values())  # type: ignore[attr-defined]  # planners have it
+
+
+def check(mdp: FiniteMDP, gamma: float, tolerance: float) -> None:
+    solution = gridzero.agents.solve(mdp, gamma, tolerance)
+    scale = np.abs(mdp.rewards).max() / (1 - gamma)
+    allowed = max(tolerance, 8 * np.finfo(float).eps * scale)
+    assert solution.residual <= allowed
+    assert mdp.bellman_residual(solution.values, gamma) <= allowed + 1e-15 * scale
+    np.testing.assert_allclose(solution.values, policy_iteration(mdp, gamma), rtol=0, atol=2 * allowed / (1 - gamma))
+    q = mdp.action_values(solution.values, gamma)
+    chosen = q[np.arange(mdp.num_states), solution.actions]
+    np.testing.assert_allclose(chosen, q.max(axis=1), rtol=0, atol=1e-14 * scale)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    states=st.integers(1, 40),
+    actions=st.integers(1, 4),
+    outcomes=st.integers(1, 5),
+    terminal=st.integers(0, 3),
+    gamma=st.sampled_from([0.0, 0.5, 0.9, 0.99, 0.999]),
+    tolerance=st.sampled_from([1e-2, 1e-6, 1e-9, 1e-300]),
+)
+def test_solves_random_models(
+    seed: int, states: int, actions: int, outcomes: int, terminal: int, gamma: float, tolerance: float
+) -> None:
+    check(random_mdp(seed, states, actions, outcomes, terminal), gamma, tolerance)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    slip=st.sampled_from([0.0, 0.2, 0.7]),
+    walls=st.sampled_from([0.0, 0.25, 0.5]),
+    gamma=st.sampled_from([0.9, 0.99, 0.999]),
+    ends=st.booleans(),
+)
+def test_solves_slippery_grids(seed: int, slip: float, walls: float, gamma: float, ends: bool) -> None:
+    blocked = np.random.default_rng(seed).random((25, 25)) < walls
+    check(slippery_grid(25, slip, blocked, seed, ends=ends), gamma, 1e-6)
+
+
+def test_values_reach_over_any_distance() -> None:
+    # A corridor of 20000 cells to the end: so far off, it is worth about as little as rounding adds to -1/(1 - gamma).
+    states = 20_000
+    ahead = np.maximum(np.arange(states) - 1, 0)
+    mdp = FiniteMDP(
+        successors=np.stack([ahead, np.arange(states)], axis=1)[:, :, None],
+        probabilities=np.ones((states, 2, 1)),
+        rewards=np.full((states, 2), -1.0),
+        terminal=np.arange(states) == 0,
+        start=np.eye(states)[-1],
+    )
+    solution = gridzero.agents.solve(mdp, 0.999)
+    np.testing.assert_allclose(solution.values, -(1 - 0.999 ** np.arange(states)) / 0.001, atol=1e-3)
+    assert (solution.actions[1:10_000] == 0).all()
+
+
+def test_without_discount_the_frozen_lake_is_crossed_fourteen_times_in_seventeen() -> None:
+    import gymnasium
+
+    mdp = FiniteMDP.from_env(gymnasium.make("FrozenLake-v1"))
+    assert gridzero.agents.solve(mdp, 1.0).values[0] == pytest.approx(14 / 17, abs=1e-12)
+
+
+def test_a_model_of_terminal_states_alone_is_worth_nothing() -> None:
+    mdp = random_mdp(0, 4, 2, 2, 4)
+    solution = gridzero.agents.solve(mdp, 0.9)
+    assert not solution.values.any()
+    assert solution.residual == 0
+
+
+@pytest.mark.parametrize(
+    ("gamma", "tolerance", "message"),
+    [
+        (1.1, 1e-6, "gamma must be between 0 and 1, not 1.1"),
+        (0.9, 0.0, "tolerance must be greater than 0, not 0"),
+        (0.9, float("nan"), "tolerance must be greater than 0, not nan"),
+        (1.0, 1e-6, "from state 0 none does"),
+    ],
+)
+def test_bad_arguments_are_refused(gamma: float, tolerance: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        gridzero.agents.solve(random_mdp(0, 5, 2, 2, 0), gamma, tolerance)
+
+
+def test_predecessors_are_the_states_one_step_before() -> None:
+    mdp = random_mdp(7, 30, 3, 3, 3)
+    offsets, sources = solver_kernels.predecessors(mdp.successors, mdp.probabilities, mdp.terminal)
+    for t in range(mdp.num_states):
+        expected = {
+            s
+            for s in range(mdp.num_states)
+            if s != t and not mdp.terminal[s] and not mdp.terminal[t] and (mdp.successors[s] == t).any()
+        }
+        found = sources[offsets[t] : offsets[t + 1]].tolist()
+        assert len(found) == len(set(found))
+        assert set(found) == expected
+
+
+@pytest.mark.parametrize("share", ["grid", "random"])
+def test_krylov_solution_of_a_chain_equals_a_dense_solve(share: str) -> None:
+    rng = np.random.default_rng(0)
+    n = 200
+    neighbours = (np.arange(n)[:, None] + [-1, 1, -14, 14]) % n
+    columns = (neighbours if share == "grid" else rng.integers(0, n, (n, 4))).astype(np.int32)
+    weights = rng.dirichlet(np.ones(4), size=n) * 0.995
+    weights[columns == np.arange(n)[:, None]] = 0.0
+    constants = rng.normal(size=n)
+    matrix = np.eye(n)
+    np.add.at(matrix, (np.arange(n)[:, None], columns), -weights)
+    x = np.zeros(n)
+    residual, iterations = solver_kernels.solve_chain(columns, weights, constants, x, 1e-10, 100, np.empty((10, n)))
+    assert residual <= 1e-10
+    assert iterations < 40
+    np.testing.assert_allclose(x, np.linalg.solve(matrix, constants), atol=1e-7)
