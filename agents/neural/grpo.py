@@ -36,8 +36,8 @@ class GRPOConfig(PolicyGradientConfig):
     """G, episodes from each of them."""
     baseline: Baseline = "standardised"
     """Advantages in a group: "standardised" (DeepSeekMath), "centred" (Dr. GRPO) or "leave-one-out"."""
-    credit: Credit = "outcome"
-    """What a step is credited with: the "outcome" of its episode (DeepSeekMath), or the return "to-go" from it."""
+    credit: Credit = "to-go"
+    """What a step is credited with: the "outcome" of its episode (DeepSeekMath), or the return "to-go" from it on."""
     normalisation: Normalisation = "token"
     """How steps weigh: each "token" the same (DAPO), by "sequence" (DeepSeekMath), or by a "constant" (Dr. GRPO)."""
     epochs: int = 2
@@ -99,8 +99,7 @@ class GRPO(PolicyGradientAgent):
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per set of groups; never ends, but with linear schedules when they do."""
         config = self.config
-        schedules = (config.learning_rate_schedule, config.clip_schedule)
-        while "linear" not in schedules or self._remaining() > 0:
+        while self._goes_on():
             trajectories = self.network.episodes(
                 self.vector, config.groups, config.group_size, config.episode_limit, self.rng
             )
@@ -122,14 +121,23 @@ class GRPO(PolicyGradientAgent):
         if config.credit == "outcome":
             totals = to_go[:, 0].reshape(config.groups, config.group_size)
             return group_advantages(totals, config.baseline).reshape(-1, 1).expand_as(rewards)
-        # Each time step has a group of its own; who has finished has nothing left to win.
-        groups = to_go.reshape(config.groups, config.group_size, -1).transpose(1, 2)
-        return group_advantages(groups, config.baseline).transpose(1, 2).reshape(rewards.shape)
+        # Each time step has a mean of its own, where who has finished has nothing left to win; the group has one
+        # deviation, lest the last steps, which differ by little, count as much as the first.
+        shape = (config.groups, config.group_size, -1)
+        means: Baseline = "centred" if config.baseline == "standardised" else config.baseline
+        advantages = group_advantages(to_go.reshape(shape).transpose(1, 2), means).transpose(1, 2)
+        if config.baseline == "standardised":
+            there = mask.reshape(shape)
+            squares = (advantages.square() * there).sum(dim=(1, 2), keepdim=True)
+            advantages = advantages / ((squares / there.sum(dim=(1, 2), keepdim=True)).sqrt() + 1e-6)
+        return advantages.reshape(rewards.shape)
 
     def _improve(self, trajectories: Trajectories) -> dict[str, float]:
         config, t = self.config, trajectories
         assert t.mask is not None
-        learning_rate, factor = self._learning_rate(), self._clip_factor()
+        learning_rate = config.learning_rate * self._factor(config.learning_rate_schedule)
+        clip_factor = self._factor(config.clip_schedule)
+        bonus = config.entropy_coefficient * self._factor(config.entropy_schedule)
         weights = step_weights(t.mask, config.normalisation, length=config.episode_limit)
         batch = t.replace(advantages=self._advantages(t), weights=weights).without("rewards", "done")
         if config.kl_coefficient > 0:
@@ -139,7 +147,7 @@ class GRPO(PolicyGradientAgent):
         for _ in range(config.epochs):
             parts = list(minibatches(batch, config.minibatch_size, self.rng))
             for part in parts:
-                loss, terms = self._loss(part, factor)
+                loss, terms = self._loss(part, clip_factor, bonus)
                 norm = self.optimiser.step(loss * len(parts), learning_rate)
         return (
             self._outcomes(t)
@@ -150,7 +158,7 @@ class GRPO(PolicyGradientAgent):
             }
         )
 
-    def _loss(self, part: Trajectories, clip_factor: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, part: Trajectories, clip_factor: float, bonus: float) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, a weighted sum over the steps, and what to log."""
         config, weights = self.config, part.weights
         assert weights is not None
@@ -165,8 +173,8 @@ class GRPO(PolicyGradientAgent):
             clip_high=high * clip_factor,
         )
         objective = surrogate
-        if config.entropy_coefficient:
-            objective = objective + config.entropy_coefficient * scores.entropies
+        if bonus:
+            objective = objective + bonus * scores.entropies
         terms = {"entropy": part.mean(scores.entropies)}
         if part.reference_log_probs is not None:
             old = part.log_probs if config.kl_importance_weighted else None

@@ -24,6 +24,7 @@ from gridzero.agents.tabular.tabular import greedy_policy
 from gridzero.envs.mdp import FiniteMDP
 
 Schedule = Literal["constant", "linear"]
+_SCHEDULES = ("learning_rate_schedule", "clip_schedule", "entropy_schedule")
 FloatArray = NDArray[np.float64]
 
 
@@ -46,11 +47,13 @@ class PolicyGradientConfig:
     clip: float = 0.2
     """ε: the ratio of new to old probability counts between 1 - ε and 1 + ε."""
     clip_schedule: Schedule = "constant"
-    """Of both clip ranges, as for the learning rate."""
+    """Of the clip range, as for the learning rate."""
     schedule_steps: int = 100_000
     """Environment steps that the linear schedules span."""
     entropy_coefficient: float = 0.0
     """Weight of the entropy bonus."""
+    entropy_schedule: Schedule = "constant"
+    """As for the learning rate: explore first, decide later."""
     max_gradient_norm: float = 0.5
     """Gradients are scaled down to this norm; 0: never."""
     adam_epsilon: float = 1e-5
@@ -75,7 +78,7 @@ class PolicyGradientConfig:
         self._check(within, above, ("entropy_coefficient", "max_gradient_norm"))
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden must have at least one width, all at least 1, not {self.hidden}")
-        choices = {"learning_rate_schedule": Schedule, "clip_schedule": Schedule}
+        choices = dict.fromkeys(_SCHEDULES, Schedule)
         self._choose(choices | {"activation": Activation, "memory": Memory})
 
     def _check(self, within: list[tuple[str, float, float]], above: tuple[str, ...], least: tuple[str, ...]) -> None:
@@ -154,12 +157,13 @@ class PolicyGradientAgent(Agent):
         """The linear schedules' factor, from 1 to 0."""
         return max(0.0, 1.0 - self.steps / int(self.config.schedule_steps))
 
-    def _learning_rate(self) -> float:
-        factor = self._remaining() if self.config.learning_rate_schedule == "linear" else 1.0
-        return float(self.config.learning_rate) * factor
+    def _factor(self, schedule: Schedule) -> float:
+        return self._remaining() if schedule == "linear" else 1.0
 
-    def _clip_factor(self) -> float:
-        return self._remaining() if self.config.clip_schedule == "linear" else 1.0
+    def _goes_on(self) -> bool:
+        """Whether there is something left to learn with the linear schedules, if there are any."""
+        linear = any(getattr(self.config, name) == "linear" for name in _SCHEDULES)
+        return not linear or self._remaining() > 0
 
     # Acting
 

@@ -79,8 +79,7 @@ class PPO(PolicyGradientAgent):
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per rollout; never ends, but with linear schedules when they do."""
-        schedules = (self.config.learning_rate_schedule, self.config.clip_schedule)
-        while "linear" not in schedules or self._remaining() > 0:
+        while self._goes_on():
             trajectories = self.network.rollout(self.interaction, self.rollout_steps, self.rng)
             metrics = self._improve(self._with_advantages(trajectories))
             self.steps = self.interaction.steps
@@ -127,7 +126,9 @@ class PPO(PolicyGradientAgent):
 
     def _improve(self, trajectories: Trajectories) -> dict[str, float]:
         config, t = self.config, trajectories
-        learning_rate, clip = self._learning_rate(), config.clip * self._clip_factor()
+        learning_rate = config.learning_rate * self._factor(config.learning_rate_schedule)
+        clip = config.clip * self._factor(config.clip_schedule)
+        bonus = config.entropy_coefficient * self._factor(config.entropy_schedule)
         batch = t.without("rewards", "terminated", "done", "next_values")
         if config.value_clip is None:
             batch = batch.without("values")
@@ -138,7 +139,7 @@ class PPO(PolicyGradientAgent):
             epochs += 1
             log_ratios = []
             for part in minibatches(batch, config.minibatch_size, self.rng):
-                loss, terms, log_ratio = self._loss(part, clip)
+                loss, terms, log_ratio = self._loss(part, clip, bonus)
                 norm = self.optimiser.step(loss, learning_rate)
                 log_ratios.append(log_ratio)
             log_ratio = torch.cat(log_ratios)
@@ -158,7 +159,7 @@ class PPO(PolicyGradientAgent):
             "learning_rate": learning_rate,
         }
 
-    def _loss(self, part: Trajectories, clip: float) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def _loss(self, part: Trajectories, clip: float, bonus: float) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """The loss, its terms to log, and log π/π_old of the steps."""
         config = self.config
         assert part.advantages is not None
@@ -173,8 +174,8 @@ class PPO(PolicyGradientAgent):
         critic_loss = part.mean(errors)
         loss = policy_loss + config.value_coefficient * critic_loss
         entropy = part.mean(scores.entropies)
-        if config.entropy_coefficient:
-            loss = loss - config.entropy_coefficient * entropy
+        if bonus:
+            loss = loss - bonus * entropy
         terms = {"policy_loss": policy_loss, "value_loss": critic_loss, "entropy": entropy}
         log_ratio = scores.log_probs.detach() - part.log_probs
         return loss, {name: term.detach() for name, term in terms.items()}, _flat(log_ratio, part.mask)

@@ -1,0 +1,347 @@
+"""PPO and GRPO learn what can be known to be right, go on exactly after a restart, and refuse nonsense."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+
+import gridzero.envs  # noqa: F401  # registers the worlds
+from gridzero.agents import make
+from gridzero.agents.agent import agent_class
+from gridzero.agents.checkpoint import flatten, unflatten
+from gridzero.agents.neural.objectives import kl_estimate
+from gridzero.agents.neural.vectors import copies
+from gridzero.agents.tabular.solver import solve
+
+from .worlds import ACTIONS, OBSERVATIONS, Bandit, Clock, Identity, Maskable, Recall, vector
+
+
+def run(agent, steps):
+    for update in agent.learn():
+        if update.step >= steps:
+            return update
+    return None
+
+
+def score(agent, env, episodes=4, explore=False):
+    """Mean reward of a step, greedily."""
+    rewards = []
+    observations, _ = env.reset(seed=7)
+    for _ in range(8 * episodes):
+        masks = np.stack(env.call("action_masks")) if agent.config.action_masks else None
+        observations, reward, terminated, truncated, _ = env.step(agent.act(observations, action_masks=masks))
+        rewards.append(reward)
+        done = terminated | truncated
+        if hasattr(agent, "forget"):
+            agent.forget(done)
+        if done.any():
+            observations, _ = env.reset(options={"reset_mask": done})
+    return float(np.mean(rewards))
+
+
+QUICK = {"rollout_steps": 32, "minibatch_size": 128, "epochs": 6, "learning_rate": 5e-3, "gamma": 0.5, "hidden": (32,)}
+
+
+@pytest.mark.parametrize(
+    ("observation", "action"), [(o, "discrete") for o in OBSERVATIONS] + [("box", a) for a in ACTIONS]
+)
+def test_ppo_says_what_it_sees(observation, action):
+    env = vector(lambda: Identity(observation, action), 8)
+    agent = make("ppo", env, seed=1, initial_log_std=-1.0, **QUICK)
+    run(agent, 4_000)
+    assert score(agent, env) > 0.95
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_grpo_says_what_it_sees(action):
+    env = vector(lambda: Identity("discrete", action), 32)
+    agent = make("grpo", env, seed=1, groups=4, learning_rate=1e-2, gamma=0.5, hidden=(32,), initial_log_std=-1.0)
+    run(agent, 8_000)
+    assert score(agent, env) > 0.95
+
+
+@pytest.mark.parametrize("memory", ["none", "gru", "lstm"])
+def test_only_a_memory_recalls(memory):
+    env = vector(Recall, 16)
+    agent = make("ppo", env, memory=memory, **QUICK | {"gamma": 1.0})
+    run(agent, 5_000)
+    right = 3 * score(agent, env, episodes=9)  # one step of three pays
+    assert right == pytest.approx(1.0) if memory != "none" else right < 0.75
+
+
+def test_masked_actions_are_never_taken():
+    env = vector(Maskable, 8)
+    agent = make("ppo", env, action_masks=True, **QUICK)
+    run(agent, 4_000)  # the world itself asserts that its moves are allowed
+    assert score(agent, env) > 0.95
+    assert agent.exploring_policy().shape == (6, 6)
+
+
+def test_masks_need_an_environment_that_has_them():
+    agent = make("ppo", vector(Recall, 2), action_masks=True)
+    with pytest.raises(ValueError, match="action_masks"):
+        next(agent.learn())
+    with pytest.raises(ValueError, match="action masks need"):
+        make("ppo", vector(lambda: Identity("box", "box"), 2), action_masks=True)
+
+
+@pytest.mark.parametrize(("cut", "values"), [(True, [10, 10, 10, 10, 10]), (False, [4.0951, 3.439, 2.71, 1.9, 1])])
+def test_a_time_limit_is_not_a_terminal_state(cut, values):
+    """1 a step and γ = 0.9: cut off after five steps a state is still worth 1 / (1 - γ) = 10; over, it is not."""
+    agent = make("ppo", vector(lambda: Clock(5, cut), 8), gamma=0.9, rollout_steps=16, minibatch_size=128,
+                 gae_lambda=0.9, learning_rate=1e-2, epochs=10)  # fmt: skip
+    run(agent, 8_000)
+    shown = {"observation": torch.arange(5.0).reshape(5, 1)}
+    found = agent.network.values(shown, torch.zeros(5, 0)).numpy()
+    np.testing.assert_allclose(found, values, atol=1.0)
+
+
+def test_reward_scaling_divides_by_the_deviation_of_discounted_sums():
+    env = vector(lambda: Clock(5), 4)
+    agent = make("ppo", env, normalise_rewards=True, rollout_steps=7, gamma=0.9)
+    sums, seen = np.zeros(4), []
+    for _ in range(3):
+        t = agent.network.rollout(agent.interaction, 7, agent.rng)
+        scaled = agent._scaled(t).numpy()
+        for step in range(7):
+            sums = 0.9 * sums + t.rewards[:, step].numpy()
+            seen.extend(sums)
+            sums = np.where(t.done[:, step], 0.0, sums)
+        np.testing.assert_allclose(scaled, t.rewards.numpy() / np.std(seen), rtol=1e-5)
+
+
+# GRPO
+
+
+def test_grpo_finds_the_optimum_of_the_regularised_objective():
+    """max E[r] - β KL(π ‖ π_ref) has the solution π ∝ π_ref exp(r/β)."""
+    agent = make(
+        "grpo", vector(Bandit, 256, AutoresetMode.NEXT_STEP), groups=1, group_size=256, baseline="leave-one-out",
+        kl_coefficient=0.5, epochs=1, minibatch_size=256, learning_rate=0.02, hidden=(8,),
+        learning_rate_schedule="linear", schedule_steps=256 * 150,
+    )  # fmt: skip
+    with torch.no_grad():
+        agent.network.action_head.bias.copy_(torch.tensor([0.5, 0.0, -0.5]))
+    agent.network.make_reference()
+    reference = agent.exploring_policy()[0]
+    for _ in agent.learn():
+        pass
+    expected = reference * np.exp(np.array([0.0, 0.5, 1.0]) / 0.5)
+    np.testing.assert_allclose(agent.exploring_policy()[0], expected / expected.sum(), atol=0.03)
+
+
+def test_the_reference_is_what_it_was_and_is_refreshed_when_asked():
+    agent = make("grpo", vector(Bandit, 8, AutoresetMode.NEXT_STEP), groups=2, group_size=4, kl_coefficient=0.1,
+                 reference_updates=3)  # fmt: skip
+    shown = {"observation": torch.zeros(1, 1, dtype=torch.int64)}
+    before = agent.network.actor(shown).detach()
+    for updates, _ in enumerate(agent.learn(), start=1):
+        same = torch.equal(agent.network.reference.actor(shown), before)
+        current = torch.equal(agent.network.reference.actor(shown), agent.network.actor(shown))
+        assert (same, current) == ((True, False) if updates < 3 else (False, True))
+        if updates == 3:
+            break
+
+
+def test_advantages_of_grpo_by_hand():
+    agent = make("grpo", vector(Clock, 2, AutoresetMode.NEXT_STEP), groups=1, group_size=2, gamma=0.5)
+    t = agent.network.episodes(agent.vector, 1, 2, 3, agent.rng)
+    t = t.replace(
+        rewards=torch.tensor([[0.0, 4.0, 0.0], [2.0, 0.0, 0.0]]),
+        mask=torch.tensor([[True, True, False], [True, True, True]]),
+    )
+
+    def advantages(**fields):
+        made = make("grpo", vector(Clock, 2, AutoresetMode.NEXT_STEP), groups=1, group_size=2, gamma=0.5, **fields)
+        return made._advantages(t)
+
+    zero = torch.zeros(2, 3)
+    torch.testing.assert_close(advantages(credit="outcome"), zero)  # ½·4 = 2: both returns are 2
+    expected = torch.tensor([[0.0, 2.0, 0.0], [0.0, -2.0, 0.0]])
+    torch.testing.assert_close(advantages(baseline="centred"), expected)
+    torch.testing.assert_close(advantages(baseline="leave-one-out"), 2 * expected)
+    torch.testing.assert_close(advantages(), expected / np.sqrt(8 / 5))  # five steps, squares 4 + 4
+
+
+def test_kl_penalty_keeps_grpo_near_its_reference():
+    env = vector(Bandit, 32, AutoresetMode.NEXT_STEP)
+    far, near = (
+        make("grpo", env, groups=4, kl_coefficient=beta, baseline="centred", learning_rate=1e-2) for beta in (0.0, 10.0)
+    )
+    for agent in (far, near):
+        run(agent, 3_000)
+    uniform = torch.full((3,), 1 / 3).log()
+    kl_far, kl_near = (
+        float((torch.tensor(p) * kl_estimate(torch.tensor(p).log(), uniform.double(), "k1")).sum())
+        for p in (agent.exploring_policy()[0] for agent in (far, near))
+    )
+    assert kl_far > 0.5
+    assert kl_near < 0.01
+
+
+# The grid, against its exact optimum
+
+
+def values(agent, gamma):
+    mdp = agent.env.unwrapped.mdp
+    optimal = float(mdp.start @ solve(mdp, gamma, 1e-9).values)
+    return float(mdp.start @ mdp.evaluate_policy(agent.policy(), gamma)), optimal
+
+
+# Explore first, decide later: some states look worse than they are, because the way out leads over a forbidden one.
+DECIDE = {"gamma": 0.9, "entropy_coefficient": 0.5, "entropy_schedule": "linear", "learning_rate_schedule": "linear"}
+SHORT = {"max_episode_steps": 30}  # else most steps are spent at the target
+
+
+@pytest.mark.parametrize("name", ["ppo", "grpo"])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
+def test_within_one_percent_of_the_optimum_on_the_grid(name, seed):
+    env = gym.make("gridzero/GridWorld-v0", **SHORT)
+    agent = make(name, env, seed=seed, schedule_steps={"ppo": 60_000, "grpo": 120_000}[name], **DECIDE)
+    for _ in agent.learn():
+        pass
+    found, optimal = values(agent, 0.9)
+    assert found > 0.99 * optimal
+    if name == "ppo":
+        exact = env.unwrapped.mdp.evaluate_policy(agent.exploring_policy(), 0.9)
+        assert np.abs(agent.state_values() - exact).mean() < 0.5  # the critic knows what its policy is worth
+        assert agent.action_values().shape == (25, 5)
+
+
+@pytest.mark.parametrize("observation", ["index", "coordinates", "one_hot", "window", "image"])
+def test_every_state_of_the_grid_is_seen_in_order(observation):
+    env = gym.make("gridzero/GridWorld-v0", observation=observation)
+    agent = make("ppo", env, num_envs=2)
+    table = agent.exploring_policy()
+    env.reset(seed=0)
+    for state in (0, 7, 24):
+        read = agent.network.read([env.unwrapped.set_state(state)])
+        with torch.no_grad():
+            outputs = agent.network.outputs(agent.network.actor(read), read)
+        np.testing.assert_allclose(outputs.softmax(-1)[0].numpy(), table[state], atol=1e-6)
+
+
+def test_what_has_no_table_says_so():
+    agent = make("ppo", "CartPole-v1", num_envs=2)
+    with pytest.raises(ValueError, match="cannot be counted"):
+        agent.policy()
+    agent = make("ppo", vector(Recall, 2), memory="gru")
+    with pytest.raises(ValueError, match="memory"):
+        agent.policy()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_ppo_balances_the_pole(seed):
+    agent = make("ppo", "CartPole-v1", seed=seed, learning_rate_schedule="linear", schedule_steps=100_000)
+    for _ in agent.learn():
+        pass
+    env = gym.make_vec("CartPole-v1", 100)
+    observations, _ = env.reset(seed=99)
+    totals, alive = np.zeros(100), np.ones(100, dtype=bool)
+    while alive.any():
+        observations, rewards, terminated, truncated, _ = env.step(agent.act(observations))
+        totals += rewards * alive
+        alive &= ~(terminated | truncated)
+    assert totals.mean() >= 475
+
+
+# Exactness
+
+
+VARIANTS = {
+    "ppo": ("ppo", lambda: vector(lambda: Identity("dict", "multi-discrete"), 3), {"rollout_steps": 11}),
+    "normalised": (
+        "ppo",
+        lambda: vector(lambda: Identity("box", "box"), 3),
+        {"rollout_steps": 11, "normalise_observations": True, "normalise_rewards": True},
+    ),
+    "recurrent": ("ppo", lambda: vector(Recall, 3), {"rollout_steps": 11, "memory": "lstm"}),
+    "native": ("ppo", lambda: gym.make("gridzero/GridWorld-v0"), {"rollout_steps": 11, "num_envs": 3}),
+    "grpo": (
+        "grpo",
+        lambda: gym.make("gridzero/GridWorld-v0"),
+        {"groups": 2, "group_size": 2, "kl_coefficient": 0.1, "reference_updates": 2, "normalise_observations": True},
+    ),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_interrupted_and_resumed_is_uninterrupted(variant):
+    name, env, fields = VARIANTS[variant]
+
+    def collect(agent, updates):
+        found = []
+        for update in agent.learn():
+            found.append((update.step, dict(update.metrics)))
+            if len(found) == updates:
+                return found
+        return found
+
+    whole = collect(make(name, env(), seed=3, hidden=(8,), **fields), 5)
+    first = make(name, env(), seed=3, hidden=(8,), **fields)
+    assert collect(first, 3) == whole[:3]
+    state = unflatten(*flatten(first.state_dict()))
+    second = make(name, env(), seed=3, hidden=(8,), **fields)
+    second.load_state_dict(state)
+    assert collect(second, 2) == whole[3:]
+    other = make(name, env(), seed=4, hidden=(8,), **fields)
+    assert collect(other, 5) != whole
+
+
+def test_a_state_of_other_networks_is_refused():
+    agent = make("ppo", vector(Recall, 2), hidden=(8,))
+    with pytest.raises(ValueError, match="other networks"):
+        make("ppo", vector(Recall, 2), hidden=(9,)).load_state_dict(agent.state_dict())
+
+
+# Environments and settings
+
+
+def test_copies():
+    native = copies(gym.make("CartPole-v1"), None)
+    assert (type(native).__name__, native.num_envs) == ("CartPoleVectorEnv", 64)
+    seeded = copies(gym.make("CartPole-v1"), 3, seedable=True)
+    assert (type(seeded).__name__, seeded.num_envs) == ("SyncVectorEnv", 3)
+    wrapped = copies(gym.wrappers.ClipReward(gym.make("CartPole-v1"), 0, 0.5), 2)
+    wrapped.reset(seed=0)
+    assert wrapped.step(np.array([0, 1]))[1].tolist() == [0.5, 0.5]
+    alone = copies(Bandit(), None)
+    assert alone.num_envs == 1
+    grid = copies(gym.make("gridzero/GridWorld-v0", layout="zhao-3x3"), 5, seedable=True)
+    assert type(grid.unwrapped).__name__ == "GridWorldVector"
+    assert grid.single_observation_space.n == 9
+    for call in (
+        lambda: copies(Bandit(), 2),
+        lambda: copies(native, 3),
+        lambda: copies(native, None, seedable=True),
+        lambda: copies(gym.make("CartPole-v1"), 0),
+    ):
+        with pytest.raises(ValueError, match=r"num_envs|copied|seeds"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("ppo", {"gamma": 1.1}),
+        ("ppo", {"epochs": 0}),
+        ("ppo", {"activation": "sine"}),
+        ("ppo", {"hidden": ()}),
+        ("ppo", {"clip": 0.0}),
+        ("ppo", {"learning_rate": float("nan")}),
+        ("ppo", {"normalise_advantages": "sometimes"}),
+        ("ppo", {"target_kl": -1.0}),
+        ("grpo", {"group_size": 1}),
+        ("grpo", {"num_envs": 3}),
+        ("grpo", {"baseline": "median"}),
+        ("grpo", {"kl_estimator": "k4"}),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(name, fields):
+    field = next(iter(fields))
+    with pytest.raises(ValueError, match=f"{field} must"):
+        agent_class(name).Config(**fields)
