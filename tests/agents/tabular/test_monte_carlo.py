@@ -66,7 +66,7 @@ def assert_means(samples: np.ndarray, expected: np.ndarray, width: float = 0.15,
 
 
 @pytest.mark.parametrize("first_visit", [True, False])
-@pytest.mark.parametrize(("copies", "episodes", "width"), [(1, 400, 0.4), (40, 6000, 0.1)])
+@pytest.mark.parametrize(("copies", "episodes", "width"), [(1, 150, 0.6), (100, 8000, 0.1)])
 def test_on_policy_estimates_are_within_their_confidence_intervals(
     first_visit: bool, copies: int, episodes: int, width: float
 ) -> None:
@@ -96,7 +96,7 @@ def test_a_single_environment_too() -> None:
     estimates = []
     for seed in range(8):
         agent = gridzero.agents.make(
-            "mc-epsilon-greedy", env, seed=seed, epsilon="1", step_size="1/k", episodes_per_update=500
+            "mc-epsilon-greedy", env, seed=seed, epsilon="1", step_size="1/k", episodes_per_update=400
         )
         estimates.append(learn(agent, 1).action_values()[reached])
     assert_means(np.array(estimates), exact(mdp, uniform, 0.99)[reached])
@@ -106,12 +106,12 @@ def test_a_single_environment_too() -> None:
 def test_estimates_from_every_pair(name: str) -> None:
     mdp = episodic_mdp(2)
     policy = random_policy(3, mdp)
-    options: dict[str, Any] = {"episodes": 250} if name == "mc-basic" else {"episodes_per_update": 2000}
+    options: dict[str, Any] = {"episodes": 300}
     if name == "mc-exploring-starts":
-        options["step_size"] = "1/k"
+        options = {"episodes_per_update": 4000, "step_size": "1/k"}
     estimates = []
     for seed in range(12):
-        agent: Any = gridzero.agents.make(name, mdp, seed=seed, gamma=0.9, **options)
+        agent: Any = gridzero.agents.make(name, SimulatedMDP(mdp, 1000), seed=seed, gamma=0.9, **options)
         agent.fix_policy(policy)
         estimates.append(learn(agent, 1).action_values())
     assert_means(np.array(estimates)[:, :-1], exact(mdp, policy, 0.9)[:-1], width=0.25)
@@ -124,7 +124,7 @@ def off_policy_estimates(kind: str, first_visit: bool, runs: int) -> tuple[np.nd
     for seed in range(runs):
         agent: Any = gridzero.agents.make(
             "mc-off-policy",
-            SimulatedMDP(mdp, 40),
+            SimulatedMDP(mdp, 100),
             seed=seed,
             gamma=0.9,
             importance_sampling=kind,
@@ -233,12 +233,12 @@ def test_blackjack_state(kind: str) -> None:
             gamma=1.0,
             importance_sampling=kind,
             step_size="1/k",
-            episodes_per_update=1000,
+            episodes_per_update=600,
         )
         total = np.arange(agent.states.n) // 22  # the first of the three components, 11 · 2 of the others to each
         agent.fix_policy(np.where(total >= 20, 0, 1), behaviour=np.full((agent.states.n, 2), 0.5))
         estimates.append(learn(agent, 1).state_values()[agent.states.number((13, 2, 1))])
-    assert_means(np.array(estimates)[:, None], np.array([-0.27726]), width=0.18)
+    assert_means(np.array(estimates)[:, None], np.array([-0.27726]), width=0.25)
 
 
 @pytest.mark.parametrize(
@@ -413,9 +413,9 @@ def train(name: str, env: Any, steps: int, seed: int = 0, **fields: Any) -> Any:
 @pytest.mark.parametrize(
     ("name", "env", "steps", "most", "fields"),
     [
-        ("mc-exploring-starts", "FrozenLake-v1", 60_000, 0.05, {}),
-        ("mc-epsilon-greedy", "FrozenLake-v1", 100_000, 0.1, {}),
-        ("mc-off-policy", "FrozenLake-v1", 100_000, 0.25, {}),
+        ("mc-exploring-starts", "FrozenLake-v1", 40_000, 0.1, {}),
+        ("mc-epsilon-greedy", "FrozenLake-v1", 60_000, 0.2, {}),
+        ("mc-off-policy", "FrozenLake-v1", 60_000, 0.3, {}),
         ("mc-exploring-starts", "CliffWalking-v1", 50_000, 5.2, {}),
         ("mc-epsilon-greedy", "CliffWalking-v1", 80_000, 5.2, {}),
         ("mc-off-policy", "CliffWalking-v1", 50_000, 5.2, {}),
