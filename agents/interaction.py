@@ -11,6 +11,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from gridzero.agents.plain_state import plain_state, restore_plain_state
+
 CHAPTER_STEPS = 256
 """An episode that begins this many steps after the last seed gets a new seed: what a restore replays stays short."""
 
@@ -58,7 +60,8 @@ class Interaction:
     It can be restored exactly, in mid-episode too. Native vectors restore themselves (``get_state``, ``set_state``). A
     single environment, and each one of a foreign vector in ``AutoresetMode.DISABLED``, is seeded anew with the first
     episode that begins :data:`CHAPTER_STEPS` steps or more after its last seed; replaying the actions since then
-    restores it, wrappers included. Foreign vectors in the other modes begin new episodes on restoring.
+    restores it, wrappers included. Foreign vectors in the other modes are restored where all they know is in plain
+    attributes (Gymnasium's native CartPole); others begin new episodes on restoring.
 
     Args:
         env: a ``gym.Env`` or a ``VectorEnv``.
@@ -254,6 +257,10 @@ class Interaction:
             state["actions"] = [np.array(actions) for actions in self._actions]
         elif self._native and self.started:
             state["vector"] = self.env.unwrapped.get_state()
+        elif self.started and isinstance(self.observations, np.ndarray):
+            attributes = plain_state(self.env.unwrapped)
+            if attributes is not None:
+                state["plain"] = {"attributes": attributes, "observations": self.observations.copy()}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -276,6 +283,10 @@ class Interaction:
         elif "vector" in state:
             self.env.reset(seed=0)
             self.observations = self.env.unwrapped.set_state(state["vector"])
+        elif "plain" in state:
+            self.env.reset(seed=0)
+            restore_plain_state(self.env.unwrapped, state["plain"]["attributes"])
+            self.observations = np.array(state["plain"]["observations"])
         else:
             self.reset()
             self.restored = False

@@ -17,9 +17,9 @@ from gridzero.agents.neural.actions import Categoricals
 from gridzero.agents.neural.mlp_policy import MLPPolicy
 from gridzero.agents.neural.optimiser import Optimiser
 from gridzero.agents.neural.policy import Policy
+from gridzero.agents.neural.state_tables import StateTable
 from gridzero.agents.neural.towers import Activation, Memory
 from gridzero.agents.neural.vectors import copies
-from gridzero.agents.spaces import Numbering
 from gridzero.agents.tabular.tabular import greedy_policy
 from gridzero.envs.mdp import FiniteMDP
 
@@ -147,7 +147,7 @@ class PolicyGradientAgent(Agent):
         )
         self.steps = 0
         self._acting: torch.Tensor | None = None
-        self._states: tuple[Any, Any] | None = None
+        self._states = StateTable(env, masked=config.action_masks)
 
     def _wanted_envs(self) -> int | None:
         wanted: int | None = self.config.num_envs
@@ -200,25 +200,11 @@ class PolicyGradientAgent(Agent):
     # Tables, for worlds whose states can be counted
 
     def _table(self) -> dict[str, torch.Tensor]:
-        """Every state's observation, in order, as the network reads it.
-
-        Raises:
-            ValueError: when the states cannot be counted.
-        """
-        policy, inner = self._mlp(), self.env.unwrapped
+        """Every state's observation, in order, as the network reads it."""
+        policy = self._mlp()
         if not policy.memoryless:
             raise ValueError("a policy with a memory has no table of states")
-        model = getattr(inner, "mdp", None)
-        if isinstance(model, FiniteMDP) and not isinstance(self.env, VectorEnv) and hasattr(inner, "set_state"):
-            if self._states is None or self._states[0] is not model:
-                self._states = (model, _observe_all(inner, model.num_states, policy.masked))
-            return policy.read(*self._states[1])
-        space = self.vector.single_observation_space
-        try:
-            numbering = Numbering(space, "observation space")
-        except ValueError as error:
-            raise ValueError(f"the states behind {space} cannot be counted") from error
-        return policy.read(numbering.elements(np.arange(numbering.n)))
+        return policy.read(*self._states.read())
 
     def exploring_policy(self) -> FloatArray:
         """(S, A) probabilities of what :meth:`act` does when it explores: the policy that is being trained."""
@@ -274,15 +260,3 @@ class PolicyGradientAgent(Agent):
         self.optimiser.load_state_dict(state["optimiser"])
         self.rng.bit_generator.state = state["rng"]
         self.steps = int(state["steps"])
-
-
-def _observe_all(env: Any, states: int, masked: bool) -> tuple[list[Any], NDArray[np.bool_] | None]:
-    """Each state's observation (and action mask), seen by going there; the environment is put back."""
-    before = env.get_state()
-    observations, masks = [], []
-    for state in range(states):
-        observations.append(env.set_state(state))
-        if masked:
-            masks.append(env.action_masks())
-    env.set_state(before)
-    return observations, np.stack(masks) if masked else None

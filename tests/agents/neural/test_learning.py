@@ -261,6 +261,7 @@ VARIANTS = {
     ),
     "recurrent": ("ppo", lambda: vector(Recall, 3), {"rollout_steps": 11, "memory": "lstm"}),
     "native": ("ppo", lambda: gym.make("gridzero/GridWorld-v0"), {"rollout_steps": 11, "num_envs": 3}),
+    "gymnasium's native": ("ppo", lambda: gym.make("CartPole-v1"), {"rollout_steps": 40, "num_envs": 3}),
     "grpo": (
         "grpo",
         lambda: gym.make("gridzero/GridWorld-v0"),
