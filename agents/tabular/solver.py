@@ -126,7 +126,7 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
             max(noise, 0.01 * residual),
             threshold,
             # Where spreading does not help, plain policy iteration it is, which always ends.
-            states // 4 if stalled < 30 else 0,
+            states if stalled < 30 else 0,
         )
         if stalled or not settled or not tail:
             noise = evaluation.run(actions, values, max(accuracy * residual, 0.3 * tolerance))
