@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -170,7 +171,8 @@ class SB3Agent(Agent):
             try:
                 self.model = self.algorithm(self._policy_name(), self.vec_env, **self._arguments())
             except (AssertionError, ValueError, TypeError, NotImplementedError) as error:
-                raise ValueError(f"{self.algorithm.__name__}: {' '.join(str(error).split())}") from error
+                message = re.sub(r"<class .[\w.]*?(\w+).>", r"\1", " ".join(str(error).split()))
+                raise ValueError(f"{self.algorithm.__name__}: {message}") from error
         self.model.action_space.seed(self.own_seed)
         self.model.set_logger(Logger(folder=None, output_formats=[]))
         # SB3's schedules end with each call of its learn().
@@ -190,7 +192,9 @@ class SB3Agent(Agent):
                 large = is_image_space(space) and sorted(space.shape or ())[1] >= SMALLEST_IMAGE
                 wanted = "Cnn" if large else "Mlp"
         names = list(self.algorithm.policy_aliases)
-        found = next((name for name in names if name == self.config.policy or name.startswith(wanted)), None)
+        found: str | None = next(
+            (name for name in names if name == self.config.policy or name.startswith(wanted)), None
+        )
         if found is None:
             raise ValueError(f"{self.algorithm.__name__} has the policies {', '.join(names)}, not {wanted}")
         return found

@@ -55,7 +55,7 @@ class StateTable:
         Where nobody can be, in a wall, another state's observation stands in: what is done there does not matter.
         """
         inner = self._single()
-        before = inner.cell
+        before = inner.cell if hasattr(inner, "cell") else inner.get_state()
         seen: dict[int, tuple[Any, Any]] = {}
         for state in range(states):
             with contextlib.suppress(ValueError):
@@ -73,7 +73,9 @@ class StateTable:
         if described is None:
             raise ValueError(f"no single {type(self.env.unwrapped).__name__} can be made to look at its states")
         world: Any = self.env.unwrapped
-        kwargs = {**described["kwargs"], "layout": world.layout}
+        kwargs = dict(described["kwargs"])
+        if hasattr(world, "layout"):
+            kwargs["layout"] = world.layout  # as it stands, edits included
         return make_environment(described["id"], kwargs).unwrapped
 
 
