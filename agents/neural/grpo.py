@@ -83,6 +83,7 @@ class GRPO(PolicyGradientAgent):
     Config = GRPOConfig
     config: GRPOConfig
     seedable = True
+    default_steps = 400_000
 
     def __init__(self, env: Any, config: GRPOConfig, *, seed: int = 0, policy: Policy | None = None) -> None:
         super().__init__(env, config, seed=seed, policy=policy)

@@ -38,9 +38,9 @@ class PolicyGradientConfig:
     """Environments stepped together; by default 64 where the environment has a native vector, else 8."""
     asynchronous: bool = False
     """A process for each environment, where there is no native vector."""
-    minibatch_size: int = 512
+    minibatch_size: int = 1024
     """Steps in a gradient step."""
-    learning_rate: float = 2.5e-3
+    learning_rate: float = 3e-3
     """Adam's, at the beginning."""
     learning_rate_schedule: Schedule = "constant"
     """"constant", or "linear": falling to 0 at schedule_steps, where learning ends."""
