@@ -28,8 +28,20 @@ SMALL: dict[str, Any] = {
     "num_envs": 8,
     "hidden": (8,),
 }
-SMALL_SB3 = {"n_steps": 8, "batch_size": 8, "n_epochs": 1, "buffer_size": 2000, "learning_starts": 10}
+SMALL_SB3 = {"n_steps": 64, "batch_size": 32, "n_epochs": 1, "buffer_size": 2000, "learning_starts": 10}
+SMALL_SB3 |= {"train_freq": 50, "hidden": (8,)}
 CONTINUOUS = ("sac", "td3", "ddpg", "tqc", "crossq", "ars")
+
+
+@pytest.fixture(autouse=True)
+def one_thread(request: pytest.FixtureRequest) -> None:
+    """Two threads are many times slower for small networks on a busy machine."""
+    name = request.node.callspec.params["name"] if hasattr(request.node, "callspec") else "q-learning"
+    if "neural" in REGISTRY[name].entry_point:
+        import torch
+
+        torch.set_num_threads(1)
+
 
 AGENTS = [pytest.param(name, marks=[pytest.mark.slow] if name.startswith("sb3-") else []) for name in REGISTRY]
 every_agent = pytest.mark.parametrize("name", AGENTS)
