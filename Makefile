@@ -12,7 +12,7 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.modules
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@echo "installing gridzero and what it needs into $(VENV)"
+	@echo "installing gridzero and what it needs into $(VENV): a few minutes the first time"
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
@@ -25,7 +25,7 @@ demo: install
 	$(BIN)/gridzero demo
 
 test: install
-	$(PYTEST) --doctest-modules --pyargs gridzero ./tests
+	$(PYTEST) --doctest-modules --doctest-glob=README.md --pyargs gridzero ./tests README.md
 
 test-slow: install
 	$(PYTEST) -m slow ./tests

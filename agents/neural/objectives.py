@@ -261,7 +261,13 @@ def kl_estimate(
     return estimate if old_log_probs is None else estimate * (log_probs - old_log_probs).exp()
 
 
-def step_weights(mask: Tensor, normalisation: Normalisation = "token", *, length: int | None = None) -> Tensor:
+def step_weights(
+    mask: Tensor,
+    normalisation: Normalisation = "token",
+    *,
+    length: int | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
     r"""The weight of each step in a sum over a batch of sequences.
 
     - ``"token"``: 1 / number of steps: every step weighs the same (DAPO; and PPO's minibatches).
@@ -273,16 +279,17 @@ def step_weights(mask: Tensor, normalisation: Normalisation = "token", *, length
         mask: (B, T) bool, which steps there are.
         normalisation: which of the three.
         length: the constant; T unless given.
+        dtype: of the weights.
 
     Returns:
-        (B, T) float32, 0 where there is no step.
+        (B, T), 0 where there is no step.
 
     Raises:
         ValueError: for another normalisation, or a length below 1.
 
     Source: Shao et al. (2024), DeepSeekMath, eq. 3; Yu et al. (2025), DAPO, section 3.3; Liu et al. (2025), Dr. GRPO.
     """
-    weights = mask.to(torch.float32)
+    weights = mask.to(dtype)
     if normalisation == "token":
         return weights / weights.sum().clamp(min=1)
     if normalisation == "sequence":
@@ -315,5 +322,5 @@ def aggregate(
     >>> [round(aggregate(steps, mask, n).item(), 3) for n in ("token", "sequence", "constant")]
     [1.6, 2.5, 1.0]
     """
-    weights = step_weights(mask, normalisation, length=length).to(per_step.dtype)
+    weights = step_weights(mask, normalisation, length=length, dtype=per_step.dtype)
     return (per_step.masked_fill(~mask, 0.0) * weights).sum()

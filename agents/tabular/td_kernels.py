@@ -39,29 +39,37 @@ def uniform(streams: Any, i: int) -> float:
 
 
 @numba.njit(cache=True)
+def greatest(q: Any, state: int) -> float:
+    """The value of the best action, without branches that a processor would guess wrong."""
+    best = q[state, 0]
+    for a in range(1, q.shape[1]):
+        value = q[state, a]
+        best = value if value > best else best  # max() has a case for what is not a number
+    return float(best)
+
+
+@numba.njit(cache=True)
 def choose(q: Any, state: int, epsilon: float, streams: Any, i: int) -> int:
     """An epsilon-greedy action, equals drawn at random, from one number of stream i."""
     count = q.shape[1]
     draw = uniform(streams, i)
     if draw < epsilon:
         return int(min(int(draw / epsilon * count), count - 1))
-    best = q[state, 0]
-    ties = 1
-    for a in range(1, count):
-        if q[state, a] > best:
-            best = q[state, a]
-            ties = 1
-        elif q[state, a] == best:
-            ties += 1
-    skip = 0
-    if ties > 1:
-        skip = min(int((draw - epsilon) / (1.0 - epsilon) * ties), ties - 1)
-    for a in range(count):
+    best = greatest(q, state)
+    ties, first = 0, 0
+    for a in range(count - 1, -1, -1):
+        equal = q[state, a] == best
+        ties += equal
+        first = a if equal else first
+    if ties <= 1:
+        return first
+    skip = min(int((draw - epsilon) / (1.0 - epsilon) * ties), ties - 1)
+    for a in range(first, count):
         if q[state, a] == best:
             if skip == 0:
                 return a
             skip -= 1
-    return 0  # only reached when values are not numbers
+    return first
 
 
 @numba.njit(cache=True)
@@ -80,13 +88,12 @@ def next_value(kind: int, q: Any, state: int, action: int, epsilon: float) -> fl
     """What the successor is worth: each algorithm's own part of its target (Sutton & Barto, eq. 6.7, 6.8, 6.9)."""
     if kind == SARSA:
         return float(q[state, action])
-    best = q[state, 0]
+    best = greatest(q, state)
+    if kind == Q_LEARNING or epsilon == 0.0:
+        return best
     total = 0.0
     for a in range(q.shape[1]):
-        best = max(best, q[state, a])
         total += q[state, a]
-    if kind == Q_LEARNING or epsilon == 0.0:
-        return float(best)
     return float((1.0 - epsilon) * best + epsilon * total / q.shape[1])
 
 
@@ -111,16 +118,18 @@ def update(q: Any, visits: Any, state: int, action: int, target: float, settings
 
 
 @numba.njit(cache=True)
-def follow(table: Any, batch: Any, settings: Any, waits: bool, i: int, chosen: int) -> None:
-    """Move environment i on: the action ``chosen`` at the successor, or a new one where none was (-1)."""
-    q, _, streams, states, actions = table
-    _, observed, _, terminated, truncated, valid = batch
-    done = terminated[i] or truncated[i]
-    states[i] = observed[i]
-    if valid[i] and not done and chosen >= 0:
-        actions[i] = chosen
-    elif not (waits and valid[i] and done):
-        actions[i] = choose(q, observed[i], settings[1], streams, i)
+def next_action(
+    q: Any, streams: Any, state: int, valid: bool, done: bool, waits: bool, epsilon: float, i: int, chosen: int
+) -> int:
+    """What environment i does in ``state``: ``chosen`` at the successor, a new choice where none was made (-1).
+
+    No draw is spent on an action that an environment about to reset itself will not heed.
+    """
+    if valid and not done and chosen >= 0:
+        return chosen
+    if waits and valid and done:
+        return 0
+    return int(choose(q, state, epsilon, streams, i))
 
 
 @numba.njit(cache=True)
@@ -135,7 +144,7 @@ def begin(table: Any, epsilon: float) -> None:
 def one_step(table: Any, batch: Any, settings: Any, waits: bool, kind: int) -> float:
     """Sarsa, expected Sarsa and Q-learning: q(s, a) += alpha (r + gamma next_value - q(s, a))."""
     q, visits, streams, states, actions = table
-    next_states, _, rewards, terminated, _, valid = batch
+    next_states, observed, rewards, terminated, truncated, valid = batch
     gamma, epsilon = settings[0], settings[1]
     errors = 0.0
     for i in range(len(states)):
@@ -147,7 +156,9 @@ def one_step(table: Any, batch: Any, settings: Any, waits: bool, kind: int) -> f
                     chosen = choose(q, next_states[i], epsilon, streams, i)
                 target += gamma * next_value(kind, q, next_states[i], chosen, epsilon)
             errors += update(q, visits, states[i], actions[i], target, settings)
-        follow(table, batch, settings, waits, i, chosen)
+        states[i] = observed[i]
+        done = terminated[i] or truncated[i]
+        actions[i] = next_action(q, streams, states[i], valid[i], done, waits, settings[1], i, chosen)
     return errors
 
 
@@ -195,7 +206,7 @@ def double(table: Any, batch: Any, settings: Any, waits: bool, tables: Any, tabl
         table_visits: (2, S, A) updates so far.
     """
     q, visits, streams, states, actions = table
-    next_states, _, rewards, terminated, _, valid = batch
+    next_states, observed, rewards, terminated, truncated, valid = batch
     errors = 0.0
     for i in range(len(states)):
         if valid[i]:
@@ -208,7 +219,9 @@ def double(table: Any, batch: Any, settings: Any, waits: bool, tables: Any, tabl
             errors += update(tables[this], table_visits[this], s, a, target, settings)
             q[s, a] = 0.5 * (tables[0, s, a] + tables[1, s, a])
             visits[s, a] += 1
-        follow(table, batch, settings, waits, i, -1)
+        states[i] = observed[i]
+        done = terminated[i] or truncated[i]
+        actions[i] = next_action(q, streams, states[i], valid[i], done, waits, settings[1], i, -1)
     return errors
 
 
@@ -236,7 +249,7 @@ def n_step(
         held: (N,), how many of them there are.
     """
     q, visits, streams, states, actions = table
-    next_states, _, rewards, terminated, truncated, valid = batch
+    next_states, observed, rewards, terminated, truncated, valid = batch
     gamma = settings[0]
     length = past_states.shape[1]
     errors = 0.0
@@ -263,7 +276,9 @@ def n_step(
                 past_actions[i, k - first] = past_actions[i, k]
                 past_rewards[i, k - first] = past_rewards[i, k]
             held[i] = count - first
-        follow(table, batch, settings, waits, i, chosen)
+        states[i] = observed[i]
+        done = terminated[i] or truncated[i]
+        actions[i] = next_action(q, streams, states[i], valid[i], done, waits, settings[1], i, chosen)
     return errors
 
 
@@ -295,7 +310,7 @@ def traced(
         drifts: (N,), what this environment's last update did to the value of the action chosen before it (``DUTCH``).
     """
     q, visits, streams, states, actions = table
-    next_states, _, rewards, terminated, truncated, valid = batch
+    next_states, observed, rewards, terminated, truncated, valid = batch
     num_actions = q.shape[1]
     flat = q.reshape(-1)
     errors = 0.0
@@ -343,7 +358,9 @@ def traced(
             if chosen >= 0:
                 drifts[i] = q[next_states[i], chosen] - following
             held[i] = 0 if terminated[i] or truncated[i] else count
-        follow(table, batch, settings, waits, i, chosen)
+        states[i] = observed[i]
+        done = terminated[i] or truncated[i]
+        actions[i] = next_action(q, streams, states[i], valid[i], done, waits, settings[1], i, chosen)
     return errors
 
 
@@ -384,7 +401,7 @@ def dyna(table: Any, batch: Any, settings: Any, waits: bool, planning_steps: int
             ``known`` (1,), how many of the pairs ``seen`` (S·A,) there are.
     """
     q, visits, streams, states, actions = table
-    next_states, _, rewards, terminated, _, valid = batch
+    next_states, observed, rewards, terminated, truncated, valid = batch
     outcomes, outcome_rewards, counts, known, seen = model
     gamma, _, scale, shift, power = settings
     num_actions = q.shape[1]
@@ -415,5 +432,7 @@ def dyna(table: Any, batch: Any, settings: Any, waits: bool, planning_steps: int
                 s, a = pair // num_actions, pair % num_actions
                 alpha = scale * (visits[s, a] + shift) ** -power
                 q[s, a] += alpha * (target - q[s, a])
-        follow(table, batch, settings, waits, i, -1)
+        states[i] = observed[i]
+        done = terminated[i] or truncated[i]
+        actions[i] = next_action(q, streams, states[i], valid[i], done, waits, settings[1], i, -1)
     return errors

@@ -57,16 +57,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("engine", ["local", with_ray])
 def test_each_run_is_the_one_of_train(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
     fixed = ["--evaluation-episodes", "3", "--steps", "512", "--rollout-steps", "32", "--hidden", "8"]
-    varied = ["--over", "learning_rate=1e-3,0.01", "--over", "env.is_slippery=False", "--seeds", "2"]
+    varied = ["--over", "learning_rate=0.01", "--over", "env.is_slippery=False", "--seeds", "2"]
     assert main(["sweep", "ppo", *LAKE, *fixed, *varied, "--run", "many", "--engine", engine]) == 0
     table = capsys.readouterr().out
-    for number, rate in enumerate(("0.001", "0.01")):
-        for seed in ("0", "1"):
-            one = ["--learning-rate", rate, "--env.is_slippery", "False", "--seed", seed, "--run", f"{rate}-{seed}"]
-            assert main(["train", "ppo", *LAKE, *fixed, *one]) == 0
-            of_sweep = Path(f"runs/many/{number}-learning_rate={rate},env.is_slippery=False/seed-{seed}")
-            assert numbers(of_sweep) == numbers(Path("runs") / f"{rate}-{seed}")
-        assert rate in table
+    assert "0.01" in table
+    for seed in ("0", "1"):
+        one = ["--learning-rate", "0.01", "--env.is_slippery", "False", "--seed", seed, "--run", f"alone-{seed}"]
+        assert main(["train", "ppo", *LAKE, *fixed, *one]) == 0
+        of_sweep = Path(f"runs/many/0-learning_rate=0.01,env.is_slippery=False/seed-{seed}")
+        assert numbers(of_sweep) == numbers(Path(f"runs/alone-{seed}"))
 
 
 def test_every_combination_has_its_seeds() -> None:
