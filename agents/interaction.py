@@ -204,16 +204,17 @@ class Interaction:
         return Transition(following, rewards, terminated, truncated, valid, info)
 
     def _close(self, done: NDArray[np.bool_], info: Mapping[str, Any]) -> None:
-        success = np.full(self.num_envs, np.nan)
+        ended = np.flatnonzero(done)
+        success = np.full(len(ended), np.nan)
         if "is_success" in info:
-            known = np.asarray(info.get("_is_success", done))
-            success[known] = np.asarray(info["is_success"], dtype=np.float64)[known]
-        self._finished.extend(
-            zip(self._returns[done].tolist(), self._lengths[done].tolist(), success[done].tolist(), strict=True)
-        )
-        self.episodes += int(np.count_nonzero(done))
-        self._returns[done] = 0.0
-        self._lengths[done] = 0
+            success = np.asarray(info["is_success"])[ended].astype(np.float64)
+            if "_is_success" in info:
+                success[~info["_is_success"][ended]] = np.nan
+        returns, lengths = self._returns[ended], self._lengths[ended]
+        self._finished.extend(zip(returns.tolist(), lengths.tolist(), success.tolist(), strict=True))
+        self.episodes += len(ended)
+        self._returns[ended] = 0.0
+        self._lengths[ended] = 0
 
     def _reset_some(self, mask: NDArray[np.bool_]) -> Any:
         if not self._replays:

@@ -20,6 +20,9 @@ from typing import Any
 import numba
 import numpy as np
 
+# The arithmetic of numpy: a division cannot fail, so that no kernel has to be ready to be left in its middle.
+kernel = numba.njit(cache=True, error_model="numpy")
+
 SARSA, EXPECTED_SARSA, Q_LEARNING = 0, 1, 2
 ACCUMULATING, REPLACING, DUTCH = 0, 1, 2
 
@@ -27,7 +30,7 @@ NEGLIGIBLE_TRACE = 1e-12
 """A trace below this is dropped."""
 
 
-@numba.njit(cache=True)
+@kernel
 def uniform(streams: Any, i: int) -> float:
     """The next number in [0, 1) of stream i, by SplitMix64 (Steele, Lea & Flood 2014)."""
     streams[i] += np.uint64(0x9E3779B97F4A7C15)
@@ -38,32 +41,22 @@ def uniform(streams: Any, i: int) -> float:
     return float(z >> np.uint64(11)) * 2.0**-53
 
 
-@numba.njit(cache=True)
-def greatest(q: Any, state: int) -> float:
-    """The value of the best action, without branches that a processor would guess wrong."""
-    best = q[state, 0]
-    for a in range(1, q.shape[1]):
-        value = q[state, a]
-        best = value if value > best else best  # max() has a case for what is not a number
-    return float(best)
-
-
-@numba.njit(cache=True)
+@kernel
 def choose(q: Any, state: int, epsilon: float, streams: Any, i: int) -> int:
     """An epsilon-greedy action, equals drawn at random, from one number of stream i."""
     count = q.shape[1]
-    draw = uniform(streams, i)
-    if draw < epsilon:
-        return int(min(int(draw / epsilon * count), count - 1))
-    best = greatest(q, state)
-    ties, first = 0, 0
-    for a in range(count - 1, -1, -1):
-        equal = q[state, a] == best
-        ties += equal
-        first = a if equal else first
-    if ties <= 1:
+    number = uniform(streams, i)
+    if number < epsilon:
+        return int(min(int(number / epsilon * count), count - 1))
+    best, first, ties = q[state, 0], 0, 1
+    for a in range(1, count):
+        if q[state, a] > best:
+            best, first, ties = q[state, a], a, 1
+        elif q[state, a] == best:
+            ties += 1
+    if ties == 1:
         return first
-    skip = min(int((draw - epsilon) / (1.0 - epsilon) * ties), ties - 1)
+    skip = min(int((number - epsilon) / (1.0 - epsilon) * ties), ties - 1)
     for a in range(first, count):
         if q[state, a] == best:
             if skip == 0:
@@ -72,7 +65,7 @@ def choose(q: Any, state: int, epsilon: float, streams: Any, i: int) -> int:
     return first
 
 
-@numba.njit(cache=True)
+@kernel
 def draw(cumulative: Any, state: int, streams: Any, i: int) -> int:
     """An action with the probabilities whose running sums are ``cumulative`` (S, A)."""
     last = int(cumulative.shape[1]) - 1
@@ -83,21 +76,23 @@ def draw(cumulative: Any, state: int, streams: Any, i: int) -> int:
     return last
 
 
-@numba.njit(cache=True)
+@kernel
 def next_value(kind: int, q: Any, state: int, action: int, epsilon: float) -> float:
     """What the successor is worth: each algorithm's own part of its target (Sutton & Barto, eq. 6.7, 6.8, 6.9)."""
     if kind == SARSA:
         return float(q[state, action])
-    best = greatest(q, state)
+    best = q[state, 0]
+    for a in range(1, q.shape[1]):
+        best = max(best, q[state, a])
     if kind == Q_LEARNING or epsilon == 0.0:
-        return best
+        return float(best)
     total = 0.0
     for a in range(q.shape[1]):
         total += q[state, a]
     return float((1.0 - epsilon) * best + epsilon * total / q.shape[1])
 
 
-@numba.njit(cache=True)
+@kernel
 def next_step_size(visits: Any, state: int, action: int, settings: Any) -> float:
     """Count one more update of the pair, and the step size it gets."""
     _, _, scale, shift, power = settings
@@ -109,7 +104,7 @@ def next_step_size(visits: Any, state: int, action: int, settings: Any) -> float
     return float(scale * (visits[state, action] + shift) ** -power)
 
 
-@numba.njit(cache=True)
+@kernel
 def update(q: Any, visits: Any, state: int, action: int, target: float, settings: Any) -> float:
     """Move q(s, a) towards the target by its step size; the absolute error it had."""
     error = target - q[state, action]
@@ -117,22 +112,20 @@ def update(q: Any, visits: Any, state: int, action: int, target: float, settings
     return float(abs(error))
 
 
-@numba.njit(cache=True)
-def next_action(
-    q: Any, streams: Any, state: int, valid: bool, done: bool, waits: bool, epsilon: float, i: int, chosen: int
-) -> int:
+@kernel
+def next_action(q: Any, streams: Any, state: int, chosen: int, ended: bool, waits: bool, epsilon: float, i: int) -> int:
     """What environment i does in ``state``: ``chosen`` at the successor, a new choice where none was made (-1).
 
     No draw is spent on an action that an environment about to reset itself will not heed.
     """
-    if valid and not done and chosen >= 0:
+    if chosen >= 0 and not ended:
         return chosen
-    if waits and valid and done:
+    if waits and ended:
         return 0
     return int(choose(q, state, epsilon, streams, i))
 
 
-@numba.njit(cache=True)
+@kernel
 def begin(table: Any, epsilon: float) -> None:
     """The first actions."""
     q, _, streams, states, actions = table
@@ -140,7 +133,7 @@ def begin(table: Any, epsilon: float) -> None:
         actions[i] = choose(q, states[i], epsilon, streams, i)
 
 
-@numba.njit(cache=True)
+@kernel
 def one_step(table: Any, batch: Any, settings: Any, waits: bool, kind: int) -> float:
     """Sarsa, expected Sarsa and Q-learning: q(s, a) += alpha (r + gamma next_value - q(s, a))."""
     q, visits, streams, states, actions = table
@@ -149,6 +142,7 @@ def one_step(table: Any, batch: Any, settings: Any, waits: bool, kind: int) -> f
     errors = 0.0
     for i in range(len(states)):
         chosen = -1
+        ended = valid[i] and (terminated[i] or truncated[i])
         if valid[i]:
             target = rewards[i]
             if not terminated[i]:
@@ -157,12 +151,29 @@ def one_step(table: Any, batch: Any, settings: Any, waits: bool, kind: int) -> f
                 target += gamma * next_value(kind, q, next_states[i], chosen, epsilon)
             errors += update(q, visits, states[i], actions[i], target, settings)
         states[i] = observed[i]
-        done = terminated[i] or truncated[i]
-        actions[i] = next_action(q, streams, states[i], valid[i], done, waits, settings[1], i, chosen)
+        actions[i] = next_action(q, streams, observed[i], chosen, ended, waits, settings[1], i)
     return errors
 
 
-@numba.njit(cache=True)
+@kernel
+def sarsa(table: Any, batch: Any, settings: Any, waits: bool) -> float:
+    """Compiled apart from the other two, for the target's sake."""
+    return float(one_step(table, batch, settings, waits, SARSA))
+
+
+@kernel
+def expected_sarsa(table: Any, batch: Any, settings: Any, waits: bool) -> float:
+    """As :func:`sarsa`."""
+    return float(one_step(table, batch, settings, waits, EXPECTED_SARSA))
+
+
+@kernel
+def q_learning(table: Any, batch: Any, settings: Any, waits: bool) -> float:
+    """As :func:`sarsa`."""
+    return float(one_step(table, batch, settings, waits, Q_LEARNING))
+
+
+@kernel
 def predict(
     table: Any, batch: Any, settings: Any, waits: bool, values: Any, state_visits: Any, cumulative: Any
 ) -> float:
@@ -193,7 +204,7 @@ def predict(
     return errors
 
 
-@numba.njit(cache=True)
+@kernel
 def double(table: Any, batch: Any, settings: Any, waits: bool, tables: Any, table_visits: Any) -> float:
     """Double Q-learning (eq. 6.10): one table picks the successor's action, the other one values it.
 
@@ -209,6 +220,7 @@ def double(table: Any, batch: Any, settings: Any, waits: bool, tables: Any, tabl
     next_states, observed, rewards, terminated, truncated, valid = batch
     errors = 0.0
     for i in range(len(states)):
+        ended = valid[i] and (terminated[i] or truncated[i])
         if valid[i]:
             s, a, following = states[i], actions[i], next_states[i]
             this = 0 if uniform(streams, i) < 0.5 else 1
@@ -220,12 +232,11 @@ def double(table: Any, batch: Any, settings: Any, waits: bool, tables: Any, tabl
             q[s, a] = 0.5 * (tables[0, s, a] + tables[1, s, a])
             visits[s, a] += 1
         states[i] = observed[i]
-        done = terminated[i] or truncated[i]
-        actions[i] = next_action(q, streams, states[i], valid[i], done, waits, settings[1], i, -1)
+        actions[i] = next_action(q, streams, observed[i], -1, ended, waits, settings[1], i)
     return errors
 
 
-@numba.njit(cache=True)
+@kernel
 def n_step(
     table: Any,
     batch: Any,
@@ -255,17 +266,17 @@ def n_step(
     errors = 0.0
     for i in range(len(states)):
         chosen = -1
+        ended = valid[i] and (terminated[i] or truncated[i])
         if valid[i]:
             count = held[i]
             past_states[i, count] = states[i]
             past_actions[i, count] = actions[i]
             past_rewards[i, count] = rewards[i]
             count += 1
-            done = terminated[i] or truncated[i]
             if not terminated[i]:
                 chosen = choose(q, next_states[i], settings[1], streams, i)
             first = 0
-            while first < count and (done or count - first == length):
+            while first < count and (ended or count - first == length):
                 value = 0.0 if terminated[i] else q[next_states[i], chosen]
                 for k in range(count - 1, first - 1, -1):
                     value = past_rewards[i, k] + gamma * value
@@ -277,12 +288,11 @@ def n_step(
                 past_rewards[i, k - first] = past_rewards[i, k]
             held[i] = count - first
         states[i] = observed[i]
-        done = terminated[i] or truncated[i]
-        actions[i] = next_action(q, streams, states[i], valid[i], done, waits, settings[1], i, chosen)
+        actions[i] = next_action(q, streams, observed[i], chosen, ended, waits, settings[1], i)
     return errors
 
 
-@numba.njit(cache=True)
+@kernel
 def traced(
     table: Any,
     batch: Any,
@@ -316,6 +326,7 @@ def traced(
     errors = 0.0
     for i in range(len(states)):
         chosen = -1
+        ended = valid[i] and (terminated[i] or truncated[i])
         if valid[i]:
             s, a = states[i], actions[i]
             following = 0.0
@@ -357,14 +368,13 @@ def traced(
                 flat[pairs[i, k]] += error * traces[i, k]
             if chosen >= 0:
                 drifts[i] = q[next_states[i], chosen] - following
-            held[i] = 0 if terminated[i] or truncated[i] else count
+            held[i] = 0 if ended else count
         states[i] = observed[i]
-        done = terminated[i] or truncated[i]
-        actions[i] = next_action(q, streams, states[i], valid[i], done, waits, settings[1], i, chosen)
+        actions[i] = next_action(q, streams, observed[i], chosen, ended, waits, settings[1], i)
     return errors
 
 
-@numba.njit(cache=True)
+@kernel
 def remember(
     pair: int, reward: float, successor: int, outcomes: Any, outcome_rewards: Any, counts: Any, known: Any, seen: Any
 ) -> None:
@@ -387,7 +397,7 @@ def remember(
     counts[pair, place] = 1
 
 
-@numba.njit(cache=True)
+@kernel
 def dyna(table: Any, batch: Any, settings: Any, waits: bool, planning_steps: int, model: Any) -> float:
     """Dyna-Q (section 8.2): after each step of Q-learning, ``planning_steps`` more on what the model draws.
 
@@ -407,6 +417,7 @@ def dyna(table: Any, batch: Any, settings: Any, waits: bool, planning_steps: int
     num_actions = q.shape[1]
     errors = 0.0
     for i in range(len(states)):
+        ended = valid[i] and (terminated[i] or truncated[i])
         if valid[i]:
             s, a = states[i], actions[i]
             target = rewards[i]
@@ -433,6 +444,5 @@ def dyna(table: Any, batch: Any, settings: Any, waits: bool, planning_steps: int
                 alpha = scale * (visits[s, a] + shift) ** -power
                 q[s, a] += alpha * (target - q[s, a])
         states[i] = observed[i]
-        done = terminated[i] or truncated[i]
-        actions[i] = next_action(q, streams, states[i], valid[i], done, waits, settings[1], i, -1)
+        actions[i] = next_action(q, streams, observed[i], -1, ended, waits, settings[1], i)
     return errors

@@ -159,16 +159,16 @@ class TemporalDifference(TabularAgent):
 class Sarsa(TemporalDifference):
     r"""Sarsa: $q(s,a) \leftarrow q(s,a) + \alpha\,[r + \gamma q(s',a') - q(s,a)]$ (eq. 6.7; Zhao, alg. 7.1)."""
 
-    kind: ClassVar[int] = kernels.SARSA
+    kernel: ClassVar[Any] = staticmethod(kernels.sarsa)
 
     def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
-        return float(kernels.one_step(self._table, batch, settings, self._waits, self.kind))
+        return float(self.kernel(self._table, batch, settings, self._waits))
 
 
 class ExpectedSarsa(Sarsa):
     r"""Expected Sarsa: the target is $r + \gamma \sum_{a'} \pi(a' \mid s') q(s',a')$ (eq. 6.9)."""
 
-    kind = kernels.EXPECTED_SARSA
+    kernel = staticmethod(kernels.expected_sarsa)
 
 
 class QLearning(Sarsa):
@@ -184,7 +184,7 @@ class QLearning(Sarsa):
         -13
     """
 
-    kind = kernels.Q_LEARNING
+    kernel = staticmethod(kernels.q_learning)
 
 
 @dataclass(frozen=True)
