@@ -79,6 +79,9 @@ register("double-q-learning", f"{_TD}:DoubleQLearning", "Q-learning with two tab
 register("dyna-q", f"{_TD}:DynaQ", "Q-learning that also plans with a learnt model")
 register("ppo", "gridzero.agents.neural.ppo:PPO", "proximal policy optimisation with a neural actor and critic")
 register("grpo", "gridzero.agents.neural.grpo:GRPO", "group relative policy optimisation, without a critic")
+register(
+    "imitation", "gridzero.agents.neural.imitation:Imitation", "a classifier of what the optimal policy or a run does"
+)
 
 _SB3 = "gridzero.agents.neural.sb3"
 for _name in ("PPO", "A2C", "DQN", "SAC", "TD3", "DDPG"):

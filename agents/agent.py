@@ -47,6 +47,13 @@ class Agent(ABC):
         self.config = config
         self.seed = seed
 
+    def prepare(self) -> None:  # noqa: B027  (most have nothing to prepare)
+        """Fetch what learning begins with; called before a run is begun, so that nothing is left if it cannot be had.
+
+        Raises:
+            ValueError: when it cannot be had.
+        """
+
     @abstractmethod
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per improvement step; ends when converged, else never.

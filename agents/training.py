@@ -94,6 +94,7 @@ def train(
     budget = Budget(steps, seconds, checkpoint_every, evaluate_every, evaluation_episodes)
     if steps is None and seconds is None and agent.default_steps is not None:
         raise ValueError(f"{agent.name} never ends by itself; give it steps or seconds")
+    agent.prepare()
     with Run.create(run, agent, asdict(budget)) if run is not None else contextlib.nullcontext() as directory:
         for _ in training(agent, budget, directory):
             pass

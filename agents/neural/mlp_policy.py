@@ -103,9 +103,10 @@ class MLPPolicy(Policy):
 
     def read(self, observations: Any, masks: NDArray[np.bool_] | None = None) -> dict[str, Tensor]:
         """Named tensors (N, …) as the networks take them, for a batch of observations."""
-        return self._standardise(self._raw(observations, masks))
+        return self.standardise(self.raw(observations, masks))
 
-    def _raw(self, observations: Any, masks: NDArray[np.bool_] | None) -> dict[str, Tensor]:
+    def raw(self, observations: Any, masks: NDArray[np.bool_] | None = None) -> dict[str, Tensor]:
+        """What :meth:`read` gives, before it is standardised."""
         tensors = self.reader.tensors(observations)
         if masks is not None:
             masks = masks.reshape(len(masks), -1)
@@ -113,7 +114,8 @@ class MLPPolicy(Policy):
             tensors[ACTION_MASK] = torch.from_numpy(masks)
         return tensors
 
-    def _standardise(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    def standardise(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Numbers less their running mean, over their running deviation, if the policy normalises."""
         if not self._moments:
             return tensors
         return tensors | {name: moments.standardise(tensors[name]) for name, moments in self._moments.items()}
@@ -198,9 +200,9 @@ class MLPPolicy(Policy):
         records: list[tuple[dict[str, Tensor], NDArray[Any], Any, NDArray[np.bool_]]] = []
         cut: list[tuple[int, int, Any, Tensor]] = []
         for t in range(steps):
-            observations = self._raw(env.observations, self.masks(env.env))
+            observations = self.raw(env.observations, self.masks(env.env))
             self.state = _begin(self.state, self.starting)
-            actions, self.state = self.act(self._standardise(observations), self.state, rng)
+            actions, self.state = self.act(self.standardise(observations), self.state, rng)
             transition = env.step(self.actions.to_env(actions))
             records.append((observations, actions, transition, self.starting))
             if env.mode is AutoresetMode.NEXT_STEP:
@@ -210,12 +212,12 @@ class MLPPolicy(Policy):
                 self.starting = transition.done
                 only_cut = np.flatnonzero(transition.truncated & ~transition.terminated).tolist()
                 cut += [(i, t, _row(transition.next_observations, i), self.state[i]) for i in only_cut]
-        last = self._raw(env.observations, self.masks(env.env))
+        last = self.raw(env.observations, self.masks(env.env))
         observations = {
             name: torch.stack([record[0][name] for record in records] + [last[name]], dim=1) for name in last
         }
         seen = {name: observations[name][:, :-1] for name in self._moments}
-        observations = self._standardise(observations)
+        observations = self.standardise(observations)
         starts = np.stack([record[3] for record in records] + [self.starting], axis=1)
         transitions = [record[2] for record in records]
         fields = {
@@ -235,7 +237,7 @@ class MLPPolicy(Policy):
         with torch.no_grad():
             scores = self.evaluate(longer)
         mask = torch.from_numpy(np.stack([t.valid for t in transitions], axis=1))
-        self._update_moments(seen, mask)
+        self.update_moments(seen, mask)
         values = scores.values
         next_values = None
         if values is not None:
@@ -258,7 +260,7 @@ class MLPPolicy(Policy):
             **fields,
         )
 
-    def _update_moments(self, seen: Mapping[str, Tensor], mask: Tensor) -> None:
+    def update_moments(self, seen: Mapping[str, Tensor], mask: Tensor) -> None:
         """Only after a batch is collected and scored: within one, the same observation always reads the same."""
         for name, moments in self._moments.items():
             moments.update(seen[name][mask])
@@ -285,8 +287,8 @@ class MLPPolicy(Policy):
         memory = torch.zeros(len(seeds), self.memory_size)
         records: list[tuple[dict[str, Tensor], NDArray[Any], NDArray[np.float64], NDArray[np.bool_], Any]] = []
         while alive.any() and len(records) < limit:
-            observations = self._raw(current, self.masks(env))
-            actions, memory = self.act(self._standardise(observations), memory, rng)
+            observations = self.raw(current, self.masks(env))
+            actions, memory = self.act(self.standardise(observations), memory, rng)
             current, rewards, terminated, truncated, _ = env.step(self.actions.to_env(actions))
             done = terminated | truncated
             records.append((observations, actions, np.where(alive, rewards, 0.0), alive, done & alive))
@@ -299,7 +301,7 @@ class MLPPolicy(Policy):
         starts[:, 0] = True
         taken = torch.from_numpy(np.stack([record[1] for record in records], axis=1))
         trajectories = Trajectories(
-            self._standardise(seen),
+            self.standardise(seen),
             taken,
             torch.empty(0),
             mask,
@@ -310,7 +312,7 @@ class MLPPolicy(Policy):
         )
         with torch.no_grad():
             log_probs = self.evaluate(trajectories).log_probs
-        self._update_moments(seen, mask)
+        self.update_moments(seen, mask)
         return trajectories.replace(log_probs=log_probs)
 
     def make_reference(self) -> None:

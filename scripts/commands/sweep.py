@@ -248,7 +248,7 @@ class Sweep:
         for first, *_ in self.jobs:
             env: Any = make_environment(first.env_id, first.kwargs, first.num_envs)
             with contextlib.closing(env):
-                make(self.agent, env, seed=0, **checkpoint.config_fields(self.agent, first.config))
+                make(self.agent, env, seed=0, **checkpoint.config_fields(self.agent, first.config)).prepare()
         left_out = ("env", "run", "resume", "jobs", "engine", "json")
         record = {
             "agent": self.agent,

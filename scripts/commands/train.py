@@ -318,6 +318,7 @@ class Session:
         agent = make(name, env, seed=seed, **config_fields(name, config))
         budget = length.budget(agent.default_steps)
         settings = {**dataclasses.asdict(budget), "threads": length.threads}
+        agent.prepare()
         viewer = _viewer(agent, watch)
         return cls(agent, Run.create(path, agent, settings), budget, viewer, {})
 

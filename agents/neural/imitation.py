@@ -1,0 +1,391 @@
+"""Behaviour cloning of the exact optimal policy, or of another agent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gridzero.agents.agent import Agent, Update
+from gridzero.agents.interaction import Interaction
+from gridzero.agents.neural.margins import HEADS, MARGINS, HeadName, MarginHead, action_margin, cosines
+from gridzero.agents.neural.mlp_policy import MLPPolicy
+from gridzero.agents.neural.policy_gradient import PolicyGradientAgent
+from gridzero.agents.neural.towers import ACTIVATIONS, Activation
+from gridzero.agents.spaces import Numbering
+from gridzero.envs.mdp import FiniteMDP
+
+EXAMPLES_PER_UPDATE = 1000
+EPISODE_STEPS = 10_000
+TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class ImitationConfig:
+    """Settings of imitation."""
+
+    expert: str = "optimal"
+    """Whom to imitate: "optimal", the exact optimal policy, which needs a model; or a run, by its name or path."""
+    demonstrations: int | None = None
+    """Steps of a run's episodes to learn from; by default every state once, where the states can be counted, else
+    10,000 steps."""
+    head: HeadName = "softmax"
+    """The classifier over actions: "softmax", "normface", "sphereface", "cosface" or "arcface"."""
+    margin: float | None = None
+    """m of the last three; by default the papers': 4 (times the angle), 0.35 (of the cosine), 0.5 (radians)."""
+    scale: float = 16.0
+    """s, the length that features and weights have together, of normface, cosface and arcface."""
+    annealing: float = 1000.0
+    """λ of sphereface at the first gradient step: the weight of the loss without a margin."""
+    annealing_rate: float = 0.1
+    """λ is divided by 1 + this, times the gradient steps taken."""
+    annealing_floor: float = 5.0
+    """The least that λ becomes."""
+    gamma: float = 0.99
+    """Discount γ, in which the optimal policy is optimal."""
+    minibatch_size: int = 64
+    """Examples in a gradient step."""
+    learning_rate: float = 1e-3
+    """Adam's."""
+    max_gradient_norm: float = 0.5
+    """Gradients are scaled down to this norm; 0: never."""
+    adam_epsilon: float = 1e-8
+    """Adam's ε."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers."""
+    activation: Activation = "tanh"
+    """After each hidden layer: "tanh" or "relu"."""
+    normalise_observations: bool = False
+    """Standardise numbers in observations by their mean and deviation over the examples."""
+
+    # What the other neural agents can choose.
+    num_envs: ClassVar[int | None] = None
+    asynchronous: ClassVar[bool] = False
+    action_masks: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, with what does."""
+        for name, allowed in (("head", HEADS), ("activation", tuple(ACTIVATIONS))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if not 0 <= self.gamma <= 1:
+            raise ValueError(f"gamma must be between 0 and 1, not {self.gamma}")
+        for name in ("demonstrations", "scale", "minibatch_size", "learning_rate", "adam_epsilon"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0, not {value}")
+        for name in ("annealing", "annealing_rate", "annealing_floor", "max_gradient_norm"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden must have at least one width, all at least 1, not {self.hidden}")
+        self._check_margin()
+
+    def _check_margin(self) -> None:
+        if self.margin is None:
+            return
+        if self.head in ("softmax", "normface"):
+            raise ValueError(f"{self.head} has no margin; sphereface, cosface and arcface have")
+        if self.head == "sphereface" and (self.margin < 1 or self.margin != int(self.margin)):
+            raise ValueError(f"margin of sphereface must be a whole number from 1 on, not {self.margin}")
+        most = {"sphereface": math.inf, "cosface": 2.0, "arcface": math.pi}[self.head]
+        if not 0 <= self.margin < most:
+            raise ValueError(f"margin of {self.head} must be at least 0 and less than {most:.4g}, not {self.margin}")
+
+
+@dataclass(frozen=True, eq=False)
+class Demonstrations:
+    """What the expert does.
+
+    Attributes:
+        states: (N,) numbers of the states; None where they are not counted.
+        observations: name → (N, …), as the network's reader gives them; looked up again where states are counted.
+        right: (N, A) bool, the actions that the expert finds best.
+    """
+
+    states: NDArray[np.int64] | None
+    observations: Mapping[str, Tensor]
+    right: Tensor
+
+
+class Imitation(PolicyGradientAgent):
+    """Behaviour cloning: a classifier that tells, from the observation, what the expert would do.
+
+    The examples are all states that are not terminal and that some policy reaches, where these can be counted and the
+    expert has a policy in each; otherwise what an expert with the same observations sees and does in its episodes.
+    Several equally good actions are all right: the loss holds each of them against the wrong ones only. A step is an
+    example seen.
+
+    Metrics: loss, accuracy (the share of examples with a right action on top), and the margins between the best right
+    action and the best wrong one, in cosine and in logit, each a mean over the examples of the update.
+
+    Source: Pomerleau (1989), ALVINN: An autonomous land vehicle in a neural network. For the heads see
+    :mod:`~gridzero.agents.neural.margins`.
+
+    Example:
+        >>> import gridzero
+        >>> agent = gridzero.agents.make("imitation", "FrozenLake-v1", head="arcface")
+        >>> updates = agent.learn()
+        >>> for _ in range(5):
+        ...     update = next(updates)
+        >>> update.metrics["accuracy"]
+        1.0
+    """
+
+    Config = ImitationConfig
+    config: ImitationConfig
+    network: MLPPolicy
+
+    def __init__(self, env: Any, config: ImitationConfig, *, seed: int = 0) -> None:
+        if not isinstance(env, gym.Env | VectorEnv):
+            raise ValueError(f"imitation needs a Gymnasium environment to see, not {type(env).__name__}")
+        observations, actions = _spaces(env)
+        if not isinstance(actions, gym.spaces.Discrete):
+            raise ValueError(f"imitation tells Discrete actions apart, not {actions}")
+        tower_seed, head_seed = (
+            int(child.generate_state(1)[0]) for child in np.random.SeedSequence((seed, 1)).spawn(2)
+        )
+        policy = MLPPolicy(
+            observations,
+            actions,
+            hidden=config.hidden,
+            activation=config.activation,
+            critic=False,
+            normalise=config.normalise_observations,
+            seed=tower_seed,
+        )
+        self.head = policy.action_head = MarginHead(
+            config.hidden[-1],
+            int(actions.n),
+            config.head,
+            MARGINS[config.head] if config.margin is None else config.margin,
+            config.scale,
+            torch.Generator().manual_seed(head_seed),
+        )
+        super().__init__(env, config, seed=seed, policy=policy)
+        self.actions = Numbering(actions, "action space")
+        self.gradient_steps = 0
+        self.demonstrations: Demonstrations | None = None
+        self._expert: Agent | None = None
+
+    def imitate(self, expert: Agent) -> None:
+        """Learn from this agent from now on, whoever ``expert`` in the config is."""
+        self._expert, self.demonstrations = expert, None
+
+    def prepare(self) -> None:
+        """Ask the expert, unless that was done.
+
+        Raises:
+            ValueError: when there is no such expert, or it does not fit.
+        """
+        if self.demonstrations is not None:
+            return
+        if self._expert is None and self.config.expert == "optimal":
+            if self.config.demonstrations is not None:
+                raise ValueError(
+                    "the optimal policy is known in every state; demonstrations are for the episodes of runs"
+                )
+            found = self._everywhere(self._optimal())
+        else:
+            expert = self._expert or _load(self.config.expert)
+            table = _table(expert) if self.config.demonstrations is None else None
+            model = self._model() if table is not None else None
+            fits = table is not None and model is not None and table.shape == (model.num_states, model.num_actions)
+            found = self._everywhere(table) if fits and table is not None else self._episodes(expert)
+        self.demonstrations = found
+        everything = torch.ones(len(found.right), dtype=torch.bool)
+        self.network.update_moments(found.observations, everything)
+
+    def learn(self) -> Iterator[Update]:
+        """One :class:`Update` for each 1000 examples or pass over all, whichever is more; never ends."""
+        self.prepare()
+        assert self.demonstrations is not None
+        observations = self.network.standardise(dict(self.demonstrations.observations))
+        right = self.demonstrations.right
+        while True:
+            sums: dict[str, float] = {}
+            seen = 0
+            for _ in range(max(1, math.ceil(EXAMPLES_PER_UPDATE / len(right)))):
+                shuffled = torch.from_numpy(self.rng.permutation(len(right)))
+                for rows in shuffled.tensor_split(math.ceil(len(right) / self.config.minibatch_size)):
+                    batch = {name: tensor[rows] for name, tensor in observations.items()}
+                    for name, value in self._step(batch, right[rows]).items():
+                        sums[name] = sums.get(name, 0.0) + value * len(rows)
+                    seen += len(rows)
+            self.steps += seen
+            yield Update(self.steps, {name: total / seen for name, total in sums.items()})
+
+    def _step(self, observations: Mapping[str, Tensor], right: Tensor) -> dict[str, float]:
+        """One gradient step, and what is to be told of it."""
+        features = self.network.actor(observations)
+        loss = self.head.loss(features, right, self.annealing()).mean()
+        self.optimiser.step(loss, self.config.learning_rate)
+        self.gradient_steps += 1
+        with torch.no_grad():
+            measured = self._measure(features, right)
+        return {"loss": loss.item()} | {name: float(values.mean()) for name, values in measured.items()}
+
+    def annealing(self) -> float:
+        """λ of sphereface now: max(floor, λ_0 / (1 + rate · gradient steps))."""
+        fallen = self.config.annealing / (1 + self.config.annealing_rate * self.gradient_steps)
+        return max(self.config.annealing_floor, fallen)
+
+    def _measure(self, features: Tensor, right: Tensor) -> dict[str, Tensor]:
+        logits = self.head(features)
+        return {
+            "accuracy": right.gather(1, logits.argmax(dim=1, keepdim=True)).squeeze(1).float(),
+            "cosine_margin": action_margin(cosines(features, self.head.weight), right),
+            "logit_margin": action_margin(logits, right),
+        }
+
+    @torch.no_grad()
+    def measure(self, observations: Any, right: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
+        """How clearly the right actions stand out in a batch of observations.
+
+        Args:
+            observations: (N, …) as a vector environment gives them, or a list.
+            right: (N, A) bool, at least one and not all in each row.
+
+        Returns:
+            accuracy: (N,) 1 where a right action is on top, else 0.
+            cosine_margin: (N,) cosine of the best right action less that of the best wrong one.
+            logit_margin: (N,) the same of the logits.
+        """
+        features = self.network.actor(self.network.read(observations))
+        measured = self._measure(features, torch.from_numpy(right))
+        return {name: values.numpy().astype(np.float64) for name, values in measured.items()}
+
+    # The expert
+
+    def _model(self) -> FiniteMDP | None:
+        try:
+            return FiniteMDP.from_env(self.env)
+        except ValueError:
+            return None
+
+    def _optimal(self) -> NDArray[np.bool_]:
+        """(S, A) the optimal actions."""
+        from gridzero.agents.tabular.solver import solve
+
+        try:
+            model = FiniteMDP.from_env(self.env)
+        except ValueError as error:
+            raise ValueError(f"{error}; expert takes a run too") from error
+        values = solve(model, self.config.gamma, tolerance=1e-12).values
+        action_values = model.action_values(values, self.config.gamma)
+        best = action_values.max(axis=1, keepdims=True)
+        return np.asarray(action_values >= best - TIE * max(1.0, float(np.abs(best).max())))
+
+    def _everywhere(self, right: NDArray[np.bool_]) -> Demonstrations:
+        """An example for each state where something is decided: reachable, not terminal, some action wrong."""
+        model = FiniteMDP.from_env(self.env)
+        states = np.flatnonzero(_reachable(model) & ~model.terminal & ~right.all(axis=1))
+        if not len(states):
+            raise ValueError("there is nothing to imitate: in every state the expert finds all actions equally good")
+        return Demonstrations(states, self._look(states), torch.from_numpy(right[states]))
+
+    def _look(self, states: NDArray[np.int64]) -> dict[str, Tensor]:
+        """The observations of states, before they are standardised."""
+        table = self.network.raw(*self._states.read())
+        return {name: tensor[torch.from_numpy(states)] for name, tensor in table.items()}
+
+    def _episodes(self, expert: Agent) -> Demonstrations:
+        """What the expert sees and does in episodes of its own."""
+        (sees, does), (seen_here, done_here) = _spaces(expert.env), _spaces(self.env)
+        if (sees, does) != (seen_here, done_here):
+            raise ValueError(f"the expert sees {sees} and does {does}, not {seen_here} and {done_here} as here")
+        interaction = Interaction(self.vector, self.environment_seed)
+        interaction.start()
+        wanted = self.config.demonstrations or EPISODE_STEPS
+        seen: list[dict[str, Tensor]] = []
+        done: list[NDArray[np.int64]] = []
+        count = 0
+        while count < wanted:
+            observations = self.network.raw(interaction.observations)
+            actions = expert.act(interaction.observations)
+            valid = interaction.step(actions).valid
+            seen.append({name: tensor[torch.from_numpy(valid)] for name, tensor in observations.items()})
+            done.append(self.actions.numbers(actions)[valid])
+            count += int(valid.sum())
+        taken = np.concatenate(done)[:wanted]
+        stacked = {name: torch.cat([part[name] for part in seen])[:wanted] for name in seen[0]}
+        right = np.arange(self.actions.n) == taken[:, None]
+        return Demonstrations(None, stacked, torch.from_numpy(right))
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimiser, generator, counts, and what the expert showed."""
+        shown: dict[str, Any] | None = None
+        if self.demonstrations is not None:
+            d = self.demonstrations
+            counted = d.states is not None
+            shown = {
+                "states": d.states.copy() if d.states is not None else None,
+                "observations": {} if counted else {name: t.numpy().copy() for name, t in d.observations.items()},
+                "right": d.right.numpy().copy(),
+            }
+        return super().state_dict() | {"gradient_steps": self.gradient_steps, "demonstrations": shown}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``."""
+        super().load_state_dict(state)
+        self.gradient_steps = int(state["gradient_steps"])
+        shown = state["demonstrations"]
+        self.demonstrations = None
+        if shown is not None:
+            states = None if shown["states"] is None else np.array(shown["states"], dtype=np.int64)
+            kept = {name: torch.from_numpy(np.array(array)) for name, array in shown["observations"].items()}
+            observations = kept if states is None else self._look(states)
+            self.demonstrations = Demonstrations(states, observations, torch.from_numpy(np.array(shown["right"])))
+
+
+def _spaces(env: Any) -> tuple[Any, Any]:
+    """Of one environment: what is observed, what is done; a bare model has none."""
+    if isinstance(env, VectorEnv):
+        return env.single_observation_space, env.single_action_space
+    return getattr(env, "observation_space", None), getattr(env, "action_space", None)
+
+
+def _load(name: str) -> Agent:
+    """The agent of a run."""
+    from gridzero.agents import checkpoint, runs
+
+    try:
+        path = runs.find(name)
+    except ValueError as error:
+        raise ValueError(f"expert takes 'optimal' or a run; {error}") from None
+    return checkpoint.load(path)
+
+
+def _table(expert: Agent) -> NDArray[np.bool_] | None:
+    """(S, A) what the expert finds best in each state; None where it has no such table."""
+    found = getattr(expert, "policy", None)
+    if found is None:
+        return None
+    try:
+        policy = np.asarray(found())
+    except ValueError:
+        return None
+    return np.asarray(policy == policy.max(axis=1, keepdims=True))
+
+
+def _reachable(model: FiniteMDP) -> NDArray[np.bool_]:
+    """(S,) the states that some policy reaches from the start, that itself included."""
+    reached = model.start > 0
+    frontier = reached
+    while frontier.any():
+        rows = np.flatnonzero(frontier & ~model.terminal)
+        following = np.zeros_like(reached)
+        following[model.successors[rows][model.probabilities[rows] > 0]] = True
+        frontier = following & ~reached
+        reached = reached | frontier
+    return np.asarray(reached)
