@@ -59,6 +59,7 @@ class MCBasic(EvaluatingAgent):
     """
 
     Config = MCBasicConfig
+    default_steps = 1_000_000
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
         super().__init__(as_environment(env), config, seed=seed)
