@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +23,8 @@ TRACE_LENGTH = 60
 """Moves after which the trace has faded."""
 FADING = 6
 """The shades that it fades through."""
+FADES = [age * FADING // TRACE_LENGTH for age in range(TRACE_LENGTH)]
+"""The shade of each move, the last one first."""
 
 
 class Overlays:
@@ -45,7 +46,8 @@ class Overlays:
         self._open = np.flatnonzero(~self._solid)
         self._font_size = min(26, max(11, round(cell * 0.27)))
         self._arrow_sprites: dict[tuple[int, int, bool, bool], Placed] = {}
-        self._segments: dict[tuple[int, int, int], Placed] = {}
+        self._arrows: dict[int, Blit] = {}
+        self._segments: dict[tuple[int, int, int], Blit] = {}
         self._decorations = self._decorate()
 
     def decorations(self) -> None:
@@ -91,25 +93,26 @@ class Overlays:
     def trace(self, trace: Sequence[int]) -> None:
         """The last moves, fading with age; jumps are left out."""
         recent = list(trace)[: -TRACE_LENGTH - 2 : -1]
-        width = self.board.width
+        known = self._segments
         blits: list[Blit] = []
-        for age, (after, before) in enumerate(itertools.pairwise(recent)):
-            key = (after // width - before // width, after % width - before % width, age * FADING // TRACE_LENGTH)
-            if key not in self._segments:
-                self._segments[key] = self._segment(*key)
-            sprite, dx, dy = self._segments[key]
-            x, y = self.corners[before]
-            blits.append((sprite, (x + dx, y + dy)))
+        for after, before, fade in zip(recent, recent[1:], FADES, strict=False):
+            key = (after, before, fade)
+            if key not in known:
+                known[key] = self._segment(*key)
+            blits.append(known[key])
         self.surface.fblits(blits, sprites.BLEND)
 
-    def _segment(self, rows: int, columns: int, fade: int) -> Placed:
-        """The way from one cell to another, to be put at the first one's corner; nothing for a jump."""
+    def _segment(self, after: int, before: int, fade: int) -> Blit:
+        """The way from one cell to the next, in its place; nothing for a jump."""
+        (row, column), (to_row, to_column) = divmod(before, self.board.width), divmod(after, self.board.width)
+        rows, columns = to_row - row, to_column - column
+        x, y = self.corners[before]
         if (rows, columns) == (0, 0) or max(abs(rows), abs(columns)) > 3:
-            return pygame.Surface((1, 1), pygame.SRCALPHA, 32), 0, 0
+            return pygame.Surface((1, 1), pygame.SRCALPHA, 32), (x, y)
         thickness = max(2, self.cell // 10)
         sprite = sprites.segment(rows, columns, self.cell, thickness, colors.TRACE, 0.6 * (1 - fade / FADING))
         middle = self.cell // 2 - thickness
-        return sprite, middle + min(columns, 0) * self.cell, middle + min(rows, 0) * self.cell
+        return sprite, (x + middle + min(columns, 0) * self.cell, y + middle + min(rows, 0) * self.cell)
 
     def arrows(self, policy: FloatArray, dark: NDArray[np.bool_], lifted: bool) -> None:
         """For each action of probability p an arrow of length p·reach; a ring of half that radius for staying."""
@@ -117,21 +120,22 @@ class Overlays:
         lengths = np.rint(policy * reach).astype(np.intp)
         lengths[self._solid] = 0
         cells, actions = np.nonzero(lengths >= 2)
-        arrows, corners = self._arrow_sprites, self.corners
-        blits: list[Blit] = []
-        keys = zip(
-            actions.tolist(),
-            lengths[cells, actions].tolist(),
-            dark[cells].tolist(),
-            itertools.repeat(lifted),
-            strict=False,
-        )
-        for cell, key in zip(cells.tolist(), keys, strict=True):
-            if key not in arrows:
-                arrows[key] = self._arrow(*key)
-            sprite, dx, dy = arrows[key]
-            x, y = corners[cell]
-            blits.append((sprite, (x + dx, y + dy)))
+        # One number for each picture of an arrow in its place, so that drawing it again is one look-up.
+        codes = ((cells * policy.shape[1] + actions) * (self.cell + 1) + lengths[cells, actions]) * 4
+        codes += 2 * dark[cells] + lifted
+        known = self._arrows
+        try:
+            blits = [known[code] for code in codes.tolist()]
+        except KeyError:
+            for code, cell, action in zip(codes.tolist(), cells.tolist(), actions.tolist(), strict=True):
+                if code not in known:
+                    key = (action, int(lengths[cell, action]), bool(dark[cell]), lifted)
+                    if key not in self._arrow_sprites:
+                        self._arrow_sprites[key] = self._arrow(*key)
+                    sprite, dx, dy = self._arrow_sprites[key]
+                    x, y = self.corners[cell]
+                    known[code] = (sprite, (x + dx, y + dy))
+            blits = [known[code] for code in codes.tolist()]
         self.surface.fblits(blits, sprites.BLEND)
 
     def _arrow(self, action: int, length: int, light: bool, lifted: bool) -> Placed:
