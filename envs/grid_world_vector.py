@@ -64,6 +64,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         render_mode: str | None = None,
         **options: Any,
     ) -> None:
+        self._views: list[GridWorld] = []  # first, because it is asked for when an error ends this
         if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
             raise ValueError(f"num_envs must be an integer from 1, not {num_envs!r}")
         if max_episode_steps is not None and max_episode_steps < 1:
@@ -90,7 +91,6 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         self._seeded = False
         self._shape = (self.num_envs,)
         self._lanes = np.zeros(self.num_envs, dtype=kernels.LANE)
-        self._views: list[GridWorld] = []
         self._install(single.model)
 
     def _install(self, model: GridModel) -> None:

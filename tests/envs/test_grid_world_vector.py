@@ -154,6 +154,7 @@ def test_a_copy_lives_on_its_own() -> None:
 
 @pytest.mark.parametrize("mode", [*MODES, "SameStep"])
 def test_made_by_gymnasium(mode: AutoresetMode | str) -> None:
+    before = dict(GridWorld.metadata)
     envs = gym.make_vec("gridzero/GridWorld-v0", num_envs=3, layout="cliff", autoreset_mode=mode)
     assert isinstance(envs, GridWorldVector)
     assert envs.metadata["autoreset_mode"] is AutoresetMode(mode) is envs.autoreset_mode
@@ -163,7 +164,7 @@ def test_made_by_gymnasium(mode: AutoresetMode | str) -> None:
         assert not truncated.any()
         _, _, _, truncated, _ = envs.step(np.zeros(3, dtype=np.int64))
     assert truncated.all(), "the registered limit of 200 steps holds"
-    assert GridWorld.metadata.get("autoreset_mode") is None
+    assert GridWorld.metadata == before
 
 
 def test_arrays_are_new_each_step() -> None:

@@ -18,7 +18,15 @@ NEEDS = {
     "rllib_ppo": "ray",
     "record_video": "moviepy",
 }
-STEPS = {"sb3_dqn": 1000, "record_video": 30, "play": 5, "skrl_ppo": 1024, "tianshou_dqn": 500, "rllib_ppo": 1000}
+STEPS = {
+    "sb3_dqn": 1000,
+    "imitation_margins": 256,
+    "record_video": 30,
+    "play": 5,
+    "skrl_ppo": 1024,
+    "tianshou_dqn": 500,
+    "rllib_ppo": 1000,
+}
 LAKE = "0.953"
 """The optimal success rate on the 4×4 lake with slip 0.1 within 200 steps, of exact backward induction."""
 
@@ -43,11 +51,14 @@ def run(name: str, folder: Path, *arguments: str) -> str:
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
 def test_it_runs(name: str, tmp_path: Path) -> None:
     steps = STEPS.get(name, 2048)
-    said = run(name, tmp_path, "--steps", str(steps))
+    more = ["--seeds", "2", "--draws", "1"] if name == "imitation_margins" else []
+    said = run(name, tmp_path, "--steps", str(steps), *more)
     if name == "record_video":
         assert list((tmp_path / "videos").glob("*.mp4"))
     elif name == "play":
         assert "closed after 5 steps" in said
+    elif name == "imitation_margins":
+        assert all(head in said for head in ("cosface", "arcface", "sphereface"))
     elif name == "sb3_dqn":
         assert re.search(r"largest error of an action value \d", said)
     else:

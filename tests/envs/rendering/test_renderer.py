@@ -12,6 +12,7 @@ from gridzero.envs.rendering.colors import srgb_to_oklab
 from gridzero.envs.rendering.overlays import format_numbers
 from gridzero.envs.rendering.renderer import Layers
 
+TAXI = "Taxi-v4" if "Taxi-v4" in gym.registry else "Taxi-v3"  # before Gymnasium 1.3
 OPEN = "\n".join(["." * 5] * 4 + ["....G"])
 
 
@@ -25,7 +26,7 @@ def only(background="none", **layers):
     return Layers(**{"background": background, "numbers": False, "policy": False, "trace": False, **layers})
 
 
-@pytest.mark.parametrize("env_id", ["FrozenLake-v1", "CliffWalking-v1", "Taxi-v4", "gridzero/GridWorld-v0"])
+@pytest.mark.parametrize("env_id", ["FrozenLake-v1", "CliffWalking-v1", TAXI, "gridzero/GridWorld-v0"])
 def test_window_and_array_show_the_same(env_id):
     import pygame
 
@@ -92,7 +93,7 @@ def test_arrows_are_as_long_as_they_are_probable(actions, probability):
 
 
 def test_staying_is_a_ring_and_taxis_actions_have_letters():
-    env = gym.make("Taxi-v4")
+    env = gym.make(TAXI)
     env.reset(seed=0)
     renderer = GridRenderer(env)
     blank = renderer.frame(Picture(layers=only()))
@@ -168,7 +169,7 @@ def test_the_trace_covers_the_way_and_nothing_else():
 
 
 def test_taxi_shows_the_slice_of_its_passenger_and_destination():
-    env = gym.make("Taxi-v4")
+    env = gym.make(TAXI)
     env.reset(seed=5)
     inner = env.unwrapped
     _, _, passenger, destination = inner.decode(inner.s)
@@ -183,7 +184,7 @@ def test_taxi_shows_the_slice_of_its_passenger_and_destination():
 
 
 def test_taxis_walls_are_those_of_its_map():
-    renderer = GridRenderer(gym.make("Taxi-v4"))
+    renderer = GridRenderer(gym.make(TAXI))
     model = renderer.env.unwrapped.P
     for row in range(5):
         for column in range(4):
