@@ -1,12 +1,13 @@
-# Each target makes .venv if it is missing and installs into it, from constraints.txt.
+# Each target makes .venv (or .venv-integrations) if it is missing and installs into it, from the constraints.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+INTEGRATIONS ?= .venv-integrations
 MODULES := $(shell find envs agents scripts -name '*.py' | sort)
 
-.PHONY: demo test test-slow lint format benchmark install clean FORCE
+.PHONY: demo test test-slow test-integrations lint format benchmark install clean FORCE
 
 install: $(VENV)/.installed
 
@@ -25,10 +26,23 @@ demo: install
 	$(BIN)/gridzero demo
 
 test: install
-	$(PYTEST) --doctest-modules --doctest-glob=README.md --pyargs gridzero ./tests README.md
+	$(PYTEST) --doctest-modules --doctest-glob=README.md --pyargs gridzero ./tests README.md \
+		--ignore=tests/integrations
 
 test-slow: install
 	$(PYTEST) -m slow ./tests
+
+# Other libraries bring an older Gymnasium: an environment of their own, where ours are tested on that as well.
+test-integrations: $(INTEGRATIONS)/.installed
+	$(INTEGRATIONS)/bin/python -m pytest -n 2 --dist worksteal \
+		./tests/integrations ./tests/envs ./tests/agents/neural/test_sb3.py
+
+$(INTEGRATIONS)/.installed: pyproject.toml constraints-integrations.txt $(VENV)/.modules
+	@test -x $(INTEGRATIONS)/bin/python || { echo "making $(INTEGRATIONS)"; $(PYTHON) -m venv $(INTEGRATIONS); }
+	@echo "installing gridzero and what it plugs into, into $(INTEGRATIONS): some minutes the first time"
+	@$(INTEGRATIONS)/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint constraints-integrations.txt --editable '.[dev,integrations]'
+	@touch $@
 
 lint: install
 	$(BIN)/ruff check .
@@ -44,5 +58,5 @@ benchmark: install
 	$(BIN)/gridzero benchmark
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(INTEGRATIONS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
