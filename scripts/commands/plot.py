@@ -18,7 +18,7 @@ from gridzero.commands.arguments import parse
 
 FloatArray = NDArray[np.float64]
 
-METRICS = ("evaluation_return", "episode_return", "residual")
+METRICS = ("evaluation_return", "episode_return", "residual", "accuracy")
 """What is drawn if nothing is said: the first that every run has."""
 
 
@@ -34,7 +34,7 @@ class Options:
     runs: tyro.conf.Positional[tuple[str, ...]]
     """Names of runs, or their paths."""
     metric: str | None = None
-    """What to draw: evaluation_return, episode_return or residual, the first there is; or any other that was logged."""
+    """What to draw: evaluation_return, episode_return, residual or accuracy, the first there is; or any other metric."""
     output: Path = Path("curves.png")
     """The file to write."""
     points: int = 100

@@ -5,7 +5,7 @@ images. Then every state is shown again with Gaussian noise on each pixel, and c
 top, and how far it stands above the best wrong one, in cosine and in logit. Intervals are Student's, 95 %, over seeds.
 
 Leaves out: noise in training, tuning of margins and scales (these are the defaults).
-Needs: nothing more than gridzero. Run: python scripts/examples/imitation_margins.py --steps 50000 --seeds 5
+Needs: nothing more than gridzero. Run: python scripts/examples/imitation_margins.py --steps 30000 --seeds 5
 """
 
 import argparse
@@ -23,12 +23,16 @@ MEASURES = ("accuracy", "cosine_margin", "logit_margin")
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--layout", default="four-rooms")
-parser.add_argument("--steps", type=int, default=50_000, help="examples that each classifier sees")
-parser.add_argument("--seeds", type=int, default=5)
-parser.add_argument("--noise", type=float, nargs="+", default=[0.0, 0.1, 0.2, 0.3], help="deviations, white being 1")
+parser.add_argument("--steps", type=int, default=30_000, help="examples that each classifier sees")
+parser.add_argument("--seeds", type=int, default=5, help="at least 2, for the intervals")
+parser.add_argument(
+    "--noise", type=float, nargs="+", default=[0.0, 0.05, 0.1, 0.15, 0.2], help="deviations, white being 1"
+)
 parser.add_argument("--draws", type=int, default=20, help="noisy images of each state")
 parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
 arguments = parser.parse_args()
+if arguments.seeds < 2:
+    parser.error(f"--seeds must be at least 2, not {arguments.seeds}")
 torch.set_num_threads(1)  # faster for small networks
 
 
@@ -51,7 +55,7 @@ def measure(head: str, seed: int) -> np.ndarray:
     return np.array(rows)
 
 
-half = stats.t.ppf(0.975, arguments.seeds - 1) / np.sqrt(arguments.seeds) if arguments.seeds > 1 else np.nan
+half = stats.t.ppf(0.975, arguments.seeds - 1) / np.sqrt(arguments.seeds)
 results = []
 for head in HEADS:
     table = np.stack([measure(head, seed) for seed in range(arguments.seeds)])
