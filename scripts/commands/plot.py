@@ -34,7 +34,7 @@ class Options:
     runs: tyro.conf.Positional[tuple[str, ...]]
     """Names of runs, or their paths."""
     metric: str | None = None
-    """What to draw: evaluation_return, episode_return, residual or accuracy, the first there is; or any other metric."""
+    """To draw: evaluation_return, episode_return, residual or accuracy, the first there is, or any other metric."""
     output: Path = Path("curves.png")
     """The file to write."""
     points: int = 100
