@@ -60,7 +60,7 @@ class Watch:
             elif job.path.is_dir():
                 running += 1
                 steps += last_step(job.path)
-        self._progress.show(Update(steps, {"finished": finished, "begun": running, "of": len(self.jobs)}))
+        self._progress.show(Update(steps, {"finished": finished, "running": running, "of": len(self.jobs)}))
 
 
 def last_step(path: Path) -> int:
