@@ -36,10 +36,13 @@ class Agent(ABC):
         env: the environment (or, for planners, perhaps the :class:`~gridzero.envs.FiniteMDP`) as it was given.
         seed: the one seed that decides everything.
         default_steps: the budget of the command line when none is given; None for agents that end by themselves.
+        planned_steps: how long it will be trained, which schedules may span: training says so; infinite where it is
+            limited by seconds alone, None where nobody has said.
     """
 
     Config: ClassVar[type[Any]]
     default_steps: ClassVar[int | None] = 100_000
+    planned_steps: float | None = None
     name: str = ""
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:

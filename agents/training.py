@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 import time
@@ -125,6 +126,7 @@ def training(
     earlier = elapsed = float(before.get("seconds", 0.0))
     if budget.spent(step, elapsed):
         return
+    agent.planned_steps = math.inf if budget.steps is None else budget.steps
     began = time.perf_counter()
     between_updates = True  # inside one the agent may be in the middle of something
     learning = agent.learn()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -83,7 +83,7 @@ class GRPO(PolicyGradientAgent):
     Config = GRPOConfig
     config: GRPOConfig
     seedable = True
-    default_steps = 400_000
+    default_steps: ClassVar[int] = 400_000
 
     def __init__(self, env: Any, config: GRPOConfig, *, seed: int = 0, policy: Policy | None = None) -> None:
         super().__init__(env, config, seed=seed, policy=policy)

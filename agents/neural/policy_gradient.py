@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -42,17 +42,17 @@ class PolicyGradientConfig:
     """Steps in a gradient step."""
     learning_rate: float = 3e-3
     """Adam's, at the beginning."""
-    learning_rate_schedule: Schedule = "constant"
-    """"constant", or "linear": falling to 0 at schedule_steps, where learning ends."""
+    learning_rate_schedule: Schedule = "linear"
+    """"linear": falling to 0 at schedule_steps, where learning ends; or "constant"."""
     clip: float = 0.2
     """ε: the ratio of new to old probability counts between 1 - ε and 1 + ε."""
     clip_schedule: Schedule = "constant"
     """Of the clip range, as for the learning rate."""
-    schedule_steps: int = 100_000
-    """Environment steps that the linear schedules span."""
-    entropy_coefficient: float = 0.0
-    """Weight of the entropy bonus."""
-    entropy_schedule: Schedule = "constant"
+    schedule_steps: int | None = None
+    """Environment steps that the linear schedules span; by default the budget, without one the agent's usual budget."""
+    entropy_coefficient: float = 0.1
+    """Weight of the entropy bonus; advantages count about 1."""
+    entropy_schedule: Schedule = "linear"
     """As for the learning rate: explore first, decide later."""
     max_gradient_norm: float = 0.5
     """Gradients are scaled down to this norm; 0: never."""
@@ -74,7 +74,9 @@ class PolicyGradientConfig:
     def __post_init__(self) -> None:
         """Refuse what makes no sense, with what does."""
         within = [("gamma", 0.0, 1.0)]
-        above = ("minibatch_size", "learning_rate", "clip", "schedule_steps", "adam_epsilon")
+        above: tuple[str, ...] = ("minibatch_size", "learning_rate", "clip", "adam_epsilon")
+        if self.schedule_steps is not None:
+            above += ("schedule_steps",)
         self._check(within, above, ("entropy_coefficient", "max_gradient_norm"))
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden must have at least one width, all at least 1, not {self.hidden}")
@@ -115,6 +117,7 @@ class PolicyGradientAgent(Agent):
         steps: environment steps taken so far.
     """
 
+    default_steps: ClassVar[int] = 100_000
     config: Any
     critic: bool = False
     shared: bool = False
@@ -154,8 +157,9 @@ class PolicyGradientAgent(Agent):
         return wanted
 
     def _remaining(self) -> float:
-        """The linear schedules' factor, from 1 to 0."""
-        return max(0.0, 1.0 - self.steps / int(self.config.schedule_steps))
+        """The linear schedules' factor, from 1 to 0; 1 in training that is limited by seconds alone."""
+        span = self.config.schedule_steps or self.planned_steps or self.default_steps
+        return max(0.0, 1.0 - self.steps / span)
 
     def _factor(self, schedule: Schedule) -> float:
         return self._remaining() if schedule == "linear" else 1.0

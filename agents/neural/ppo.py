@@ -27,7 +27,7 @@ class PPOConfig(PolicyGradientConfig):
 
     rollout_steps: int | None = None
     """Steps in each environment between updates; by default 2048 over all environments, but at least 16 in each."""
-    epochs: int = 4
+    epochs: int = 10
     """Passes over the steps of an update."""
     gae_lambda: float = 0.95
     """λ of generalised advantage estimation: 0 trusts the critic, 1 the returns."""
@@ -39,7 +39,7 @@ class PPOConfig(PolicyGradientConfig):
     """The critic's values count only this near to those when the steps were taken; None: as they are."""
     target_kl: float | None = None
     """An update stops once the policy is 1.5 times this far, in nats, from the one that acted; None: never."""
-    normalise_rewards: bool = False
+    normalise_rewards: bool = True
     """Divide rewards by the running deviation of their discounted sum."""
     shared_network: bool = False
     """One body for actor and critic instead of one each."""

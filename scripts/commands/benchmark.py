@@ -17,12 +17,12 @@ import tyro
 
 from gridzero.commands.arguments import parse
 
-PARTS = ("stepping", "solving", "drawing")
+PARTS = ("stepping", "solving", "drawing", "learning")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Time stepping, solving and drawing, against the peers that are installed, in one run.
+    """Time stepping, solving, drawing and learning, against the peers that are installed, in one run.
 
     Contenders take turns; figures are medians, ratios the medians over the rounds. Peers that are not there are
     marked; `pip install quantecon mdpsolver envpool minigrid` brings them.
@@ -30,7 +30,7 @@ class Options:
     Example: gridzero benchmark stepping --json speed.json
     """
 
-    parts: tyro.conf.Positional[tuple[Literal["stepping", "solving", "drawing"], ...]] = ()
+    parts: tyro.conf.Positional[tuple[Literal["stepping", "solving", "drawing", "learning"], ...]] = ()
     """Which; all if nothing is said."""
     quick: bool = False
     """Smaller sizes, fewer rounds: seconds instead of minutes, and rougher."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from gridzero.agents.checkpoint import flatten, unflatten
 from gridzero.agents.neural.objectives import kl_estimate
 from gridzero.agents.neural.vectors import copies
 from gridzero.agents.tabular.solver import solve
+from gridzero.agents.training import Budget, train, training
 
 from .worlds import ACTIONS, OBSERVATIONS, Bandit, Clock, Identity, Maskable, Recall, vector
 
@@ -92,7 +95,7 @@ def test_masks_need_an_environment_that_has_them():
 def test_a_time_limit_is_not_a_terminal_state(cut, values):
     """1 a step and γ = 0.9: cut off after five steps a state is still worth 1 / (1 - γ) = 10; over, it is not."""
     agent = make("ppo", vector(lambda: Clock(5, cut), 8), gamma=0.9, rollout_steps=16, minibatch_size=128,
-                 gae_lambda=0.9, learning_rate=1e-2, epochs=10)  # fmt: skip
+                 gae_lambda=0.9, learning_rate=1e-2, normalise_rewards=False)  # fmt: skip
     run(agent, 8_000)
     shown = {"observation": torch.arange(5.0).reshape(5, 1)}
     found = agent.network.values(shown, torch.zeros(5, 0)).numpy()
@@ -236,9 +239,10 @@ def test_what_has_no_table_says_so():
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_ppo_balances_the_pole(seed):
-    agent = make("ppo", "CartPole-v1", seed=seed, learning_rate_schedule="linear", schedule_steps=100_000)
+    agent = make("ppo", "CartPole-v1", seed=seed)
     for _ in agent.learn():
         pass
+    assert agent.steps < 103_000
     env = gym.make_vec("CartPole-v1", 100)
     observations, _ = env.reset(seed=99)
     totals, alive = np.zeros(100), np.ones(100, dtype=bool)
@@ -247,6 +251,30 @@ def test_ppo_balances_the_pole(seed):
         totals += rewards * alive
         alive &= ~(terminated | truncated)
     assert totals.mean() >= 475
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_ppo_crosses_the_slippery_lake(seed):
+    """Within 0.02 of the best expected return in 100 steps, exactly evaluated."""
+    result = train(make("ppo", "FrozenLake-v1", seed=seed), steps=100_000)
+    assert result.optimum is not None
+    assert result.expected_return is not None
+    assert result.expected_return >= result.optimum - 0.02
+
+
+def test_schedules_span_what_is_planned():
+    """The budget; what the config says, if it does; nothing, where only seconds limit it. Half the steps only reset."""
+
+    def rates(**budget):
+        agent = make("ppo", vector(Bandit, 4, AutoresetMode.NEXT_STEP), rollout_steps=32, epochs=1, hidden=(4,),
+                     **budget.pop("fields", {}))  # fmt: skip
+        updates = itertools.islice(training(agent, Budget(**budget)), 4)
+        return [update.metrics["learning_rate"] for update in updates]
+
+    np.testing.assert_allclose(rates(steps=256), 3e-3 * np.array([1, 0.75, 0.5, 0.25]))
+    np.testing.assert_allclose(rates(steps=256, fields={"schedule_steps": 128}), 3e-3 * np.array([1, 0.5]))
+    np.testing.assert_allclose(rates(seconds=1e6), 3e-3 * np.ones(4))
 
 
 # Exactness
