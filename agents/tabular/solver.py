@@ -6,7 +6,8 @@ Policy iteration whose parts each cost a few passes over the model, independent 
    in which the successors of a state tend to come before it.
 2. Evaluation solves the chain of the policy, in that order, by a preconditioned Krylov method. On grids with random
    moves its effort hardly grows with 1/(1 - gamma) or the distance to the goal, unlike that of sweeps.
-3. Improvement backs up the states that can have changed, and spreads changes of the policy.
+3. Improvement backs up the states that can have changed, and spreads changes of the policy: by sweeps where they are
+   many, else from state to state.
 
 What is returned has passed a full backup in double precision.
 """
@@ -19,11 +20,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gridzero.agents.tabular import chain_kernels as chains
 from gridzero.agents.tabular import solver_kernels as kernels
 from gridzero.agents.tabular.dynamic_programming import PolicyIteration, PolicyIterationConfig
 from gridzero.envs.mdp import FiniteMDP
 
 FloatArray = NDArray[np.float64]
+
+SWEEPS = 4
+"""Over all states, between an improvement that changes many of them and the next evaluation."""
+PATIENCE = 30
+"""After so many improvements that do not halve the residual, plain policy iteration it is, which always ends."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +92,7 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
     accuracy, best, stalled, improvements = 0.03, np.inf, 0, 0
     residual = float(np.abs(mdp.rewards[~mdp.terminal]).max())
     tolerance = max(tolerance, 8 * np.finfo(np.float64).eps * residual / (1 - gamma))
-    noise = evaluation.run(actions, values, accuracy * residual)
+    noise = evaluation.run(actions, values, accuracy * residual, thorough=False)
     while True:
         tail = residual < 1000 * tolerance
         noise = min(noise, 0.3 * tolerance) if tail else noise
@@ -115,21 +122,27 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
         best = min(best, residual)
         before = values.copy()
         values += residuals
-        settled = kernels.spread(
-            *model,
-            gamma,
-            offsets,
-            sources,
-            values,
-            actions,
-            changed[:listed],
-            max(noise, 0.01 * residual),
-            threshold,
-            # Where spreading does not help, plain policy iteration it is, which always ends.
-            states if stalled < 30 else 0,
-        )
+        margin = max(noise, 0.001 * residual)
+        if stalled < PATIENCE and listed > states // 100:
+            for k in range(SWEEPS):
+                kernels.sweep(*model, mdp.terminal, gamma, values, actions, margin, k % 2 == 1)
+            settled = True
+        else:
+            settled = kernels.spread(
+                *model,
+                gamma,
+                offsets,
+                sources,
+                values,
+                actions,
+                changed[:listed],
+                margin,
+                min(threshold, 0.01 * residual),
+                states // 4 + 1 if stalled < PATIENCE else 0,
+            )
         if stalled or not settled or not tail:
-            noise = evaluation.run(actions, values, max(accuracy * residual, 0.3 * tolerance))
+            sufficient = max(accuracy * residual, 0.3 * tolerance)
+            noise = evaluation.run(actions, values, sufficient, thorough=stalled >= PATIENCE)
         kernels.mark_due(offsets, sources, before, values, residuals, 0.01 * tolerance, due)
         verifying = False
 
@@ -137,7 +150,7 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
 def _first_policy(
     mdp: FiniteMDP, gamma: float, offsets: NDArray[np.int32], sources: NDArray[np.int32]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], FloatArray]:
-    """Actions, an order of the states, and values, all from one wave."""
+    """Actions and an order of the states, both from one wave, and values to evaluate the actions from."""
     least = float(mdp.rewards.max(axis=1)[~mdp.terminal].min()) / (1 - gamma)
     if mdp.terminal.any():
         least = min(least, 0.0)
@@ -158,8 +171,8 @@ def _first_policy(
         actions,
         order,
     )
-    values += least
-    values[mdp.terminal] = 0.0
+    # The wave hopes for too much: evaluation gets there from the least possible values in fewer steps.
+    values = np.where(mdp.terminal, 0.0, least)
     return actions, kernels.interleave(offsets, sources, order), values
 
 
@@ -185,21 +198,32 @@ class _Evaluation:
         self.columns = np.empty((n, outcomes), dtype=np.int32)
         self.weights = np.empty((n, outcomes))
         self.constants = np.empty(n)
-        self.work = np.empty((10, n))
+        # Rounding the weights changes values by about eps / (1 - gamma), relatively: corrections must survive that.
+        precision = np.float32 if 1 - gamma > 1e-5 else np.float64
+        self.light = np.empty((n, outcomes), dtype=precision)
+        self.work = np.empty((10, n), dtype=precision)
+        self.residuals = np.empty(n)
 
-    def run(self, actions: NDArray[np.int32], values: FloatArray, tolerance: float) -> float:
-        """Overwrite ``values`` by those of the policy, to a residual of ``tolerance``; returns the residual reached."""
-        chain = self.columns, self.weights, self.constants
-        self.rows = n = kernels.update_chain(
+    def run(self, actions: NDArray[np.int32], values: FloatArray, tolerance: float, thorough: bool) -> float:
+        """Overwrite ``values`` by those of the policy; returns the residual reached.
+
+        That is ``tolerance``, or more where this would take long and the evaluation need not be ``thorough``.
+        """
+        chain = self.columns, self.weights, self.light, self.constants
+        self.rows = n = chains.update_chain(
             *self.model, actions, self.built, self.alone, self.position, self.members, self.rows, *chain
         )
         columns, weights, constants = self.columns[:n], self.weights[:n], self.constants[:n]
         members = self.members[:n]
         x = values[members]
-        found, _ = kernels.solve_chain(columns, weights, constants, x, tolerance, 100, self.work)
+        found, _ = chains.solve_chain(
+            columns, weights, self.light[:n], constants, x, tolerance, 60, self.work, self.residuals
+        )
         # Where the Krylov method breaks down, sweeps still contract.
         while found > tolerance:
-            found = self.gamma * kernels.gauss_seidel(columns, weights, constants, x)
+            found = self.gamma * chains.gauss_seidel(columns, weights, constants, x)
+            if not thorough:
+                break
         np.copyto(values, self.alone)
         values[members] = x
         return float(found)

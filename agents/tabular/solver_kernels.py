@@ -1,10 +1,6 @@
-"""Compiled parts of :func:`gridzero.agents.tabular.solver.solve`.
+"""Compiled first policy and improvement for :func:`gridzero.agents.tabular.solver.solve`.
 
-The model's arrays are as :class:`~gridzero.envs.mdp.FiniteMDP` holds them. A *chain* is what a policy leaves of the
-model: the linear system $x = b + P x$ over n states in some order, (n, K) ``columns`` and ``weights``, the discount and
-the self-loops divided out; the state itself, with weight 0, fills up. $P_L$ is the part of P from earlier states, $P_U$
-the one from later states. Solving with one of them takes all of P, from an array that is 0 where it is not yet written:
-that is faster than to tell them apart.
+The model's arrays are as :class:`~gridzero.envs.mdp.FiniteMDP` holds them.
 """
 
 from __future__ import annotations
@@ -16,6 +12,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int32]
 Booleans = NDArray[np.bool_]
+
+BUCKETS = 65536
+"""Of the queue of the first wave."""
 
 SHARE = 0.95
 """Of the fill that factorization drops, what goes to the diagonal."""
@@ -87,6 +86,57 @@ def _best_action(
     return best, best_action
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def _hopeful_action(
+    successors: Integers,
+    probabilities: Floats,
+    rewards: Floats,
+    gamma: float,
+    shift: float,
+    values: Floats,
+    settled: Booleans,
+    s: int,
+) -> tuple[float, int]:
+    """The best action if successors that are not settled are as good as s; where none is settled, worth 0."""
+    _, choices, outcomes = successors.shape
+    best, best_action = -np.inf, 0
+    for a in range(choices):
+        elsewhere, stays, unknown = 0.0, 0.0, 0.0
+        for k in range(outcomes):
+            t = successors[s, a, k]
+            if t == s:
+                stays += probabilities[s, a, k]
+            elif settled[t]:
+                elsewhere += probabilities[s, a, k] * values[t]
+            else:
+                unknown += probabilities[s, a, k]
+        if elsewhere > 0:
+            stays = min(stays + unknown, 1.0)
+        q = (rewards[s, a] - shift + gamma * elsewhere) / (1 - gamma * stays)
+        if q > best:
+            best, best_action = q, a
+    return best, best_action
+
+
+@numba.njit(cache=True, nogil=True)
+def _bucket(value: float, top: float, width: float) -> int:
+    if value >= top:
+        return 0
+    if value <= 1e-300:
+        return BUCKETS - 1
+    return min(int(np.log(top / value) / width), BUCKETS - 1)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _append(s: int, b: int, heads: Integers, tails: Integers, following: Integers) -> None:
+    following[s] = -1
+    if heads[b] < 0:
+        heads[b] = s
+    else:
+        following[tails[b]] = s
+    tails[b] = s
+
+
 @numba.njit(cache=True, nogil=True)
 def first_wave(
     successors: Integers,
@@ -103,34 +153,66 @@ def first_wave(
 ) -> None:
     """A first policy, and an order of the states that follows the flow of value.
 
-    Values start at the least that is possible, which ``shift`` makes 0. Where one backup raises them the wave begins,
-    and it goes backwards through the model, first come first served; each state is backed up when it is reached.
+    Values start at the least that is possible, which ``shift`` makes 0. Where one backup raises them a wave begins. It
+    goes backwards through the model and settles one state after the other, from high values to low ones (as in
+    McMahan and Gordon 2005, with the queue of Yatziv, Bartesaghi and Sapiro 2006: buckets, first come first served
+    within). A state's value supposes that successors not yet settled are as good as itself, so the
+    wave crosses any distance that is worth it. Evaluation will tell where it was not.
 
     ``values``, ``actions`` and ``order``, which has room for the non-terminal states, are written.
     """
     states = values.size
-    reached = terminal.copy()
-    last = 0
+    alone = np.zeros(states)
     for s in range(states):
         if not terminal[s]:
             best, actions[s] = _best_action(successors, probabilities, rewards, gamma, shift, values, s)
-            if best > 1e-12 * (1.0 + abs(shift)):
-                order[last] = s
-                last += 1
-                reached[s] = True
-    first = 0
-    while first < last:
-        s = order[first]
-        first += 1
-        values[s], actions[s] = _best_action(successors, probabilities, rewards, gamma, shift, values, s)
-        for j in range(offsets[s], offsets[s + 1]):
-            t = sources[j]
-            if not reached[t]:
-                reached[t] = True
-                order[last] = t
-                last += 1
+            alone[s] = best if best > 1e-12 * (1.0 + abs(shift)) else 0.0
+    top = alone.max()
+    # About the loss of value in four steps, so that most states keep the bucket from which they are reached.
+    width = max(4 * (1 - gamma), 60 / BUCKETS)
+    ends = np.zeros(BUCKETS, dtype=np.int32)
     for s in range(states):
-        if not reached[s]:
+        if alone[s] > 0:
+            ends[_bucket(alone[s], top, width)] += 1
+    ends = np.cumsum(ends).astype(np.int32)
+    seeds = np.empty(ends[-1], dtype=np.int32)
+    place = ends.copy()
+    for s in range(states - 1, -1, -1):
+        if alone[s] > 0:
+            b = _bucket(alone[s], top, width)
+            place[b] -= 1
+            seeds[place[b]] = s
+    heads, tails = np.full(BUCKETS, -1, dtype=np.int32), np.empty(BUCKETS, dtype=np.int32)
+    following = np.empty(states, dtype=np.int32)
+    reached, settled = terminal.copy(), terminal.copy()
+    seed, last = 0, 0
+    for b in range(BUCKETS):
+        while heads[b] >= 0 or seed < ends[b]:
+            if seed < ends[b]:
+                s = seeds[seed]
+                seed += 1
+                if reached[s]:
+                    continue
+                reached[s] = True
+            else:
+                s = heads[b]
+                heads[b] = following[s]
+            value, action = _hopeful_action(successors, probabilities, rewards, gamma, shift, values, settled, s)
+            later = _bucket(value, top, width)
+            if later > b:
+                _append(s, later, heads, tails, following)
+                continue
+            values[s], actions[s] = value, action
+            settled[s] = True
+            order[last] = s
+            last += 1
+            for j in range(offsets[s], offsets[s + 1]):
+                t = sources[j]
+                if not reached[t]:
+                    reached[t] = True
+                    _append(t, b, heads, tails, following)
+    for s in range(states):
+        if not settled[s]:
             order[last] = s
             last += 1
 
@@ -154,9 +236,10 @@ def interleave(offsets: Integers, sources: Integers, order: Integers) -> Integer
                 level[t] = max(level[t], level[s] + 1)
     starts = np.cumsum(starts)
     result = np.empty_like(order)
-    for s in order:
-        result[starts[level[s]]] = s
-        starts[level[s]] += 1
+    for s in range(placed.size):
+        if placed[s]:
+            result[starts[level[s]]] = s
+            starts[level[s]] += 1
     return result
 
 
@@ -220,6 +303,30 @@ def spread(
                 queue[last if last < states else last - states] = t
                 size += 1
     return size == 0
+
+
+@numba.njit(cache=True, nogil=True)
+def sweep(
+    successors: Integers,
+    probabilities: Floats,
+    rewards: Floats,
+    terminal: Booleans,
+    gamma: float,
+    values: Floats,
+    actions: Integers,
+    margin: float,
+    backward: bool,
+) -> None:
+    """Back up all states in place, by index; an action gives way to one better by more than ``margin``."""
+    states = values.size
+    for i in range(states):
+        s = states - 1 - i if backward else i
+        if terminal[s]:
+            continue
+        best, action = _best_action(successors, probabilities, rewards, gamma, 0.0, values, s)
+        if best - values[s] > margin:
+            actions[s] = action
+        values[s] = best
 
 
 @numba.njit(cache=True, nogil=True)
@@ -293,269 +400,3 @@ def mark_due(
             due[s] = True
             for j in range(offsets[s], offsets[s + 1]):
                 due[sources[j]] = True
-
-
-@numba.njit(cache=True, nogil=True)
-def update_chain(
-    successors: Integers,
-    probabilities: Floats,
-    rewards: Floats,
-    terminal: Booleans,
-    gamma: float,
-    offsets: Integers,
-    sources: Integers,
-    order: Integers,
-    actions: Integers,
-    built: Integers,
-    alone: Floats,
-    position: Integers,
-    members: Integers,
-    n: int,
-    columns: Integers,
-    weights: Floats,
-    constants: Floats,
-) -> int:
-    """Make the chain that of the policy; only the rows that differ from what was ``built`` are written.
-
-    It has the states whose value depends on another's, now or in an earlier policy, in ``order``, later ones at the
-    end; ``members`` has the state of each row, ``position`` (S,) the row of each state or -1. The other states' values
-    are in ``alone`` (S,). Returns n, the number of rows.
-    """
-    outcomes = successors.shape[2]
-    for s in order:
-        a = actions[s]
-        if a == built[s] or position[s] >= 0:
-            continue
-        moves = False
-        stays = 0.0
-        for k in range(outcomes):
-            t = successors[s, a, k]
-            if t == s:
-                stays += probabilities[s, a, k]
-            elif not terminal[t] and probabilities[s, a, k] > 0:
-                moves = True
-        if moves:
-            members[n] = s
-            position[s] = n
-            n += 1
-        else:
-            alone[s] = rewards[s, a] / (1 - gamma * stays)
-            built[s] = a
-        for j in range(offsets[s], offsets[s + 1]):
-            built[sources[j]] = -1
-    for s in range(position.size):
-        i = position[s]
-        a = actions[s]
-        if i < 0 or a == built[s]:
-            continue
-        built[s] = a
-        stays = 0.0
-        constant = rewards[s, a]
-        for k in range(outcomes):
-            t = successors[s, a, k]
-            p = probabilities[s, a, k]
-            columns[i, k] = i
-            weights[i, k] = 0.0
-            if t == s:
-                stays += p
-            elif p > 0 and not terminal[t]:
-                if position[t] < 0:
-                    constant += gamma * p * alone[t]
-                else:
-                    columns[i, k] = position[t]
-                    weights[i, k] = p
-        factor = 1 / (1 - gamma * stays)
-        constants[i] = constant * factor
-        for k in range(outcomes):
-            weights[i, k] *= gamma * factor
-    return n
-
-
-@numba.njit(cache=True, nogil=True)
-def gauss_seidel(columns: Integers, weights: Floats, constants: Floats, x: Floats) -> float:
-    r"""One sweep $x_i \leftarrow b_i + \sum_j P_{ij} x_j$ in order; returns the largest change."""
-    n, outcomes = columns.shape
-    largest = 0.0
-    for i in range(n):
-        value = constants[i]
-        for k in range(outcomes):
-            value += weights[i, k] * x[columns[i, k]]
-        largest = max(largest, abs(value - x[i]))
-        x[i] = value
-    return largest
-
-
-@numba.njit(cache=True, nogil=True)
-def factorize(columns: Integers, weights: Floats, inverses: Floats, earlier: Floats, dropped: Floats) -> None:
-    r"""Modified incomplete factorization $(D - P_L) D^{-1} (D - P_U) \approx I - P$ without fill-in.
-
-    Where edges go both ways, as in grids, most of the fill that is dropped goes to the diagonal, which nearly keeps the
-    sums of rows and so gets slowly varying errors right (Gustafsson 1978); else none does. $I - P$ is an M-matrix with
-    positive row sums, so no pivot vanishes (Meijerink and van der Vorst 1977).
-    """
-    n, outcomes = columns.shape
-    both, one = 0.0, 1e-300
-    for i in range(0, n, max(1, n // 10000)):
-        for k in range(outcomes):
-            j = columns[i, k]
-            one += weights[i, k]
-            for m in range(outcomes):
-                if columns[j, m] == i and weights[j, m] > 0:
-                    both += weights[i, k]
-    share = SHARE if both > 0.5 * one else 0.0
-    dropped[:n] = 0.0
-    earlier[:n] = 0.0
-    for i in range(n):
-        total, before, fill = 0.0, 0.0, 0.0
-        for k in range(outcomes):
-            j = columns[i, k]
-            total += weights[i, k]
-            before += weights[i, k] * earlier[j]
-            fill += weights[i, k] * dropped[j]
-        inverses[i] = 1 / (1 - share * fill)
-        dropped[i] = (total - before) * inverses[i]
-        earlier[i] = 1.0
-
-
-@numba.njit(cache=True, nogil=True)
-def _residual(columns: Integers, weights: Floats, constants: Floats, x: Floats, out: Floats) -> float:
-    n, outcomes = columns.shape
-    largest = 0.0
-    for i in range(n):
-        value = constants[i] - x[i]
-        for k in range(outcomes):
-            value += weights[i, k] * x[columns[i, k]]
-        out[i] = value
-        largest = max(largest, abs(value))
-    return largest
-
-
-@numba.njit(cache=True, nogil=True)
-def _solve_upper(columns: Integers, weights: Floats, inverses: Floats, right: Floats, out: Floats) -> None:
-    """(D - P_U) out = D right."""
-    n, outcomes = columns.shape
-    out[:n] = 0.0
-    for i in range(n - 1, -1, -1):
-        value = 0.0
-        for k in range(outcomes):
-            j = columns[i, k]
-            value += weights[i, k] * out[j]
-        value = right[i] + value * inverses[i]
-        out[i] = value if abs(value) > TINY else 0.0
-
-
-@numba.njit(cache=True, nogil=True)
-def _finish_product(
-    columns: Integers,
-    weights: Floats,
-    inverses: Floats,
-    given: Floats,
-    z: Floats,
-    scratch: Floats,
-    out: Floats,
-    other: Floats,
-) -> tuple[float, float]:
-    r"""The preconditioned matrix times ``given``, of which z is $(D - P_U)^{-1} D$ times; Eisenstat (1981).
-
-    $(D - P_L)^{-1} (I - P) z = z + (D - P_L)^{-1} (D\,given + (I - 2D) z)$: each weight is read once.
-
-    Returns:
-        The inner products of the result with ``other`` and with itself.
-    """
-    n, outcomes = columns.shape
-    scratch[:n] = 0.0
-    product, square = 0.0, 0.0
-    for i in range(n):
-        value = (given[i] - 2 * z[i]) + z[i] * inverses[i]
-        inner = 0.0
-        for k in range(outcomes):
-            j = columns[i, k]
-            inner += weights[i, k] * scratch[j]
-        value += inner * inverses[i]
-        value = value if abs(value) > TINY else 0.0
-        scratch[i] = value
-        value += z[i]
-        out[i] = value
-        product += value * other[i]
-        square += value * value
-    return product, square
-
-
-@numba.njit(cache=True, nogil=True)
-def solve_chain(
-    columns: Integers,
-    weights: Floats,
-    constants: Floats,
-    x: Floats,
-    tolerance: float,
-    limit: int,
-    work: Floats,
-) -> tuple[float, int]:
-    r"""BiCGSTAB (van der Vorst 1992) for $x = b + P x$, preconditioned by :func:`factorize` on both sides.
-
-    It starts from ``x`` and ends with a residual of ``tolerance`` or after ``limit`` iterations; x is overwritten where
-    that is better. ``work`` is (10, at least n).
-
-    Returns:
-        The largest absolute residual at x and the number of iterations.
-    """
-    n, outcomes = columns.shape
-    inverses, scratch, z, r, s, t, v = work[0], work[1], work[2], work[3], work[4], work[5], work[6]
-    shadow, p, y = work[7], work[8], work[9]
-    r[:n] = 0.0
-    v[:n] = 0.0
-    start = _residual(columns, weights, constants, x, scratch)
-    if start <= tolerance:
-        return start, 0
-    factorize(columns, weights, inverses, s, t)
-    rho = 0.0
-    for i in range(n):
-        value = scratch[i]
-        for k in range(outcomes):
-            j = columns[i, k]
-            value += weights[i, k] * r[j]
-        r[i] = value * inverses[i]
-        rho += r[i] * r[i]
-        shadow[i], p[i], y[i] = r[i], r[i], 0.0
-    iterations, residual = 0, start
-    while iterations < limit:
-        iterations += 1
-        _solve_upper(columns, weights, inverses, p, z)
-        product, _ = _finish_product(columns, weights, inverses, p, z, scratch, v, shadow)
-        if product == 0.0 or not np.isfinite(product):
-            break
-        alpha = rho / product
-        for i in range(n):
-            value = r[i] - alpha * v[i]
-            s[i] = value if abs(value) > TINY else 0.0
-        _solve_upper(columns, weights, inverses, s, z)
-        product, square = _finish_product(columns, weights, inverses, s, z, scratch, t, s)
-        omega = product / square if square > 0 else 0.0
-        before, rho, residual = rho, 0.0, 0.0
-        z[:n] = 0.0
-        for i in range(n):
-            y[i] += alpha * p[i] + omega * s[i]
-            value = s[i] - omega * t[i]
-            value = value if abs(value) > TINY else 0.0
-            r[i] = value
-            z[i] = value
-            rho += r[i] * shadow[i]
-            value = r[i] / inverses[i]
-            for k in range(outcomes):
-                j = columns[i, k]
-                value -= weights[i, k] * z[j]
-            residual = max(residual, abs(value))
-        if residual <= tolerance or before == 0.0 or omega == 0.0 or not np.isfinite(residual):
-            break
-        beta = rho / before * alpha / omega
-        for i in range(n):
-            value = r[i] + beta * (p[i] - omega * v[i])
-            p[i] = value if abs(value) > TINY else 0.0
-    _solve_upper(columns, weights, inverses, y, z)
-    for i in range(n):
-        z[i] += x[i]
-    reached = _residual(columns, weights, constants, z, scratch)
-    if reached < start:
-        x[:] = z[:n]
-        return reached, iterations
-    return start, iterations

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import gridzero
-from gridzero.agents.tabular import solver_kernels
+from gridzero.agents.tabular import chain_kernels, solver_kernels
 from gridzero.envs.mdp import FiniteMDP
 
 
@@ -174,7 +174,10 @@ def test_krylov_solution_of_a_chain_equals_a_dense_solve(share: str) -> None:
     matrix = np.eye(n)
     np.add.at(matrix, (np.arange(n)[:, None], columns), -weights)
     x = np.zeros(n)
-    residual, iterations = solver_kernels.solve_chain(columns, weights, constants, x, 1e-10, 100, np.empty((10, n)))
+    light, work = weights.astype(np.float32), np.empty((10, n), dtype=np.float32)
+    residual, iterations = chain_kernels.solve_chain(
+        columns, weights, light, constants, x, 1e-10, 100, work, np.empty(n)
+    )
     assert residual <= 1e-10
     assert iterations < 40
     np.testing.assert_allclose(x, np.linalg.solve(matrix, constants), atol=1e-7)
