@@ -27,7 +27,7 @@ class PPOConfig(PolicyGradientConfig):
 
     rollout_steps: int | None = None
     """Steps in each environment between updates; by default 2048 over all environments, but at least 16 in each."""
-    epochs: int = 10
+    epochs: int = 6
     """Passes over the steps of an update."""
     gae_lambda: float = 0.95
     """λ of generalised advantage estimation: 0 trusts the critic, 1 the returns."""

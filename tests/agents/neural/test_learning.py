@@ -254,6 +254,28 @@ def test_ppo_balances_the_pole(seed):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_ppo_finds_its_way_through_four_rooms(seed):
+    agent = make("ppo", gym.make("gridzero/GridWorld-v0", layout="four-rooms"), seed=seed)
+    for _ in agent.learn():
+        pass
+    found, optimal = values(agent, 0.99)
+    assert found > 0.99 * optimal
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_ppo_finds_its_way_out_of_a_maze(seed):
+    """Only the target pays, and chance alone hardly ever comes so far: episodes begin anywhere."""
+    env = gym.make("gridzero/GridWorld-v0", layout="maze:15x15:0", start="random")
+    agent = make("ppo", env, seed=seed, entropy_coefficient=0.5, schedule_steps=400_000)
+    for _ in agent.learn():
+        pass
+    found, optimal = values(agent, 0.99)
+    assert found > 0.99 * optimal
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_ppo_crosses_the_slippery_lake(seed):
     """Within 0.02 of the best expected return in 100 steps, exactly evaluated."""
