@@ -12,7 +12,7 @@ import pytest
 
 from gridzero.__main__ import main
 from gridzero.agents import solve
-from gridzero.benchmarks import measure, solving
+from gridzero.benchmarks import learning, measure, solving
 from gridzero.benchmarks.measure import Row, median_ratio, rounds
 
 ROWS: list[tuple[dict[str, Any], bool | None]] = [
@@ -94,8 +94,53 @@ def test_the_whole_of_it_quickly(tmp_path: Path, capsys: pytest.CaptureFixture[s
     found = json.loads((tmp_path / "speed.json").read_text())
     assert found["clock"] == "cpu"
     works = {row["work"] for row in found["rows"]}
-    assert all(any(word in work for work in works) for word in ("step one", "step 4,096", "solve", "draw"))
+    assert all(
+        any(word in work for work in works) for word in ("step one", "step 4,096", "solve", "draw", "PPO learns")
+    )
     assert "FrozenLake" in output
     for row in found["rows"]:
         assert row["ours"] > 0
         assert (row["ratio"] is None) == (row["theirs"] is None)
+
+
+def test_seconds_to_solve_do_not_count_the_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four updates of one second each, the last good enough; each try takes a minute."""
+    now = 0.0
+    quality = {2_000: 100.0, 4_000: 474.9, 6_000: 475.0}
+    monkeypatch.setattr(learning, "clock", lambda: now)
+
+    def tried(step: Any) -> float:
+        nonlocal now
+        now += 60.0
+        return quality[step]
+
+    monkeypatch.setattr(learning, "mean_return", tried)
+
+    def learner(seed: int, check: Any) -> None:
+        nonlocal now
+        for step in (0, 2_000, 3_000, 4_000, 6_000, 8_000):
+            if check(step, step):
+                return
+            now += 1.0
+
+    assert learning.seconds_to_solve(learner, 0) == (4.0, 6_000)
+    monkeypatch.setattr(learning, "SOLVED", 500.0)
+    monkeypatch.setattr(learning, "SPAN", 6_000)
+    assert learning.seconds_to_solve(learner, 0) == (float("inf"), 6_000)
+
+
+@pytest.mark.slow
+def test_every_contender_learns_and_stops_when_told() -> None:
+    for learner in (learning.ours, learning.stable_baselines, learning.one_loop):
+        seen: list[int] = []
+
+        def check(step: int, act: Any, seen: list[int] = seen) -> bool:
+            seen.append(step)
+            actions = np.asarray(act(np.zeros((3, 4), dtype=np.float32)))
+            assert actions.shape == (3,)
+            return step >= 300
+
+        learner(0, check)
+        assert seen[0] == 0
+        assert seen[-1] >= 300
+        assert all(step < 300 for step in seen[:-1])
