@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ TRACE_LENGTH = 60
 """Moves after which the trace has faded."""
 FADING = 6
 """The shades that it fades through."""
+REMEMBERED = 65536
+"""Numbers whose places are remembered before all are forgotten."""
 FADES = [age * FADING // TRACE_LENGTH for age in range(TRACE_LENGTH)]
 """The shade of each move, the last one first."""
 
@@ -46,7 +49,9 @@ class Overlays:
         self._open = np.flatnonzero(~self._solid)
         self._font_size = min(26, max(11, round(cell * 0.27)))
         self._arrow_sprites: dict[tuple[int, int, bool, bool], Placed] = {}
+        self._open_list: list[int] = self._open.tolist()
         self._arrows: dict[int, Blit] = {}
+        self._numbers: dict[tuple[int, str, bool, bool], Blit] = {}
         self._segments: dict[tuple[int, int, int], Blit] = {}
         self._decorations = self._decorate()
 
@@ -160,14 +165,25 @@ class Overlays:
             strings = [str(value) for value in values[self._open].tolist()]
         else:
             strings = format_numbers(values[self._open], self.cell - 6, self._font_size)
-        centre = round(self.cell * (0.83 if lifted else 0.5))
+        known = self._numbers
+        keys = zip(self._open_list, strings, dark[self._open].tolist(), itertools.repeat(lifted), strict=False)
         blits: list[Blit] = []
-        for cell, string, light in zip(self._open.tolist(), strings, dark[self._open].tolist(), strict=True):
-            sprite = sprites.text(string, self._font_size, colors.FLOOR if light else colors.INK)
-            width, height = sprite.get_size()
-            x, y = self.corners[cell]
-            blits.append((sprite, (x + (self.cell + 1 - width) // 2, y + centre - height // 2)))
+        for key in keys:
+            placed = known.get(key)
+            if placed is None:
+                if len(known) >= REMEMBERED:
+                    known.clear()
+                placed = known[key] = self._number(*key)
+            blits.append(placed)
         self.surface.fblits(blits, sprites.BLEND)
+
+    def _number(self, cell: int, string: str, light: bool, lifted: bool) -> Blit:
+        """A number in its place."""
+        sprite = sprites.text(string, self._font_size, colors.FLOOR if light else colors.INK)
+        width, height = sprite.get_size()
+        x, y = self.corners[cell]
+        centre = round(self.cell * (0.83 if lifted else 0.5))
+        return sprite, (x + (self.cell + 1 - width) // 2, y + centre - height // 2)
 
     def wedge_numbers(self, values: FloatArray, light: NDArray[np.bool_], wedges: Wedges) -> None:
         """The action values (H·W, A), each in its wedge, white where ``light``."""
