@@ -16,11 +16,6 @@ Booleans = NDArray[np.bool_]
 BUCKETS = 65536
 """Of the queue of the first wave."""
 
-SHARE = 0.95
-"""Of the fill that factorization drops, what goes to the diagonal."""
-TINY = 1e-100
-"""Smaller numbers become 0 where errors fade, before they turn subnormal and slow."""
-
 
 @numba.njit(cache=True, nogil=True)
 def predecessors(successors: Integers, probabilities: Floats, terminal: Booleans) -> tuple[Integers, Integers]:
