@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 INTEGRATIONS ?= .venv-integrations
-MODULES := $(shell find envs agents scripts -name '*.py' | sort)
+MODULES := $(shell find envs agents llm_rl scripts -name '*.py' | sort)
 
 .PHONY: demo test test-slow test-integrations lint format benchmark install clean FORCE
 

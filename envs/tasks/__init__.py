@@ -1,0 +1,1 @@
+"""Tasks with verifiable answers, and the total verifier they share. Light: NumPy and the standard library."""

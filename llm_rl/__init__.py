@@ -1,0 +1,1 @@
+"""Language-model policies and their post-training. Importing this is light; torch and transformers come when used."""
