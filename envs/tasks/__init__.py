@@ -1,1 +1,97 @@
 """Tasks with verifiable answers, and the total verifier they share. Light: NumPy and the standard library."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+from gridzero.envs.tasks.task import Problem, Task, Verdict
+from gridzero.envs.tasks.templates import TEMPLATES, Template, find_template
+from gridzero.envs.tasks.vocabulary import Vocabulary
+
+__all__ = [
+    "TASKS",
+    "TEMPLATES",
+    "Problem",
+    "Task",
+    "Template",
+    "Verdict",
+    "Vocabulary",
+    "find_template",
+    "make_task",
+    "task_class",
+    "task_options",
+]
+
+TASKS: dict[str, str] = {
+    "addition": "gridzero.envs.tasks.addition:Addition",
+}
+"""Where each task's class is; imported when it is asked for."""
+
+
+def task_class(name: str) -> type[Task]:
+    """The class of a task.
+
+    Raises:
+        ValueError: for an unknown name; the message has the closest right ones.
+    """
+    if name not in TASKS:
+        raise ValueError(f"no task is called {name!r}; {_closest(str(name), TASKS)}")
+    module, _, attribute = TASKS[name].partition(":")
+    found: type[Task] = getattr(import_module(module), attribute)
+    return found
+
+
+def task_options(name: str) -> dict[str, inspect.Parameter]:
+    """The options of a task: its own, then those that all have.
+
+    Raises:
+        ValueError: for an unknown name.
+
+    Example:
+        >>> list(task_options("addition"))
+        ['digits', 'split', 'template', 'worked']
+    """
+    found = task_class(name)
+    options: dict[str, inspect.Parameter] = {}
+    for owner in (found, Task):
+        for option in inspect.signature(owner.__init__, eval_str=True).parameters.values():
+            if option.kind is option.KEYWORD_ONLY:
+                options.setdefault(option.name, option)
+    return options
+
+
+def make_task(name: str, **options: Any) -> Task:
+    """A task, by name.
+
+    Args:
+        name: one of :data:`TASKS`.
+        options: of its class.
+
+    Raises:
+        ValueError: for an unknown task or option (with the closest right names), one that is missing, or a value that
+            is not allowed.
+
+    Example:
+        >>> make_task("adition")
+        Traceback (most recent call last):
+        ...
+        ValueError: no task is called 'adition'; did you mean addition?
+    """
+    known = task_options(name)
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{name} has no option {option!r}; {_closest(option, known)}")
+    for option, parameter in known.items():
+        if parameter.default is parameter.empty and option not in options:
+            raise ValueError(f"{name} needs the option {option!r}")
+    return task_class(name)(**options)
+
+
+def _closest(name: str, names: Iterable[str]) -> str:
+    names = list(names)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"

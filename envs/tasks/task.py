@@ -6,11 +6,11 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, TypedDict, get_args
 
 import numpy as np
 
-from gridzero.envs.tasks.templates import Template, find_template
+from gridzero.envs.tasks.templates import TAGS, Template, find_template
 
 Split = Literal["train", "held-out", "all"]
 HELD_OUT_SHARE = 0.1
@@ -49,26 +49,47 @@ class Verdict:
     reason: str
 
 
+class CommonOptions(TypedDict, total=False):
+    """The options that every task has."""
+
+    split: Split
+    template: str | Template | None
+    worked: float
+
+
 class Task(ABC):
     """A source of problems whose answers can be verified.
+
+    A subclass says how to :meth:`generate` a problem, :meth:`check` an answer and, if it can, :meth:`work` it out.
 
     Args:
         split: "train" or "held-out": which problems :meth:`sample` draws; the two never overlap. "all": both.
         template: the form of prompt and completion; see :data:`~gridzero.envs.tasks.templates.TEMPLATES`.
+        worked: the share of demonstrations that show the work; the others have an empty thought.
 
     Attributes:
         name: the registered name.
+        explanation: what is asked, in words that the question follows.
+        characters: what questions, thoughts and answers are made of.
         turns: how many completions an episode may have at most; more than 1 for tasks that answer back.
+
+    Raises:
+        ValueError: for an option that is not allowed; it says what is.
     """
 
     name: ClassVar[str]
+    explanation: ClassVar[str]
+    characters: ClassVar[str]
     default_template: ClassVar[str] = "tags"
 
-    def __init__(self, *, split: Split = "train", template: str | Template | None = None) -> None:
+    def __init__(self, *, split: Split = "train", template: str | Template | None = None, worked: float = 0.3) -> None:
         if split not in get_args(Split):
             raise ValueError(f"split must be one of {', '.join(get_args(Split))}, not {split!r}")
+        if isinstance(worked, bool) or not isinstance(worked, int | float) or not 0 <= worked <= 1:
+            raise ValueError(f"worked must be a share between 0 and 1, not {worked!r}")
         self.split = split
         self.template = find_template(template or self.default_template)
+        self.worked = worked
         self.turns = 1
 
     def sample(self, rng: np.random.Generator) -> Problem:
@@ -79,7 +100,7 @@ class Task(ABC):
         """
         for _ in range(_PATIENCE):
             problem = self.generate(rng)
-            if self.split == "all" or held_out(self.name, problem.question) == (self.split == "held-out"):
+            if self.split == "all" or held_out(self.name, self.key(problem)) == (self.split == "held-out"):
                 return problem
         raise ValueError(f"{self.name} has no {self.split} problems with these options")
 
@@ -87,29 +108,52 @@ class Task(ABC):
     def generate(self, rng: np.random.Generator) -> Problem:
         """A problem of either split."""
 
+    def key(self, problem: Problem) -> str:
+        """What problems that are the same in substance share; the split goes by it."""
+        return problem.question
+
     def prompt(self, problem: Problem) -> str:
         """What a model is shown: the question in its template."""
-        return self.template.prompt(problem.question)
+        words = f"{self.explanation} " if self.template.explains and self.explanation else ""
+        return self.template.prompt(words + problem.question)
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """Judge a completion, whatever it is: never raises, runs nothing, in bounded time."""
         answer, well_formed, reason = self.template.extract(completion)
         if answer is None:
             return Verdict(False, well_formed, None, reason)
-        correct, reason = self.check(problem, answer)
-        return Verdict(correct, well_formed, answer, reason)
+        correct, why = self.check(problem, answer)
+        return Verdict(correct, well_formed, answer, f"{why}, but {reason}" if reason else why)
 
     @abstractmethod
     def check(self, problem: Problem, answer: str) -> tuple[bool, str]:
         """Whether an answer is right, and why; total, like :meth:`verify`."""
 
-    def demonstrate(self, problem: Problem, rng: np.random.Generator) -> str:
-        """A worked solution in the template's form, for supervised warm-up.
+    def work(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
+        """A thought that leads to the answer, in steps that a tiny model can learn.
 
         Raises:
             ValueError: where the task has none.
         """
         raise ValueError(f"{self.name} has no worked solutions")
+
+    def answer(self, problem: Problem, completions: Sequence[str] = ()) -> str:
+        """A right answer, for tasks that answer back the one to give next."""
+        return problem.reference
+
+    def demonstrate(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
+        """A right completion in the template's form, for supervised warm-up; worked out or not, by chance.
+
+        Args:
+            problem: of this task.
+            rng: decides whether, and how, it is worked out.
+            completions: those before, for tasks that answer back.
+
+        Raises:
+            ValueError: where the task has no worked solutions.
+        """
+        thought = self.work(problem, rng, completions) if rng.random() < self.worked else ""
+        return self.template.completion(thought, self.answer(problem, completions))
 
     def reply(self, problem: Problem, completions: Sequence[str]) -> str | None:
         """What the task answers to the completions so far; None when the episode is over.
@@ -123,11 +167,34 @@ class Task(ABC):
         return self.verify(problem, completions[-1])
 
     def alphabet(self) -> str:
-        """The characters of prompts and demonstrations, sorted; the tags are not among them."""
-        raise ValueError(f"{self.name} has no alphabet of its own")
+        """The characters of prompts and demonstrations, sorted; the tags are not among them.
+
+        Raises:
+            ValueError: for a task whose text can be anything.
+        """
+        text = self.prompt(Problem("", "")) + self.template.completion("\n", "")
+        for tag in TAGS:
+            text = text.replace(tag, "")
+        return "".join(sorted(set(text + self.characters)))
 
 
-def held_out(task: str, question: str) -> bool:
-    """Whether a problem is kept from training: decided by a hash of it alone, the same everywhere and always."""
-    digest = hashlib.sha256(f"{task}\n{question}".encode()).digest()
+def held_out(task: str, key: str) -> bool:
+    """Whether a problem is kept from training: decided by a hash of it alone, the same everywhere and always.
+
+    Args:
+        task: the task's name.
+        key: the problem's :meth:`~Task.key`.
+    """
+    digest = hashlib.sha256(f"{task}\n{key}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") < HELD_OUT_SHARE * 2**64
+
+
+def check_integer(name: str, value: object, low: int, high: int) -> int:
+    """An option that is an integer between two bounds.
+
+    Raises:
+        ValueError: when it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} must be an integer from {low} to {high}, not {value!r}")
+    return value
