@@ -6,8 +6,9 @@ import dataclasses
 import difflib
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 
@@ -18,10 +19,12 @@ class Update:
     Attributes:
         step: environment steps taken so far; sweeps, for agents that plan.
         metrics: named numbers to log.
+        samples: things to read, such as completions of a language model, as JSON holds them.
     """
 
     step: int
     metrics: Mapping[str, float]
+    samples: Sequence[Mapping[str, Any]] = ()
 
 
 class Agent(ABC):
@@ -41,7 +44,7 @@ class Agent(ABC):
     """
 
     Config: ClassVar[type[Any]]
-    default_steps: ClassVar[int | None] = 100_000
+    default_steps: int | None = 100_000
     planned_steps: float | None = None
     name: str = ""
 
@@ -49,6 +52,11 @@ class Agent(ABC):
         self.env = env
         self.config = config
         self.seed = seed
+
+    @classmethod
+    def defaults(cls, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of ``Config`` whose defaults are others for this environment, given those that are set."""
+        return {}
 
     def prepare(self) -> None:  # noqa: B027  (most have nothing to prepare)
         """Fetch what learning begins with; called before a run is begun, so that nothing is left if it cannot be had.
@@ -76,6 +84,13 @@ class Agent(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state``, as if this agent had taken the steps that led there."""
 
+    def files(self) -> dict[str, bytes]:
+        """What a checkpoint keeps besides the state, as files in formats of their own, by path."""
+        return {}
+
+    def load_files(self, folder: Path) -> None:  # noqa: B027  (most have none)
+        """Continue from :meth:`files`, found in ``folder``."""
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -87,12 +102,28 @@ class Registration:
 
     def load(self) -> type[Agent]:
         """Import the class; only now is its module's code run."""
-        module, _, attribute = self.entry_point.partition(":")
-        agent_class: type[Agent] = getattr(importlib.import_module(module), attribute)
+        agent_class: type[Agent] = imported(self.entry_point)
         return agent_class
 
 
 REGISTRY: dict[str, Registration] = {}
+POLICIES: dict[str, str] = {}
+
+
+def register_policy(space: str, entry_point: str) -> None:
+    """Say which policy neural agents train where observations are of this kind.
+
+    Args:
+        space: name of a class of Gymnasium's spaces.
+        entry_point: ``"package.module:Class"``, imported only when such an agent is made.
+    """
+    POLICIES[space] = entry_point
+
+
+def imported(entry_point: str) -> Any:
+    """What ``"package.module:name"`` names."""
+    module, _, attribute = entry_point.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def register(name: str, entry_point: str, summary: str) -> None:
@@ -153,11 +184,11 @@ def make(name: str, env: Any, *, seed: int = 0, **fields: Any) -> Agent:
     for field in fields:
         if field not in known:
             raise ValueError(f"{name} has no field {field!r}; {closest(field, known)}")
-    config = found.Config(**fields)
     if isinstance(env, str):
         import gymnasium
 
         env = gymnasium.make(env)
+    config = found.Config(**{**found.defaults(env, fields), **fields})
     agent = found(env, config, seed=seed)
     agent.name = name
     return agent

@@ -44,7 +44,7 @@ def save(agent: Agent, path: str | Path, *, training: Mapping[str, Any] | None =
         raise ValueError(f"{target} exists; a checkpoint is never overwritten")
     tree, tensors = flatten(agent.state_dict())
     manifest = {**identity(agent), "training": dict(training or {})}
-    contents = {STATE: _json_bytes(tree), TENSORS: _tensor_bytes(tensors)}
+    contents = {**agent.files(), STATE: _json_bytes(tree), TENSORS: _tensor_bytes(tensors)}
     manifest["files"] = {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in contents.items()}
     contents[MANIFEST] = signed(manifest, FORMAT, VERSION)
     write_directory(target, contents)
@@ -67,6 +67,7 @@ def load(path: str | Path, env: Any = None) -> Agent:
     manifest, tree, tensors = read(folder)
     agent = rebuild(manifest, env, folder)
     try:
+        agent.load_files(folder)
         agent.load_state_dict(unflatten(tree, tensors))
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{folder} does not fit {agent.name}: {error!r}") from error
@@ -127,6 +128,9 @@ def read(folder: Path) -> tuple[dict[str, Any], Any, dict[str, NDArray[Any]]]:
     """
     manifest = read_manifest(folder)
     data = {name: _checked_file(folder, manifest, name) for name in (STATE, TENSORS)}
+    for name in manifest["files"]:
+        if name not in data:
+            _checked_file(folder, manifest, name)
     from safetensors import SafetensorError
     from safetensors.numpy import load as load_tensors
 
@@ -261,11 +265,13 @@ def write_directory(target: Path, contents: Mapping[str, bytes]) -> None:
     temporary.mkdir()
     try:
         for name, data in contents.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             with open(temporary / name, "xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        sync_directory(temporary)
+        for folder in {(temporary / name).parent for name in contents}:
+            sync_directory(folder)
         try:
             # Renaming would replace an empty directory; that is caught by the check, anything fuller by the system.
             if target.exists():

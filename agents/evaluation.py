@@ -88,8 +88,9 @@ class Evaluation:
 def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 0) -> Evaluation:
     """Play episodes without exploring or learning, and compare with the exact optimum where the model is known.
 
-    The agent's own environment is not touched: another one is made like it. Episodes end where the environment says,
-    at its time limit, or, where it has none, after 1000 steps.
+    The agent's own environment is not touched: another one is made like it, with its ``evaluation_options`` where it
+    has such (a text environment's are the problems held out of training). Episodes end where the environment says, at
+    its time limit, or, where it has none, after 1000 steps.
 
     Args:
         agent: only its ``act`` and, for the exact values, its ``policy`` are used.
@@ -105,12 +106,14 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
     env = agent.env if env is None else env
     if isinstance(env, FiniteMDP):
         model: FiniteMDP | None = env
+        optimum: float | None = None
         limit = STEP_LIMIT
         returns, lengths, successes = _play_model(agent, env, episodes, seed)
     else:
         copy, limit = _copy(env, episodes)
         try:
             model = _model(copy)
+            optimum = getattr(copy.unwrapped, "optimum", None)
             returns, lengths, successes = _play(agent, copy, episodes, seed)
         finally:
             copy.close()
@@ -126,7 +129,7 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
         float(lengths.mean()),
         *rate,
         limit=limit,
-        **_exact(agent, model, limit),
+        **({"optimum": optimum} if model is None else _exact(agent, model, limit)),
     )
 
 
@@ -175,6 +178,8 @@ def _copy(env: Any, episodes: int) -> tuple[VectorEnv[Any, Any, Any], int]:
     if not isinstance(env, str) and hasattr(env.unwrapped, "layout"):
         kwargs["layout"] = env.unwrapped.layout  # as it stands, edits included, and need not be made again
     spec = find_spec(described["id"])
+    if not isinstance(env, str):  # such as problems that were held out of training
+        kwargs |= getattr(env.unwrapped, "evaluation_options", {})
     limit = int(kwargs.setdefault("max_episode_steps", spec.max_episode_steps or STEP_LIMIT))
     width = min(episodes, 16 if spec.vector_entry_point is None else 1024)
     made = make_environment(described["id"], kwargs, width)
@@ -253,9 +258,7 @@ def _model(env: VectorEnv[Any, Any, Any]) -> FiniteMDP | None:
         return None
 
 
-def _exact(agent: Agent, mdp: FiniteMDP | None, limit: int) -> dict[str, float | None]:
-    if mdp is None:
-        return {}
+def _exact(agent: Agent, mdp: FiniteMDP, limit: int) -> dict[str, float | None]:
     result: dict[str, float | None] = {"optimum": float(mdp.start @ mdp.finite_horizon_values(limit))}
     policy = _policy(agent, mdp)
     chain = None if policy is None else _chain(mdp, policy)

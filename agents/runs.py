@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from gridzero.agents.agent import Agent, closest
 FORMAT = "gridzero-run"
 VERSION = 1
 SWEEP = "sweep.json"
+SAMPLES = "samples.jsonl"
 WALL_CLOCK = ("seconds", "steps_per_second")
 
 
@@ -47,7 +48,8 @@ def find(name: str | Path) -> Path:
 class Run:
     """A run on disk, open for writing: ``runs/<name>/``.
 
-    ``config.json`` says what it is, ``metrics.jsonl`` has one line for each update, ``checkpoints/<step>/`` the agent,
+    ``config.json`` says what it is, ``metrics.jsonl`` has one line for each update, ``samples.jsonl``, where
+    there is something to read, some of what the agent wrote, ``checkpoints/<step>/`` the agent,
     TensorBoard's event files the same curves. One process at a time holds it.
 
     Attributes:
@@ -110,14 +112,20 @@ class Run:
             raise
         return run, agent, training
 
-    def log(self, step: int, metrics: Mapping[str, float], seconds: float) -> None:
-        """One line of metrics.
+    def log(
+        self, step: int, metrics: Mapping[str, float], seconds: float, samples: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """One line of metrics, and a line for each sample.
 
         Args:
             step: of the update.
             metrics: finite or not; what is not finite is logged as null.
             seconds: of training so far.
+            samples: to ``samples.jsonl``, each with its step.
         """
+        if samples:
+            with open(self.path / SAMPLES, "a", encoding="utf-8") as file:
+                file.writelines(json.dumps({"step": step, **sample}, ensure_ascii=False) + "\n" for sample in samples)
         row: dict[str, float | None] = {"step": step, "seconds": round(seconds, 3)}
         row |= {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
         self._metrics.write(json.dumps(row).encode() + b"\n")
@@ -171,7 +179,22 @@ class Run:
                 size += len(line)
         os.truncate(path, size)
         self._lines = lines
+        self._cut_samples(step)
         self._events = Events(self.path, purge_from=step + 1)
+
+    def _cut_samples(self, step: int) -> None:
+        """Leave out the samples of after ``step``, and a line that was cut off in writing."""
+        path = self.path / SAMPLES
+        if not path.is_file():
+            return
+        kept = b"".join(
+            line
+            for line in path.read_bytes().splitlines(keepends=True)
+            if line.endswith(b"\n") and json.loads(line)["step"] <= step
+        )
+        temporary = self.path / f".{SAMPLES}.{os.getpid()}.tmp"
+        temporary.write_bytes(kept)
+        temporary.replace(path)
 
 
 class Events:

@@ -145,11 +145,11 @@ def training(
             if every is not None and step // every > previous // every:
                 metrics |= evaluate(agent, episodes=budget.evaluation_episodes, seed=agent.seed).metrics()
             if run is not None:
-                run.log(step, metrics, elapsed)
+                run.log(step, metrics, elapsed, update.samples)
                 if budget.checkpoint_due(step, saved):
                     run.checkpoint(agent, step, seconds=elapsed)
                     saved = step
-            yield Update(step, metrics)
+            yield Update(step, metrics, update.samples)
             if budget.spent(step, elapsed):
                 break
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,18 +18,62 @@ from gridzero.agents.neural.objectives import (
     discounted_sums,
     group_advantages,
     kl_estimate,
+    overlong_penalty,
+    sequence_log_ratios,
     step_weights,
+    truncated_importance_objective,
 )
 from gridzero.agents.neural.policy import Policy, Trajectories, minibatches
 from gridzero.agents.neural.policy_gradient import PolicyGradientAgent, PolicyGradientConfig
 
 Credit = Literal["outcome", "to-go"]
+Surrogate = Literal["clipped", "sequence", "truncated"]
+Variant = Literal["grpo", "dr_grpo", "dapo", "gspo", "rloo", "cispo"]
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "grpo": {"baseline": "standardised", "credit": "outcome", "normalisation": "sequence", "surrogate": "clipped"},
+    "dr_grpo": {"baseline": "centred", "credit": "outcome", "normalisation": "constant", "surrogate": "clipped"},
+    "dapo": {
+        "baseline": "standardised",
+        "credit": "outcome",
+        "normalisation": "token",
+        "surrogate": "clipped",
+        "clip_high": 0.28,
+        "resampling": 3,
+        "overlong_margin": 0.2,
+    },
+    "gspo": {
+        "baseline": "standardised",
+        "credit": "outcome",
+        "normalisation": "sequence",
+        "surrogate": "sequence",
+        "clip": 3e-4,
+        "clip_high": 4e-4,
+    },
+    "rloo": {
+        "baseline": "leave-one-out",
+        "credit": "outcome",
+        "normalisation": "constant",
+        "surrogate": "clipped",
+        "epochs": 1,
+    },
+    "cispo": {
+        "baseline": "standardised",
+        "credit": "outcome",
+        "normalisation": "token",
+        "surrogate": "truncated",
+        "clip_high": 1.0,
+    },
+}
+"""What each variant of the literature sets; every field may still be set otherwise."""
 
 
 @dataclass(frozen=True)
 class GRPOConfig(PolicyGradientConfig):
     """Settings of GRPO."""
 
+    variant: Variant | None = None
+    """Defaults of a variant: "grpo" (DeepSeekMath), "dr_grpo", "dapo", "gspo", "rloo" or "cispo"."""
     groups: int = 8
     """Initial states in an update."""
     group_size: int = 8
@@ -44,6 +88,14 @@ class GRPOConfig(PolicyGradientConfig):
     """Passes over the steps of an update."""
     clip_high: float | None = None
     """The upper ε, where it is not the lower one (clip-higher, DAPO)."""
+    surrogate: Surrogate = "clipped"
+    """"clipped" ratios of each step (PPO), of whole sequences: "sequence" (GSPO), or "truncated" weights (CISPO)."""
+    resampling: int = 0
+    """Groups that all got the same return are replaced by new ones, in up to so many more rounds (DAPO)."""
+    overlong_margin: float = 0.0
+    """Share of episode_limit before its end in which episodes pay for their length, up to 1 at the limit (DAPO)."""
+    skip_flat_groups: bool | None = None
+    """Leave out groups that all got the same return; by default where they have no gradient: no bonus, no KL."""
     kl_coefficient: float = 0.0
     """β, weight of the divergence from the reference policy; 0: no reference."""
     kl_estimator: Estimator = "k3"
@@ -59,15 +111,23 @@ class GRPOConfig(PolicyGradientConfig):
         """Refuse what makes no sense, with what does."""
         super().__post_init__()
         optional = ("clip_high",) if self.clip_high is not None else ()
-        least = ("kl_coefficient", "reference_updates")
-        self._check([], ("groups", "epochs", "episode_limit", *optional), least)
+        least = ("kl_coefficient", "reference_updates", "resampling")
+        self._check([("overlong_margin", 0.0, 1.0)], ("groups", "epochs", "episode_limit", *optional), least)
         if self.group_size < 2:
             raise ValueError(f"group_size must be at least 2, not {self.group_size}")
         if self.num_envs not in (None, self.groups * self.group_size):
             raise ValueError(f"num_envs must be groups · group_size, {self.groups * self.group_size}, or left out")
         self._choose(
-            {"baseline": Baseline, "credit": Credit, "normalisation": Normalisation, "kl_estimator": Estimator}
+            {
+                "baseline": Baseline,
+                "credit": Credit,
+                "normalisation": Normalisation,
+                "kl_estimator": Estimator,
+                "surrogate": Surrogate,
+            }
         )
+        if self.variant is not None:
+            self._choose({"variant": Variant})
 
 
 class GRPO(PolicyGradientAgent):
@@ -77,13 +137,13 @@ class GRPO(PolicyGradientAgent):
     group's mean return for the baseline, so that no critic is needed. Episodes may differ in length.
 
     Source: Shao et al. (2024), DeepSeekMath, section 4.1; Liu et al. (2025), Understanding R1-Zero-like training
-    (Dr. GRPO); Yu et al. (2025), DAPO.
+    (Dr. GRPO); Yu et al. (2025), DAPO; Zheng et al. (2025), GSPO; Ahmadian et al. (2024), RLOO; MiniMax (2025), CISPO.
     """
 
     Config = GRPOConfig
     config: GRPOConfig
     seedable = True
-    default_steps: ClassVar[int] = 400_000
+    default_steps: int = 400_000
 
     def __init__(self, env: Any, config: GRPOConfig, *, seed: int = 0, policy: Policy | None = None) -> None:
         super().__init__(env, config, seed=seed, policy=policy)
@@ -94,6 +154,14 @@ class GRPO(PolicyGradientAgent):
         if config.kl_coefficient > 0:
             self.network.make_reference()
 
+    @classmethod
+    def defaults(cls, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """What the policy does better with, then what the variant says."""
+        variant = fields.get("variant")
+        if variant is not None and variant not in VARIANTS:
+            raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}, not {variant!r}")
+        return {**super().defaults(env, fields), **(VARIANTS[variant] if variant else {})}
+
     def _wanted_envs(self) -> int:
         return self.config.groups * self.config.group_size
 
@@ -101,22 +169,62 @@ class GRPO(PolicyGradientAgent):
         """One :class:`Update` per set of groups; never ends, but with linear schedules when they do."""
         config = self.config
         while self._goes_on():
-            trajectories = self.network.episodes(
-                self.vector, config.groups, config.group_size, config.episode_limit, self.rng
-            )
-            metrics = self._improve(trajectories)
-            assert trajectories.mask is not None
-            self.steps += int(trajectories.mask.sum())
+            trajectories, metrics = self._collect()
+            metrics |= self._improve(trajectories)
             self.updates += 1
             if config.kl_coefficient > 0 and config.reference_updates and self.updates % config.reference_updates == 0:
                 self.network.make_reference()
-            yield Update(self.steps, metrics)
+            yield Update(self.steps, metrics, self.network.samples())
+
+    def _collect(self) -> tuple[Trajectories, dict[str, float]]:
+        """Groups of episodes with their advantages, and what to log of them."""
+        config = self.config
+        t = self._episodes()
+        metrics = self._outcomes(t) | self.network.metrics()
+        for _ in range(config.resampling):
+            flat = self._flat(t)
+            if not flat.any():
+                break
+            more = self._episodes()
+            wanted = int(flat.sum())
+            varied = (~self._flat(more)).nonzero().squeeze(-1)[:wanted]
+            keep = torch.cat([(~flat).nonzero().squeeze(-1), config.groups + varied])
+            both = torch.cat([keep, flat.nonzero().squeeze(-1)[: config.groups - len(keep)]])
+            t = Trajectories.join([t, more])[self._rows(both)]
+        return t.replace(advantages=self._advantages(t)), metrics
+
+    def _episodes(self) -> Trajectories:
+        config = self.config
+        t = self.network.episodes(self.vector, config.groups, config.group_size, config.episode_limit, self.rng)
+        self.steps += t.environment_steps()
+        return t
+
+    def _rewards(self, t: Trajectories) -> Tensor:
+        """(B, T) what the environment paid, less what an episode pays for its length."""
+        assert t.rewards is not None
+        assert t.mask is not None
+        margin = round(self.config.overlong_margin * self.config.episode_limit)
+        if margin == 0:
+            return t.rewards
+        lengths = t.mask.sum(dim=1)
+        rewards = t.rewards.clone()
+        rewards[torch.arange(len(t)), lengths - 1] += overlong_penalty(lengths, self.config.episode_limit, margin)
+        return rewards
+
+    def _flat(self, t: Trajectories) -> Tensor:
+        """(groups,) bool, all of the group got the same return."""
+        totals = self._rewards(t).sum(dim=1).reshape(-1, self.config.group_size)
+        return totals.amax(dim=1) == totals.amin(dim=1)
+
+    def _rows(self, groups: Tensor) -> Tensor:
+        """The sequences of some groups."""
+        size = self.config.group_size
+        return (groups.unsqueeze(1) * size + torch.arange(size)).reshape(-1)
 
     def _advantages(self, trajectories: Trajectories) -> Tensor:
         """(B, T)."""
         config = self.config
-        rewards, mask = trajectories.rewards, trajectories.mask
-        assert rewards is not None
+        rewards, mask = self._rewards(trajectories), trajectories.mask
         assert mask is not None
         to_go = discounted_sums(rewards, torch.full_like(rewards, config.gamma))
         if config.credit == "outcome":
@@ -140,24 +248,28 @@ class GRPO(PolicyGradientAgent):
         clip_factor = self._factor(config.clip_schedule)
         bonus = config.entropy_coefficient * self._factor(config.entropy_schedule)
         weights = step_weights(t.mask, config.normalisation, length=config.episode_limit)
-        batch = t.replace(advantages=self._advantages(t), weights=weights).without("rewards", "done")
+        batch = t.replace(weights=weights).without("rewards", "done", "env_steps")
+        skip = config.skip_flat_groups
+        if skip is None:
+            skip = bonus == 0 and config.kl_coefficient == 0
+        if skip:
+            varied = ~self._flat(t)
+            if not varied.any():
+                return {"learning_rate": learning_rate}
+            batch = batch[self._rows(varied.nonzero().squeeze(-1))]
         if config.kl_coefficient > 0:
             batch = batch.replace(reference_log_probs=self.network.reference_log_probs(batch))
-        if self.network.memoryless:
+        if self.network.memoryless and config.surrogate != "sequence":
             batch = batch.single_steps()
         for _ in range(config.epochs):
             parts = list(minibatches(batch, config.minibatch_size, self.rng))
             for part in parts:
                 loss, terms = self._loss(part, clip_factor, bonus)
                 norm = self.optimiser.step(loss * len(parts), learning_rate)
-        return (
-            self._outcomes(t)
-            | {name: float(term) for name, term in terms.items()}
-            | {
-                "gradient_norm": float(norm),
-                "learning_rate": learning_rate,
-            }
-        )
+        return {name: float(term) for name, term in terms.items()} | {
+            "gradient_norm": float(norm),
+            "learning_rate": learning_rate,
+        }
 
     def _loss(self, part: Trajectories, clip_factor: float, bonus: float) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, a weighted sum over the steps, and what to log."""
@@ -165,25 +277,28 @@ class GRPO(PolicyGradientAgent):
         assert weights is not None
         assert part.advantages is not None
         scores = self.network.evaluate(part)
-        high = config.clip if config.clip_high is None else config.clip_high
-        surrogate = clipped_surrogate(
-            scores.log_probs,
-            part.log_probs,
-            part.advantages,
-            clip=config.clip * clip_factor,
-            clip_high=high * clip_factor,
-        )
-        objective = surrogate
+        low = config.clip * clip_factor
+        high = low if config.clip_high is None else config.clip_high * clip_factor
+        log_probs, old = scores.log_probs, part.log_probs
+        if config.surrogate == "truncated":
+            objective = truncated_importance_objective(log_probs, old, part.advantages, clip_high=high)
+        else:
+            log_ratios = log_probs - old
+            if config.surrogate == "sequence":
+                log_ratios = sequence_log_ratios(log_probs, old, part.mask)
+            objective = clipped_surrogate(log_ratios + old, old, part.advantages, clip=low, clip_high=high)
         if bonus:
             objective = objective + bonus * scores.entropies
         terms = {"entropy": part.mean(scores.entropies)}
         if part.reference_log_probs is not None:
-            old = part.log_probs if config.kl_importance_weighted else None
-            kl = kl_estimate(scores.log_probs, part.reference_log_probs, config.kl_estimator, old_log_probs=old)
+            acted = old if config.kl_importance_weighted else None
+            kl = kl_estimate(log_probs, part.reference_log_probs, config.kl_estimator, old_log_probs=acted)
             objective = objective - config.kl_coefficient * kl
             terms["kl_to_reference"] = part.mean(kl)
-        log_ratio = scores.log_probs - part.log_probs
+        log_ratio = (log_probs - old).detach()
         terms["approximate_kl"] = part.mean(torch.expm1(log_ratio) - log_ratio)
+        ratio = torch.expm1(log_ratio)
+        terms["clip_fraction"] = part.mean(((ratio > high) | (ratio < -low)).float())
         if part.mask is not None:
             objective = objective.masked_fill(~part.mask, 0.0)
         return -(objective * weights).sum(), {name: term.detach() for name, term in terms.items()}

@@ -91,6 +91,27 @@ class MLPPolicy(Policy):
         self.state = torch.zeros(0, self.memory_size)
         self.starting = np.zeros(0, dtype=np.bool_)
 
+    @classmethod
+    def build(
+        cls, vector: VectorEnv[Any, Any, Any], config: Any, *, critic: bool, shared: bool, seed: int
+    ) -> MLPPolicy:
+        """A policy as the config of PPO or GRPO has it; see :meth:`Policy.build`."""
+        if config.policy:
+            raise ValueError(f"policies of networks take no options of their own, such as {next(iter(config.policy))}")
+        return cls(
+            vector.single_observation_space,
+            vector.single_action_space,
+            hidden=config.hidden,
+            activation=config.activation,
+            memory=config.memory,
+            critic=critic,
+            shared=shared,
+            normalise=config.normalise_observations,
+            masked=config.action_masks,
+            log_std=config.initial_log_std,
+            seed=seed,
+        )
+
     @property
     def towers(self) -> list[Tower]:
         """The actor's, and the critic's if it has its own."""

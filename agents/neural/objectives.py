@@ -153,6 +153,80 @@ def clipped_surrogate(
     return torch.minimum(ratios * advantages, clipped * advantages)
 
 
+def truncated_importance_objective(
+    log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, *, clip_high: float
+) -> Tensor:
+    r"""REINFORCE with truncated importance weights (CISPO), to be maximised.
+
+    sg[min(ρ, 1 + ε_high)] Â log π(a|s) with ρ = π(a|s) / π_old(a|s). Unlike the clipped surrogate, no step loses its
+    gradient; only its weight is bounded.
+
+    Args:
+        log_probs: log π(a_t|s_t), (B, T), with gradient.
+        old_log_probs: of the policy that acted, (B, T).
+        advantages: Â, (B, T), or anything that broadcasts to it.
+        clip_high: ε_high.
+
+    Returns:
+        (B, T).
+
+    Source: MiniMax (2025), MiniMax-M1, eqs. 4-5.
+
+    >>> truncated_importance_objective(
+    ...     torch.tensor([0.5]).log(), torch.tensor([0.25]).log(), torch.tensor([1.0]), clip_high=0.2
+    ... )
+    tensor([-0.8318])
+    """
+    weights = (log_probs - old_log_probs).detach().exp().clamp(max=1 + clip_high)
+    return weights * advantages * log_probs
+
+
+def sequence_log_ratios(log_probs: Tensor, old_log_probs: Tensor, mask: Tensor | None = None) -> Tensor:
+    r"""Log of the length-normalised likelihood ratio of whole sequences (GSPO).
+
+    log s = 1/|y| Σ_t [log π(y_t) - log π_old(y_t)], the same for each step of a sequence.
+
+    Args:
+        log_probs: (B, T), with gradient.
+        old_log_probs: (B, T).
+        mask: (B, T) bool, which steps there are; None: all.
+
+    Returns:
+        (B, T), the same along T.
+
+    Source: Zheng et al. (2025), Group sequence policy optimization, eq. 7.
+
+    >>> sequence_log_ratios(torch.tensor([[0.0, 1.0, 9.0]]), torch.zeros(1, 3), torch.tensor([[True, True, False]]))
+    tensor([[0.5000, 0.5000, 0.5000]])
+    """
+    ratios = log_probs - old_log_probs
+    if mask is None:
+        return ratios.mean(dim=-1, keepdim=True).expand_as(ratios)
+    counts = mask.sum(dim=-1, keepdim=True).clamp(min=1)
+    return (ratios.masked_fill(~mask, 0.0).sum(dim=-1, keepdim=True) / counts).expand_as(ratios)
+
+
+def overlong_penalty(lengths: Tensor, limit: int, margin: int) -> Tensor:
+    r"""What a sequence pays for coming near the limit of its length, in the unit of a right answer.
+
+    0 up to limit - margin, then falling linearly to -1 at the limit.
+
+    Args:
+        lengths: (B,), in steps.
+        limit: L_max, where sequences are cut.
+        margin: L_cache, at least 1.
+
+    Returns:
+        (B,), between -1 and 0.
+
+    Source: Yu et al. (2025), DAPO, eq. 13.
+
+    >>> overlong_penalty(torch.tensor([70, 80, 90, 100]), 100, 20)
+    tensor([ 0.0000,  0.0000, -0.5000, -1.0000])
+    """
+    return -((lengths - (limit - margin)) / margin).clamp(0, 1) + 0.0
+
+
 def value_loss(
     values: Tensor, returns: Tensor, *, old_values: Tensor | None = None, clip: float | None = None
 ) -> Tensor:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ class Trajectories:
         returns: (B, T), the critic's targets.
         reference_log_probs: (B, T), of the reference policy.
         weights: (B, T), the weight of each step in a loss; they sum to 1.
+        env_steps: (B,), steps that the environment took; None: one for each step there is.
     """
 
     observations: Mapping[str, Tensor]
@@ -55,6 +57,7 @@ class Trajectories:
     returns: Tensor | None = None
     reference_log_probs: Tensor | None = None
     weights: Tensor | None = None
+    env_steps: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -82,11 +85,43 @@ class Trajectories:
             steps = tensor.reshape(-1, 1, *tensor.shape[2:])
             return steps if kept is None else steps[kept]
 
-        return self.without("memory", "starts", "mask")._map(cut)
+        return self.without("memory", "starts", "mask", "env_steps")._map(cut)
 
     def mean(self, per_step: Tensor) -> Tensor:
         """Mean of (B, T) numbers over the steps there are."""
         return per_step.mean() if self.mask is None else per_step[self.mask].mean()
+
+    def environment_steps(self) -> int:
+        """How many steps the environment took."""
+        if self.env_steps is not None:
+            return int(self.env_steps.sum())
+        return self.log_probs.numel() if self.mask is None else int(self.mask.sum())
+
+    @staticmethod
+    def join(parts: Sequence[Trajectories]) -> Trajectories:
+        """The sequences of all parts, the shorter ones padded with steps that are not there."""
+        length = max(part.actions.shape[1] for part in parts)
+        if any(part.mask is None and part.actions.shape[1] < length for part in parts):
+            raise ValueError("sequences of different lengths need masks")
+
+        def together(tensors: Sequence[Tensor]) -> Tensor:
+            if tensors[0].ndim == 1:
+                return torch.cat(list(tensors))
+            longest = max(tensor.shape[1] for tensor in tensors)
+            padded = [
+                torch.nn.functional.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, longest - tensor.shape[1]))
+                for tensor in tensors
+            ]
+            return torch.cat(padded)
+
+        names = parts[0].observations
+        observations = {name: together([part.observations[name] for part in parts]) for name in names}
+        rest = {
+            name: together([getattr(part, name) for part in parts])
+            for name, value in vars(parts[0]).items()
+            if isinstance(value, Tensor)
+        }
+        return Trajectories(observations, **rest)
 
     def _map(self, function: Any) -> Trajectories:
         observations = {name: function(tensor) for name, tensor in self.observations.items()}
@@ -114,9 +149,31 @@ class Policy(nn.Module):
 
     Attributes:
         memoryless: whether a step's scores depend on nothing before it, so that sequences may be cut into steps.
+        Options: the dataclass of the policy's own options, which the config's ``policy`` has; None: there are none.
+        defaults: agent's name → fields of its config whose defaults are others with this policy.
+        default_steps: agent's name → its usual budget with this policy, where it is another one.
     """
 
     memoryless: bool = False
+    Options: ClassVar[type[Any] | None] = None
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    default_steps: ClassVar[Mapping[str, int]] = {}
+
+    @classmethod
+    @abstractmethod
+    def build(cls, vector: Any, config: Any, *, critic: bool, shared: bool, seed: int) -> Policy:
+        """A new policy for a vector of environments.
+
+        Args:
+            vector: the environments.
+            config: the agent's.
+            critic: whether to have one.
+            shared: whether the critic shares the actor's body, where there is a choice.
+            seed: decides the initial weights.
+
+        Raises:
+            ValueError: for settings or environments it does not take.
+        """
 
     @abstractmethod
     def rollout(self, env: Any, steps: int, rng: np.random.Generator) -> Trajectories:
@@ -145,6 +202,14 @@ class Policy(nn.Module):
     def evaluate(self, trajectories: Trajectories) -> Scores:
         """Score the actions taken, with gradients."""
 
+    def answer(self, observations: Any, rng: np.random.Generator | None) -> Any:
+        """Actions for a batch of observations; the most likely ones without a generator.
+
+        Raises:
+            ValueError: where the policy has another way to act.
+        """
+        raise ValueError(f"{type(self).__name__} does not act on observations alone")
+
     @abstractmethod
     def make_reference(self) -> None:
         """Keep the policy as it is now as the reference."""
@@ -152,6 +217,40 @@ class Policy(nn.Module):
     @abstractmethod
     def reference_log_probs(self, trajectories: Trajectories) -> Tensor:
         """(B, T) log-probabilities of the reference, without gradients."""
+
+    def metrics(self) -> dict[str, float]:
+        """What else is worth logging of the episodes collected last."""
+        return {}
+
+    def samples(self) -> Sequence[Mapping[str, Any]]:
+        """A few of the episodes collected last, to be read, as JSON holds them."""
+        return ()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps among its tensors."""
+        return dict(self.state_dict())
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue from :meth:`tensors`.
+
+        Raises:
+            ValueError: when they are of another network.
+        """
+        if any(name.startswith("reference.") for name in tensors):
+            self.make_reference()
+        try:
+            self.load_state_dict(dict(tensors))
+        except RuntimeError as error:
+            raise ValueError(
+                "the state is of other networks than these: " + str(error).splitlines()[1].strip()
+            ) from error
+
+    def files(self) -> dict[str, bytes]:
+        """What a checkpoint keeps as files of their own, by name."""
+        return {}
+
+    def load_files(self, folder: Path) -> None:
+        """Continue from :meth:`files`, found in ``folder``."""
 
     def trained(self) -> list[nn.Parameter]:
         """The parameters that learning changes."""

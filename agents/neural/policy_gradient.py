@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
 import torch
+import tyro
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gridzero.agents.agent import Agent
+from gridzero.agents.agent import POLICIES, Agent, imported
 from gridzero.agents.neural.actions import Categoricals
 from gridzero.agents.neural.mlp_policy import MLPPolicy
 from gridzero.agents.neural.optimiser import Optimiser
@@ -70,6 +73,8 @@ class PolicyGradientConfig:
     """Choose only among the actions that env.unwrapped.action_masks() allows."""
     initial_log_std: float = 0.0
     """log σ of continuous actions at the beginning."""
+    policy: Annotated[Mapping[str, Any], tyro.conf.Suppress] = dataclasses.field(default_factory=dict)
+    """Options of a policy that has its own, such as a language model's: on the command line, --policy.KEY VALUE."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, with what does."""
@@ -117,7 +122,7 @@ class PolicyGradientAgent(Agent):
         steps: environment steps taken so far.
     """
 
-    default_steps: ClassVar[int] = 100_000
+    default_steps: int = 100_000
     config: Any
     critic: bool = False
     shared: bool = False
@@ -132,25 +137,25 @@ class PolicyGradientAgent(Agent):
         )
         self.vector = copies(env, self._wanted_envs(), asynchronous=config.asynchronous, seedable=self.seedable)
         self.rng = np.random.default_rng(own_seed)
-        self.network: Policy = policy or MLPPolicy(
-            self.vector.single_observation_space,
-            self.vector.single_action_space,
-            hidden=config.hidden,
-            activation=config.activation,
-            memory=config.memory,
-            critic=self.critic,
-            shared=self.shared,
-            normalise=config.normalise_observations,
-            masked=config.action_masks,
-            log_std=config.initial_log_std,
-            seed=network_seed,
+        self.network: Policy = policy or policy_class(self.vector).build(
+            self.vector, config, critic=self.critic, shared=self.shared, seed=network_seed
         )
+        usual = self.network.default_steps.get(type(self).__name__)
+        if usual is not None:
+            self.default_steps = usual
         self.optimiser = Optimiser(
             self.network.trained(), epsilon=config.adam_epsilon, max_norm=config.max_gradient_norm
         )
         self.steps = 0
         self._acting: torch.Tensor | None = None
         self._states = StateTable(env, masked=config.action_masks)
+
+    @classmethod
+    def defaults(cls, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """What the policy of such environments does better with."""
+        if not isinstance(env, gym.Env | VectorEnv):
+            return {}
+        return dict(policy_class(env).defaults.get(cls.__name__, {}))
 
     def _wanted_envs(self) -> int | None:
         wanted: int | None = self.config.num_envs
@@ -173,11 +178,11 @@ class PolicyGradientAgent(Agent):
 
     def _mlp(self) -> MLPPolicy:
         if not isinstance(self.network, MLPPolicy):
-            raise ValueError(f"{type(self.network).__name__} has no actions for observations in batches")
+            raise ValueError(f"{type(self.network).__name__} has no table of states")
         return self.network
 
     def act(self, observations: Any, *, explore: bool = False, action_masks: NDArray[np.bool_] | None = None) -> Any:
-        """Actions (N, …) for observations (N, …), as a vector environment takes them.
+        """Actions (N, …) for observations (N, …), as a vector environment takes them; texts for texts.
 
         A policy with a memory remembers from call to call; :meth:`forget` tells it where episodes begin.
 
@@ -186,7 +191,9 @@ class PolicyGradientAgent(Agent):
             explore: draw from the policy instead of taking the most likely action.
             action_masks: (N, A) what is allowed, for a policy that was trained with masks.
         """
-        policy = self._mlp()
+        if not isinstance(self.network, MLPPolicy):
+            return self.network.answer(observations, self.rng if explore else None)
+        policy = self.network
         read = policy.read(observations, action_masks)
         size = len(next(iter(read.values())))
         if self._acting is None or len(self._acting) != size:
@@ -240,8 +247,8 @@ class PolicyGradientAgent(Agent):
     def state_dict(self) -> dict[str, Any]:
         """Networks, normalisation, optimiser, generator and count of steps."""
         return {
-            "networks": {name: tensor.numpy().copy() for name, tensor in self.network.state_dict().items()},
-            "optimiser": {name: tensor.numpy().copy() for name, tensor in self.optimiser.state_dict().items()},
+            "networks": {name: _array(tensor) for name, tensor in self.network.tensors().items()},
+            "optimiser": {name: _array(tensor) for name, tensor in self.optimiser.state_dict().items()},
             "rng": self.rng.bit_generator.state,
             "steps": self.steps,
         }
@@ -252,15 +259,30 @@ class PolicyGradientAgent(Agent):
         Raises:
             ValueError: when it is of other networks.
         """
-        networks = {name: torch.from_numpy(np.array(array)) for name, array in state["networks"].items()}
-        if any(name.startswith("reference.") for name in networks):
-            self.network.make_reference()
-        try:
-            self.network.load_state_dict(networks)
-        except RuntimeError as error:
-            raise ValueError(
-                "the state is of other networks than these: " + str(error).splitlines()[1].strip()
-            ) from error
+        self.network.load_tensors(
+            {name: torch.from_numpy(np.array(array)) for name, array in state["networks"].items()}
+        )
         self.optimiser.load_state_dict(state["optimiser"])
         self.rng.bit_generator.state = state["rng"]
         self.steps = int(state["steps"])
+
+    def files(self) -> dict[str, bytes]:
+        """A policy's own files: a language model in Hugging Face's format."""
+        return self.network.files()
+
+    def load_files(self, folder: Path) -> None:
+        """Continue from :meth:`files`."""
+        self.network.load_files(folder)
+
+
+def policy_class(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> type[Policy]:
+    """The kind of policy that is trained in such an environment: an :class:`MLPPolicy` but where one is registered."""
+    space = env.single_observation_space if isinstance(env, VectorEnv) else env.observation_space
+    entry_point = POLICIES.get(type(space).__name__)
+    return MLPPolicy if entry_point is None else imported(entry_point)
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    """A copy as NumPy has it; half precision, which it lacks, as single."""
+    tensor = tensor.detach().cpu()
+    return np.array(tensor.float().numpy() if tensor.dtype is torch.bfloat16 else tensor.numpy())

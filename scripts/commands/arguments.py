@@ -124,30 +124,52 @@ def _described(types_: str) -> str:
 # --- Environments ------------------------------------------------------------------------------------------------
 
 
-def split_environment(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Take ``--env.KEY VALUE`` and ``--env.KEY=VALUE`` out of the arguments.
+def split_dotted(prefix: str, arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Take ``--PREFIX.KEY VALUE`` and ``--PREFIX.KEY=VALUE`` out of the arguments.
 
-    >>> split_environment(["--env", "FrozenLake-v1", "--env.is_slippery", "False", "--seed", "1"])
+    >>> split_dotted("env", ["--env", "FrozenLake-v1", "--env.is_slippery", "False", "--seed", "1"])
     ({'is_slippery': 'False'}, ['--env', 'FrozenLake-v1', '--seed', '1'])
     """
     found: dict[str, str] = {}
     rest: list[str] = []
     remaining = iter(arguments)
     for argument in remaining:
-        if not argument.startswith("--env."):
+        if not argument.startswith(f"--{prefix}."):
             rest.append(argument)
             continue
-        name, given, value = argument.removeprefix("--env.").partition("=")
+        name, given, value = argument.removeprefix(f"--{prefix}.").partition("=")
         name = name.replace("-", "_")
         if not given:
             following = next(remaining, None)
             if following is None:
-                raise ValueError(f"--env.{name} needs a value")
+                raise ValueError(f"--{prefix}.{name} needs a value")
             value = following
         if name in found:
-            raise ValueError(f"--env.{name} is given twice")
+            raise ValueError(f"--{prefix}.{name} is given twice")
         found[name] = value
     return found, rest
+
+
+def dotted_options(
+    prefix: str, owner: str, known: Mapping[str, inspect.Parameter], given: Mapping[str, str]
+) -> dict[str, Any]:
+    """Keywords from the words of the command line, each of the type that is asked for.
+
+    Args:
+        prefix: what stands before the dot.
+        owner: who takes them, for messages.
+        known: the keywords that there are.
+        given: the words.
+
+    Raises:
+        ValueError: for an unknown keyword, or a word that is not of the type.
+    """
+    result = {}
+    for name, text in given.items():
+        if name not in known:
+            raise ValueError(f"{owner} has no option {name!r}; {closest(name, known)}")
+        result[name] = coerce(f"--{prefix}.{name}", text, known[name])
+    return result
 
 
 def environment_options(env_id: str, given: Mapping[str, str]) -> dict[str, Any]:
@@ -158,13 +180,7 @@ def environment_options(env_id: str, given: Mapping[str, str]) -> dict[str, Any]
     """
     from gridzero.agents.environments import parameters
 
-    known = parameters(env_id)
-    result = {}
-    for name, text in given.items():
-        if name not in known:
-            raise ValueError(f"{env_id} has no option {name!r}; {closest(name, known)}")
-        result[name] = coerce(f"--env.{name}", text, known[name])
-    return result
+    return dotted_options("env", env_id, parameters(env_id), given)
 
 
 def environment_help(env_id: str) -> str:
@@ -181,6 +197,34 @@ def environment_help(env_id: str) -> str:
         default = defaults.get(name, parameter.default)
         words.append(f"--env.{name}" + ("" if default is parameter.empty else f" {default!r}"))
     return f"Options of {env_id}, with their defaults (None: the map's own, or none):\n" + ", ".join(words)
+
+
+def policy_options(env: Any, given: Mapping[str, str]) -> dict[str, Any]:
+    """The options of the policy of such environments from the words of the command line.
+
+    Raises:
+        ValueError: for an unknown option, a word that is not of the type, or a policy without options.
+    """
+    known = _policy_parameters(env)
+    if not known:
+        raise ValueError(
+            f"the policy for {env.spec.id} has no options of its own, such as --policy.{next(iter(given))}"
+        )
+    return dotted_options("policy", f"the policy for {env.spec.id}", known, given)
+
+
+def policy_help(env: Any) -> str:
+    """The options of the policy with their defaults, for the help of a command; empty where there are none."""
+    known = _policy_parameters(env)
+    words = ", ".join(f"--policy.{name} {parameter.default!r}" for name, parameter in known.items())
+    return f"\n\nOptions of the policy, with their defaults:\n{words}" if known else ""
+
+
+def _policy_parameters(env: Any) -> Mapping[str, inspect.Parameter]:
+    from gridzero.agents.neural.policy_gradient import policy_class
+
+    options = policy_class(env).Options
+    return {} if options is None else inspect.signature(options, eval_str=True).parameters
 
 
 def coerce(flag: str, text: str, parameter: inspect.Parameter) -> Any:

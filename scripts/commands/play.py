@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from gridzero.commands.arguments import environment_options, parse, split_environment
+from gridzero.commands.arguments import environment_options, parse, split_dotted
 from gridzero.commands.watch import viewing
 
 DIRECTIONS: dict[tuple[int, int], str] = {
@@ -52,7 +52,7 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command."""
-    given, arguments = split_environment(argv)
+    given, arguments = split_dotted("env", argv)
     options = parse(Options, arguments, "play")
     if not options.env:
         raise ValueError("which environment? `gridzero play ID`; `gridzero list` shows some")

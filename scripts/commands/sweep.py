@@ -21,7 +21,7 @@ import tyro
 
 from gridzero.agents import checkpoint, runs
 from gridzero.agents.agent import agent_class, closest
-from gridzero.commands.arguments import coerce, environment_options, split_environment
+from gridzero.commands.arguments import coerce, environment_options, split_dotted
 from gridzero.commands.engines import ENGINES, Job, label
 from gridzero.commands.train import (
     Length,
@@ -101,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
     if name is None and wants_help(arguments):
         print(usage(USAGE), end="")
         return 0
-    given, arguments = split_environment(arguments)
+    given, arguments = split_dotted("env", arguments)
     record = _record(arguments) if "--resume" in arguments else None
     name = needed_agent("sweep", name, record)
     before = {} if record is None else _before(name, record)

@@ -15,7 +15,14 @@ from typing import Any, Generic, TypeVar, cast
 from gridzero.agents import runs
 from gridzero.agents.agent import REGISTRY, Agent, Update, agent_class, closest
 from gridzero.agents.training import Budget
-from gridzero.commands.arguments import environment_help, environment_options, parse, split_environment
+from gridzero.commands.arguments import (
+    environment_help,
+    environment_options,
+    parse,
+    policy_help,
+    policy_options,
+    split_dotted,
+)
 
 RUNS = Path("runs")
 Chosen = TypeVar("Chosen")
@@ -24,7 +31,7 @@ CHANGEABLE = ("steps", "seconds", "run", "resume", "watch", "threads")
 
 DESCRIPTION = """Train {agent}: {summary}.
 
-Options of the environment are given as --env.KEY VALUE. The run goes to runs/NAME: settings, metrics, checkpoints, TensorBoard events, evaluation. Ctrl-C saves and ends.
+Options of the environment are given as --env.KEY VALUE{policy}. The run goes to runs/NAME: settings, metrics, checkpoints, TensorBoard events, evaluation. Ctrl-C saves and ends.
 
 Example: gridzero train {agent} --env FrozenLake-v1 --env.is_slippery False --run lake
 """  # noqa: E501  (the terminal wraps it)
@@ -112,7 +119,7 @@ def main(argv: Sequence[str]) -> int:
     if name is None and wants_help(arguments):
         print(usage(USAGE), end="")
         return 0
-    given, arguments = split_environment(arguments)
+    given, arguments = split_dotted("env", arguments)
     record: dict[str, Any] | None = None
     if "--resume" in arguments:
         path = runs.find(run_to_resume(arguments))
@@ -163,16 +170,46 @@ def parse_with_agent(
         del groups["vector"]
     clash = own & {field.name for field in dataclasses.fields(cast(Any, options))}
     assert not clash, f"{name} has fields of the command's: {clash}"
-    before = before or {}
-    fields: list[Any] = [(group, kind, before[group]) if before else (group, kind) for group, kind in groups.items()]
-    both = dataclasses.make_dataclass("Command", fields)
-    both.__doc__ = description.format(agent=name, summary=REGISTRY[name].summary)
+    of_policy, arguments = split_dotted("policy", arguments)
     env_id = _value_of("--env", arguments)
+    env = None if env_id is None or "policy" not in own else _sample_environment(env_id)
+    before = dict(before or {})
+    if env is not None and not before:
+        before["agent"] = config_class(**agent_class(name).defaults(env, _given_variant(own, arguments)))
+    fields: list[Any] = [
+        (group, kind, before[group]) if group in before else (group, kind) for group, kind in groups.items()
+    ]
+    both = dataclasses.make_dataclass("Command", fields, kw_only=True)
+    of_its_own = ", those of a language model as --policy.KEY VALUE" if "policy" in own else ""
+    both.__doc__ = description.format(agent=name, summary=REGISTRY[name].summary, policy=of_its_own)
     if env_id is not None and {"-h", "--help"} & set(arguments):
         both.__doc__ += "\n" + environment_help(env_id)
+        if env is not None:
+            both.__doc__ += policy_help(env)
     parsed: Any = parse(both, arguments, f"{command} {name}")
     vector: Vector = getattr(parsed, "vector", Vector())
-    return Given(parsed.training, vector.num_envs, parsed.agent)
+    config = parsed.agent
+    if of_policy:
+        if env is None:
+            raise ValueError(f"{name} has no policy with options")
+        config = dataclasses.replace(config, policy={**config.policy, **policy_options(env, of_policy)})
+    return Given(parsed.training, vector.num_envs, config)
+
+
+def _sample_environment(env_id: str) -> Any:
+    """One such environment, to see what kind it is; None where it cannot be made so, which is told later."""
+    from gridzero.agents.environments import make_environment
+
+    try:
+        return make_environment(env_id)
+    except ValueError:
+        return None
+
+
+def _given_variant(own: set[str], arguments: list[str]) -> dict[str, Any]:
+    """The variant that is asked for, on which other defaults depend."""
+    variant = _value_of("--variant", arguments) if "variant" in own else None
+    return {} if variant in (None, "None") else {"variant": variant}
 
 
 def _before(name: str, config_class: type[Any], record: dict[str, Any]) -> dict[str, Any]:
