@@ -28,6 +28,13 @@ __all__ = [
 
 TASKS: dict[str, str] = {
     "addition": "gridzero.envs.tasks.addition:Addition",
+    "multiplication": "gridzero.envs.tasks.multiplication:Multiplication",
+    "arithmetic": "gridzero.envs.tasks.arithmetic:Arithmetic",
+    "countdown": "gridzero.envs.tasks.countdown:Countdown",
+    "linear-equation": "gridzero.envs.tasks.linear_equation:LinearEquation",
+    "sorting": "gridzero.envs.tasks.sorting:Sorting",
+    "grid-path": "gridzero.envs.tasks.grid_path:GridPath",
+    "grid-walk": "gridzero.envs.tasks.grid_walk:GridWalk",
 }
 """Where each task's class is; imported when it is asked for."""
 

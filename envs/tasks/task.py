@@ -14,7 +14,8 @@ from gridzero.envs.tasks.templates import TAGS, Template, find_template
 
 Split = Literal["train", "held-out", "all"]
 HELD_OUT_SHARE = 0.1
-_PATIENCE = 10_000
+PATIENCE = 10_000
+"""How many problems are drawn, or tried to, before giving up on one that is allowed."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     explanation: ClassVar[str]
-    characters: ClassVar[str]
+    characters: str
     default_template: ClassVar[str] = "tags"
 
     def __init__(self, *, split: Split = "train", template: str | Template | None = None, worked: float = 0.3) -> None:
@@ -98,7 +99,7 @@ class Task(ABC):
         Raises:
             ValueError: when the split seems to have none.
         """
-        for _ in range(_PATIENCE):
+        for _ in range(PATIENCE):
             problem = self.generate(rng)
             if self.split == "all" or held_out(self.name, self.key(problem)) == (self.split == "held-out"):
                 return problem
@@ -114,8 +115,11 @@ class Task(ABC):
 
     def prompt(self, problem: Problem) -> str:
         """What a model is shown: the question in its template."""
-        words = f"{self.explanation} " if self.template.explains and self.explanation else ""
-        return self.template.prompt(words + problem.question)
+        question = problem.question
+        if self.template.explains and self.explanation:
+            separator = "\n" if "\n" in question else " "
+            question = f"{self.explanation}{separator}{question}"
+        return self.template.prompt(question)
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """Judge a completion, whatever it is: never raises, runs nothing, in bounded time."""

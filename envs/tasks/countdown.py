@@ -1,0 +1,116 @@
+"""Countdown: making a number from others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import numpy as np
+
+from gridzero.envs.tasks.expressions import Expression, evaluate
+from gridzero.envs.tasks.numbers import shown
+from gridzero.envs.tasks.task import PATIENCE, CommonOptions, Problem, Task, check_integer
+
+
+class Countdown(Task):
+    """An expression that uses each of some numbers exactly once and has a given value: ``3,5,25=60`` → ``(25-5)*3``.
+
+    All numbers must be used, none more often than it is given; ``+ - * /`` and parentheses as
+    :func:`~gridzero.envs.tasks.expressions.evaluate` reads them, exactly, so that fractions on the way are allowed.
+    Every problem has a solution, for the target is the value of an expression drawn at random, whose values on the way
+    are positive and whole.
+
+    The work tries such expressions, step by step, until one has the value: ``3+5=8,25+8=33;25-5=20,20*3=60``.
+
+    Args:
+        numbers: how many, 2 to 6.
+        largest: they go from 1 to this.
+        target: the target goes from 1 to this.
+        tries: the work has up to so many tries that fail, before the one that does not.
+        common: see :class:`Task`.
+
+    Example:
+        >>> task = Countdown()
+        >>> problem = Problem("3,5,25=60", "(25-5)*3", {"numbers": [3, 5, 25], "target": 60, "steps": []})
+        >>> task.check(problem, "3*25 - 5*3")
+        (False, 'it uses 3, 3, 5, 25, not 3, 5, 25')
+        >>> task.check(problem, "3*(25 - 5)")
+        (True, 'right')
+    """
+
+    name = "countdown"
+    explanation = (
+        "Write an expression that uses each of the numbers before the equals sign exactly once, with + - * / and "
+        "parentheses, and has the value after it:"
+    )
+    characters = "0123456789+-*/()=,;"
+
+    def __init__(
+        self,
+        *,
+        numbers: int = 3,
+        largest: int = 20,
+        target: int = 100,
+        tries: int = 3,
+        **common: Unpack[CommonOptions],
+    ) -> None:
+        super().__init__(**common)
+        self.numbers = check_integer("numbers", numbers, 2, 6)
+        self.largest = check_integer("largest", largest, 1, 10**6)
+        self.target = check_integer("target", target, 1, 10**9)
+        self.tries = check_integer("tries", tries, 0, 100)
+
+    def generate(self, rng: np.random.Generator) -> Problem:  # noqa: D102
+        for _ in range(PATIENCE):
+            numbers = [int(number) for number in rng.integers(1, self.largest + 1, size=self.numbers)]
+            solution = _combined(numbers, rng)
+            if solution.value <= self.target:
+                break
+        else:
+            raise ValueError(f"numbers up to {self.largest} hardly ever make a target up to {self.target}")
+        target = int(solution.value)
+        question = f"{','.join(map(str, numbers))}={target}"
+        metadata = {"numbers": numbers, "target": target, "steps": list(solution.steps)}
+        return Problem(question, solution.text, metadata)
+
+    def key(self, problem: Problem) -> str:
+        """The target, and the numbers without their order."""
+        return str((sorted(problem.metadata["numbers"]), problem.metadata["target"]))
+
+    def check(self, problem: Problem, answer: str) -> tuple[bool, str]:  # noqa: D102
+        try:
+            value, used = evaluate(answer)
+        except ValueError as error:
+            return False, str(error)
+        given, target = sorted(problem.metadata["numbers"]), problem.metadata["target"]
+        if sorted(used) != given:
+            return False, f"it uses {shown(_listed(sorted(used)))}, not {_listed(given)}"
+        if value != target:
+            return False, f"its value is {shown(str(value))}, not {target}"
+        return True, "right"
+
+    def work(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:  # noqa: D102
+        numbers, target = problem.metadata["numbers"], problem.metadata["target"]
+        tries = [_combined(numbers, rng) for _ in range(rng.integers(self.tries + 1))]
+        failed = [",".join(tried.steps) for tried in tries if tried.value != target]
+        return ";".join([*failed, ",".join(problem.metadata["steps"])])
+
+
+def _combined(numbers: Sequence[int], rng: np.random.Generator) -> Expression:
+    """An expression of all the numbers, drawn at random, whose values on the way are positive and whole."""
+    parts = [Expression.number(number) for number in numbers]
+    while len(parts) > 1:
+        one, other = (parts.pop(int(rng.integers(len(parts)))) for _ in range(2))
+        if one.value < other.value:
+            one, other = other, one
+        operations = "+*"
+        if one.value > other.value:
+            operations += "-"
+        if one.value % other.value == 0:
+            operations += "/"
+        parts.append(one.then(operations[rng.integers(len(operations))], other))
+    return parts[0]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

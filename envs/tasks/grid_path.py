@@ -1,0 +1,172 @@
+"""Shortest paths on a grid world that is drawn as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Unpack
+
+import numpy as np
+
+from gridzero.envs.generators import DENSITY, Generator
+from gridzero.envs.layouts import Layout
+from gridzero.envs.tasks.numbers import shown
+from gridzero.envs.tasks.task import PATIENCE, CommonOptions, Problem, Task, check_integer
+from gridzero.envs.tiles import DEFAULT_LEGEND, FREE, START, TARGET
+
+MOVES = "URDL"
+"""How answers write the four actions of ``GridWorld``, in their order."""
+FAR = -1
+_LEGEND = DEFAULT_LEGEND[:4]  # free, wall, start, target
+_INDICES = {tile.symbol: index for index, tile in enumerate(_LEGEND)}
+
+
+@dataclass(frozen=True)
+class World:
+    """A map, under the dynamics of ``GridWorld``.
+
+    Attributes:
+        width: columns; a state is row · width + column.
+        start: the state to start from.
+        next_states: where each of the four moves leads from each state.
+        distances: how many moves each state is from the target; -1 where it cannot be reached.
+    """
+
+    width: int
+    start: int
+    next_states: tuple[tuple[int, ...], ...]
+    distances: tuple[int, ...]
+
+    def best_move(self, state: int) -> int:
+        """The first of the moves that lead closer to the target."""
+        closer = self.distances[state] - 1
+        return next(move for move, after in enumerate(self.next_states[state]) if self.distances[after] == closer)
+
+    def shortest_path(self) -> str:
+        """From the start, by the first best moves."""
+        state, path = self.start, ""
+        while self.distances[state] > 0:
+            move = self.best_move(state)
+            state, path = self.next_states[state][move], path + MOVES[move]
+        return path
+
+
+@lru_cache(maxsize=1024)
+def world_of(text: str) -> World:
+    """The world that a map's text draws; distances by breadth-first search from the target."""
+    from gridzero.envs import move_kernels
+    from gridzero.envs.grid_model import GridModel, Rules
+
+    layout = Layout(np.array([[_INDICES[symbol] for symbol in row] for row in text.split("\n")]), _LEGEND)
+    words = GridModel(layout, Rules()).moves
+    next_states = (words & move_kernels.LOW).astype(np.int64)
+    distances = np.where(layout.mask("target").reshape(-1), 0, FAR)
+    frontier, steps = distances == 0, 0
+    while frontier.any():
+        steps += 1
+        frontier = frontier[next_states].any(axis=1) & (distances == FAR)
+        distances[frontier] = steps
+    return World(
+        layout.width,
+        int(np.flatnonzero(layout.mask("start"))[0]),
+        tuple(map(tuple, next_states.tolist())),
+        tuple(distances.tolist()),
+    )
+
+
+class GridPath(Task):
+    r"""The moves of a shortest path from S to G on a map with walls, ``RRDD``.
+
+    The question is the map as :class:`~gridzero.envs.layouts.Layout` reads it; the answer is letters, U, R, D, L, with
+    nothing between them. The dynamics of :class:`~gridzero.envs.grid_world.GridWorld` judge it: it is right when its
+    last move, and none before, enters the target, and no shorter path does. Any shortest path is right.
+
+    The work names the places of start and target, then each move and the place it leads to, places being two digits,
+    row and column: ``00>12:R01R02D12``.
+
+    Args:
+        height: rows, 2 to 10.
+        width: columns, 2 to 10.
+        kind: how walls are laid: "obstacles", "maze", "rooms" or "empty"; see
+            :class:`~gridzero.envs.generators.Generator`. Start and target lie anywhere,
+            with a way between them.
+        density: for "obstacles", the probability of a wall.
+        common: see :class:`Task`.
+
+    Example:
+        >>> task = GridPath()
+        >>> problem = Problem("S.#\n..G", "RDR")
+        >>> for answer in ("DRR", "UDRR", "RRDD", "R"):
+        ...     task.check(problem, answer)
+        (True, 'right')
+        (False, 'it reaches the target in 4 moves, a shortest path in 3')
+        (False, 'it does not reach the target')
+        (False, 'it does not reach the target')
+    """
+
+    name = "grid-path"
+    explanation = (
+        "On this map S is the start, G the target, . free and # a wall. Write the moves of a shortest path from S to G "
+        "as letters, U for up, R for right, D for down, L for left, with nothing between them:"
+    )
+    characters = "0123456789.#SGURDL\n>:"
+
+    def __init__(
+        self,
+        *,
+        height: int = 4,
+        width: int = 4,
+        kind: str = "obstacles",
+        density: float = DENSITY,
+        **common: Unpack[CommonOptions],
+    ) -> None:
+        super().__init__(**common)
+        height, width = check_integer("height", height, 2, 10), check_integer("width", width, 2, 10)
+        self.generator = Generator(kind, height, width, density=density)
+
+    def generate(self, rng: np.random.Generator) -> Problem:  # noqa: D102
+        for _ in range(PATIENCE):
+            cells = self.generator.with_seed(int(rng.integers(2**63))).cells()
+            cells[(cells == START) | (cells == TARGET)] = FREE
+            start, target = rng.choice(np.flatnonzero(cells == FREE), size=2, replace=False)
+            cells.flat[start], cells.flat[target] = START, TARGET
+            question = "\n".join("".join(DEFAULT_LEGEND[cell].symbol for cell in row) for row in cells)
+            if self.solvable(question):
+                return Problem(question, world_of(question).shortest_path())
+        raise ValueError(f"{self.generator} hardly ever has two places that are connected")
+
+    def solvable(self, question: str) -> bool:
+        """Whether the start leads to the target."""
+        world = world_of(question)
+        return world.distances[world.start] != FAR
+
+    def check(self, problem: Problem, answer: str) -> tuple[bool, str]:  # noqa: D102
+        wrong = answer.strip(MOVES)
+        if wrong:
+            return False, f"{shown(wrong[0])} is not one of the moves {' '.join(MOVES)}"
+        world = world_of(problem.question)
+        state = world.start
+        for count, letter in enumerate(answer, 1):
+            state = world.next_states[state][MOVES.index(letter)]
+            if world.distances[state] == 0:
+                if count < len(answer):
+                    return False, f"it goes on after reaching the target in {count} moves"
+                shortest = world.distances[world.start]
+                if count > shortest:
+                    return False, f"it reaches the target in {count} moves, a shortest path in {shortest}"
+                return True, "right"
+        return False, "it does not reach the target"
+
+    def work(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:  # noqa: D102
+        world = world_of(problem.question)
+        state, steps = world.start, []
+        for letter in problem.reference:
+            state = world.next_states[state][MOVES.index(letter)]
+            steps.append(letter + _place(world, state))
+        return f"{_place(world, world.start)}>{_place(world, state)}:{''.join(steps)}"
+
+
+def _place(world: World, state: int) -> str:
+    row, column = divmod(state, world.width)
+    return f"{row}{column}"
