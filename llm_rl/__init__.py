@@ -1,1 +1,5 @@
 """Language-model policies and their post-training. Importing this is light; torch and transformers come when used."""
+
+from gridzero.agents.agent import register_policy
+
+register_policy("Text", "gridzero.llm_rl.language_policy:LanguagePolicy")

@@ -5,8 +5,8 @@ Importing it registers the environments with Gymnasium.
 
 from __future__ import annotations
 
-from gridzero import agents, envs
+from gridzero import agents, envs, llm_rl
 
-__all__ = ["__version__", "agents", "envs"]
+__all__ = ["__version__", "agents", "envs", "llm_rl"]
 
 __version__ = "0.1.0"

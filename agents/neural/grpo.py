@@ -169,35 +169,36 @@ class GRPO(PolicyGradientAgent):
         """One :class:`Update` per set of groups; never ends, but with linear schedules when they do."""
         config = self.config
         while self._goes_on():
-            trajectories, metrics = self._collect()
+            trajectories, taken, metrics = self._collect()
             metrics |= self._improve(trajectories)
+            self.steps += taken
             self.updates += 1
             if config.kl_coefficient > 0 and config.reference_updates and self.updates % config.reference_updates == 0:
                 self.network.make_reference()
             yield Update(self.steps, metrics, self.network.samples())
 
-    def _collect(self) -> tuple[Trajectories, dict[str, float]]:
-        """Groups of episodes with their advantages, and what to log of them."""
+    def _collect(self) -> tuple[Trajectories, int, dict[str, float]]:
+        """Groups of episodes with their advantages, the environment's steps, and what to log of them."""
         config = self.config
         t = self._episodes()
+        taken = t.environment_steps()
         metrics = self._outcomes(t) | self.network.metrics()
         for _ in range(config.resampling):
             flat = self._flat(t)
             if not flat.any():
                 break
             more = self._episodes()
+            taken += more.environment_steps()
             wanted = int(flat.sum())
             varied = (~self._flat(more)).nonzero().squeeze(-1)[:wanted]
             keep = torch.cat([(~flat).nonzero().squeeze(-1), config.groups + varied])
             both = torch.cat([keep, flat.nonzero().squeeze(-1)[: config.groups - len(keep)]])
             t = Trajectories.join([t, more])[self._rows(both)]
-        return t.replace(advantages=self._advantages(t)), metrics
+        return t.replace(advantages=self._advantages(t)), taken, metrics
 
     def _episodes(self) -> Trajectories:
         config = self.config
-        t = self.network.episodes(self.vector, config.groups, config.group_size, config.episode_limit, self.rng)
-        self.steps += t.environment_steps()
-        return t
+        return self.network.episodes(self.vector, config.groups, config.group_size, config.episode_limit, self.rng)
 
     def _rewards(self, t: Trajectories) -> Tensor:
         """(B, T) what the environment paid, less what an episode pays for its length."""

@@ -243,7 +243,8 @@ class MLPPolicy(Policy):
         transitions = [record[2] for record in records]
         fields = {
             "terminated": torch.from_numpy(np.stack([t.terminated for t in transitions], axis=1)),
-            "done": torch.from_numpy(np.stack([t.done for t in transitions], axis=1)),
+            # A step that only resets must not pass on what the next episode brings.
+            "done": torch.from_numpy(np.stack([t.done | ~t.valid for t in transitions], axis=1)),
             "rewards": torch.from_numpy(np.stack([t.rewards for t in transitions], axis=1)).float(),
         }
         taken = torch.from_numpy(np.stack([record[1] for record in records], axis=1))

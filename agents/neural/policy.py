@@ -30,7 +30,7 @@ class Trajectories:
         mask: (B, T) bool, which steps there are; what the others hold means nothing. None: all of them.
         rewards: (B, T).
         terminated: (B, T) bool, the step's successor is worth 0.
-        done: (B, T) bool, the step was the last of an episode.
+        done: (B, T) bool, the step was the last of an episode, or only led to another one.
         starts: (B, T) bool, the step was the first of an episode.
         memory: (B, M), what a policy with a memory brought along to the first step.
         values: (B, T), the critic's, of the steps' states.
@@ -150,14 +150,23 @@ class Policy(nn.Module):
     Attributes:
         memoryless: whether a step's scores depend on nothing before it, so that sequences may be cut into steps.
         Options: the dataclass of the policy's own options, which the config's ``policy`` has; None: there are none.
-        defaults: agent's name → fields of its config whose defaults are others with this policy.
-        default_steps: agent's name → its usual budget with this policy, where it is another one.
+        default_steps: class of the agent → its usual budget with this policy, where it is another one.
     """
 
     memoryless: bool = False
     Options: ClassVar[type[Any] | None] = None
-    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     default_steps: ClassVar[Mapping[str, int]] = {}
+
+    @classmethod
+    def defaults(cls, agent: str, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of an agent's config whose defaults are others with this policy.
+
+        Args:
+            agent: the name of its class.
+            env: the environment it is for.
+            fields: what is set.
+        """
+        return {}
 
     @classmethod
     @abstractmethod

@@ -155,7 +155,7 @@ class PolicyGradientAgent(Agent):
         """What the policy of such environments does better with."""
         if not isinstance(env, gym.Env | VectorEnv):
             return {}
-        return dict(policy_class(env).defaults.get(cls.__name__, {}))
+        return policy_class(env).defaults(cls.__name__, env, fields)
 
     def _wanted_envs(self) -> int | None:
         wanted: int | None = self.config.num_envs

@@ -81,9 +81,10 @@ class PPO(PolicyGradientAgent):
         """One :class:`Update` per rollout; never ends, but with linear schedules when they do."""
         while self._goes_on():
             trajectories = self.network.rollout(self.interaction, self.rollout_steps, self.rng)
-            metrics = self._improve(self._with_advantages(trajectories))
-            self.steps = self.interaction.steps
-            yield Update(self.steps, self.interaction.metrics() | metrics)
+            metrics = self.interaction.metrics() | self.network.metrics()
+            metrics |= self._improve(self._with_advantages(trajectories.without("env_steps")))
+            self.steps += trajectories.environment_steps()
+            yield Update(self.steps, metrics, self.network.samples())
 
     def _with_advantages(self, trajectories: Trajectories) -> Trajectories:
         t, config = trajectories, self.config
@@ -94,13 +95,12 @@ class PPO(PolicyGradientAgent):
         assert t.done is not None
         assert t.mask is not None
         rewards = self._scaled(t) if config.normalise_rewards else t.rewards
-        # A step that only resets must not pass on what the next episode brings.
         advantages = generalised_advantages(
             rewards,
             t.values,
             t.next_values,
             t.terminated,
-            t.done | ~t.mask,
+            t.done,
             gamma=config.gamma,
             lambda_=config.gae_lambda,
         )
@@ -114,7 +114,7 @@ class PPO(PolicyGradientAgent):
         assert t.rewards is not None
         assert t.done is not None
         assert t.mask is not None
-        ends = t.done | ~t.mask
+        ends = t.done
         # Forwards in time: S_t = r_t + γ S_{t-1}, from the sums that the last rollout left.
         first = t.rewards[:, :1] + self.config.gamma * self.reward_sums.unsqueeze(1)
         terms = torch.cat([first, t.rewards[:, 1:]], dim=1).flip(1)

@@ -105,7 +105,7 @@ def main(argv: Sequence[str]) -> int:
     record = _record(arguments) if "--resume" in arguments else None
     name = needed_agent("sweep", name, record)
     before = {} if record is None else _before(name, record)
-    parsed = parse_with_agent("sweep", DESCRIPTION, Options, name, arguments, before)
+    parsed = parse_with_agent("sweep", DESCRIPTION, Options, name, arguments, before, given)
     options = parsed.options
     if record is None:
         env_id = needed_environment("sweep", name, options.env)

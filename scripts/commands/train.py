@@ -125,17 +125,19 @@ def main(argv: Sequence[str]) -> int:
         path = runs.find(run_to_resume(arguments))
         record = {**runs.read_config(path), "path": path}
     name = needed_agent("train", name, record)
-    parsed = _parse(name, arguments, record)
+    parsed = _parse(name, arguments, record, given)
     set_threads(parsed.options.threads)
     session = _resumed(parsed.options, given, record) if record else _new(name, parsed, given)
     with contextlib.closing(session.run):
         return _train(session)
 
 
-def _parse(name: str, arguments: list[str], record: dict[str, Any] | None) -> Given[Options]:
+def _parse(
+    name: str, arguments: list[str], record: dict[str, Any] | None, of_environment: Mapping[str, str]
+) -> Given[Options]:
     """Options of the loop and config of the agent, from one command line."""
     before = {} if record is None else _before(name, agent_class(name).Config, record)
-    given = parse_with_agent("train", DESCRIPTION, Options, name, arguments, before)
+    given = parse_with_agent("train", DESCRIPTION, Options, name, arguments, before, of_environment)
     for group, now in (("training", given.options), ("vector", Vector(given.num_envs)), ("agent", given.config)):
         if group in before:
             refuse_changes(before[group], now, CHANGEABLE)
@@ -149,6 +151,7 @@ def parse_with_agent(
     name: str,
     arguments: list[str],
     before: Mapping[str, Any] | None = None,
+    of_environment: Mapping[str, str] | None = None,
 ) -> Given[Chosen]:
     """The command's own options and the settings of the agent, from one command line.
 
@@ -159,6 +162,7 @@ def parse_with_agent(
         name: of the agent.
         arguments: without the agent, and without the options of the environment.
         before: defaults other than the classes' own, by group: training, vector, agent.
+        of_environment: the environment's options, on which the agent's defaults may depend.
 
     Raises:
         ValueError: in one line, for whatever is wrong.
@@ -172,10 +176,12 @@ def parse_with_agent(
     assert not clash, f"{name} has fields of the command's: {clash}"
     of_policy, arguments = split_dotted("policy", arguments)
     env_id = _value_of("--env", arguments)
-    env = None if env_id is None or "policy" not in own else _sample_environment(env_id)
+    env = None if env_id is None or "policy" not in own else _sample_environment(env_id, of_environment or {})
     before = dict(before or {})
     if env is not None and not before:
-        before["agent"] = config_class(**agent_class(name).defaults(env, _given_variant(own, arguments)))
+        before["agent"] = config_class(
+            **agent_class(name).defaults(env, {"policy": of_policy, **_given_variant(own, arguments)})
+        )
     fields: list[Any] = [
         (group, kind, before[group]) if group in before else (group, kind) for group, kind in groups.items()
     ]
@@ -196,12 +202,12 @@ def parse_with_agent(
     return Given(parsed.training, vector.num_envs, config)
 
 
-def _sample_environment(env_id: str) -> Any:
+def _sample_environment(env_id: str, words: Mapping[str, str]) -> Any:
     """One such environment, to see what kind it is; None where it cannot be made so, which is told later."""
     from gridzero.agents.environments import make_environment
 
     try:
-        return make_environment(env_id)
+        return make_environment(env_id, environment_options(env_id, words))
     except ValueError:
         return None
 

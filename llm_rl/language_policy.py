@@ -1,0 +1,533 @@
+"""A language model as a policy: an action is a token, an episode a conversation."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gridzero.agents.interaction import Interaction
+from gridzero.agents.neural.policy import Policy, Scores, Trajectories
+from gridzero.llm_rl.base import base_model
+from gridzero.llm_rl.models import (
+    Reference,
+    ValueHead,
+    add_lora,
+    hidden_states,
+    load_model,
+    model_files,
+    output_head,
+    read_weights,
+)
+from gridzero.llm_rl.rollout import Sampling, generate
+from gridzero.llm_rl.token_log_probs import token_log_probs
+
+_NETWORKS_ONLY = ("hidden", "activation", "memory", "normalise_observations", "action_masks", "initial_log_std")
+_SAMPLES = 3
+_ROWS_AT_ONCE = 512
+_MARGIN = 1.25
+_DEMONSTRATIONS = 200
+
+
+@dataclass(frozen=True)
+class LanguageOptions:
+    """The options of a language model as a policy: ``--policy.KEY VALUE``."""
+
+    model: str | None = None
+    """A folder in Hugging Face's format, or a GGUF file; by default a tiny model warmed up on the task's solutions."""
+    temperature: float = 1.0
+    """Divides the logits, in acting and in learning."""
+    top_k: int = 0
+    """Act with the k most likely tokens; 0: all."""
+    top_p: float = 1.0
+    """Act with the most likely tokens that have this much probability together."""
+    lora_rank: int = 0
+    """Train low-rank adapters of this rank instead of all weights; 0: all weights."""
+    lora_alpha: float = 16.0
+    """Adapters count lora_alpha / lora_rank."""
+    lora_targets: str = "all-linear"
+    """Names of the adapted layers, with commas between, or "all-linear"."""
+    dtype: str = "auto"
+    """"float32", "bfloat16", or "auto": bfloat16 on a GPU."""
+    device: str = "auto"
+    """"cpu", "cuda", or "auto"."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, with what does."""
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {self.temperature}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be at least 0, not {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, not {self.top_p}")
+        if self.lora_rank < 0:
+            raise ValueError(f"lora_rank must be at least 0, not {self.lora_rank}")
+        for name, allowed in (("dtype", ("auto", "float32", "bfloat16")), ("device", ("auto", "cpu", "cuda"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+
+
+class LanguagePolicy(Policy):
+    """A causal language model that converses with environments of Text.
+
+    A prompt is what the environment shows first, a completion what the model writes until its end token; where the
+    environment answers, the conversation goes on. Log-probabilities are those at the options' temperature, before top-k
+    and top-p.
+
+    Args:
+        model: a causal model of Hugging Face's transformers.
+        tokenizer: its tokenizer.
+        options: see :class:`LanguageOptions`.
+        limit: tokens in a conversation, at most.
+        critic: whether to have a value head on the model's hidden states.
+        seed: decides the initial weights of what is added to the model.
+
+    Attributes:
+        limit: tokens that the model may write in one conversation.
+    """
+
+    Options = LanguageOptions
+
+    def __init__(
+        self, model: Any, tokenizer: Any, options: LanguageOptions, *, limit: int, critic: bool = False, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.options = options
+        self.limit = limit
+        self.tokenizer = tokenizer
+        self.adapted = options.lora_rank > 0
+        if self.adapted:
+            targets: Any = options.lora_targets
+            targets = targets if targets == "all-linear" else targets.split(",")
+            model = add_lora(model, options.lora_rank, options.lora_alpha, targets, seed=seed)
+        self.model = model.eval()
+        self.device: torch.device = next(model.parameters()).device
+        self.value_head = ValueHead(model).to(self.device) if critic else None
+        self.reference: Reference | None = None
+        self.end = _end_tokens(model, tokenizer)
+        self.pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end[0])
+        self._metrics: dict[str, float] = {}
+        self._samples: list[dict[str, Any]] = []
+
+    @classmethod
+    def defaults(cls, agent: str, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings for language models: no discount, no bonus, and for pretrained ones a small learning rate."""
+        limit = _usual_limit(getattr(env.unwrapped, "task", None))
+        pretrained = fields.get("policy", {}).get("model") is not None
+        found = {
+            "gamma": 1.0,
+            "learning_rate": 1e-6 if pretrained else 2e-3,
+            "learning_rate_schedule": "constant" if pretrained else "linear",
+            "entropy_coefficient": 0.0,
+            "minibatch_size": 4096,
+            "max_gradient_norm": 1.0,
+        }
+        if agent == "PPO":
+            own = {"rollout_steps": limit, "num_envs": 256, "gae_lambda": 1.0, "normalise_rewards": False}
+        else:
+            own = {"episode_limit": limit, "groups": 32, "group_size": 16, "credit": "outcome", "epochs": 1}
+        return found | own
+
+    @classmethod
+    def build(cls, vector: Any, config: Any, *, critic: bool, shared: bool, seed: int) -> LanguagePolicy:
+        """The model that the config's options name; see :meth:`Policy.build`."""
+        fields = type(config).__dataclass_fields__
+        for name in _NETWORKS_ONLY:
+            if getattr(config, name) != fields[name].default:
+                raise ValueError(f"{name} is of networks; a language model has options of its own: --policy.KEY VALUE")
+        options = language_options(config.policy)
+        if critic:
+            limit = config.rollout_steps
+        else:
+            limit = config.episode_limit
+            if options.lora_rank and config.reference_updates:
+                raise ValueError(
+                    "with lora_rank, the reference is the model without adapters; reference_updates must be 0"
+                )
+        device = _device(options.device)
+        dtype = _dtype(options.dtype, device)
+        if options.model is None:
+            task = getattr(vector.unwrapped, "task", None)
+            if task is None:
+                raise ValueError(
+                    "this environment has no demonstrations to make a model from; give --policy.model FOLDER"
+                )
+            model, tokenizer = base_model(task)
+            model = model.to(device=device, dtype=dtype)
+        else:
+            model, tokenizer = load_model(options.model, dtype=dtype, device=device)
+        return cls(model, tokenizer, options, limit=limit, critic=critic, seed=seed)
+
+    # Writing
+
+    def encode(self, text: str, *, begins: bool = True) -> list[int]:
+        """Tokens of a text; with the mark of the beginning, where the model has one and the text begins there."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=begins)
+        return ids
+
+    def decode(self, tokens: NDArray[np.int64]) -> list[str]:
+        """The texts of completions (B, T) of which nothing after the end token counts, which is left out."""
+        rows = tokens.tolist()
+        stops = {*self.end, self.pad}
+        cut = [row[: next((i for i, token in enumerate(row) if token in stops), len(row))] for row in rows]
+        texts: list[str] = self.tokenizer.batch_decode(cut, clean_up_tokenization_spaces=False)
+        return texts
+
+    def sampling(self, limit: int, *, greedy: bool = False) -> Sampling:
+        """How tokens are drawn."""
+        options = self.options
+        return Sampling(options.temperature, options.top_k, options.top_p, greedy, max_tokens=limit)
+
+    def answer(self, observations: Any, rng: np.random.Generator | None) -> tuple[str, ...]:
+        """A completion for each text; the most likely tokens without a generator."""
+        texts: list[str] = []
+        drawn = np.random.default_rng(0) if rng is None else rng
+        sampling = self.sampling(self.limit, greedy=rng is None)
+        for first in range(0, len(observations), _ROWS_AT_ONCE):
+            prompts = [self.encode(text) for text in observations[first : first + _ROWS_AT_ONCE]]
+            written = generate(self.model, prompts, 1, sampling, end=self.end, pad=self.pad, rng=drawn)
+            texts += self.decode(written.tokens.numpy())
+        return tuple(texts)
+
+    def episodes(
+        self, env: VectorEnv[Any, Any, Any], groups: int, size: int, limit: int, rng: np.random.Generator
+    ) -> Trajectories:
+        """Conversations in groups, each from one prompt; see :meth:`Policy.episodes`.
+
+        Args:
+            env: groups · size environments, each to be reset with a seed of its own.
+            groups: how many prompts.
+            size: conversations from each.
+            limit: tokens that the model may write in one conversation.
+            rng: draws the prompts and the tokens.
+        """
+        seeds = np.repeat(rng.integers(2**31, size=groups), size)
+        shown, _ = env.reset(seed=seeds.tolist())  # type: ignore[arg-type]  # these take one for each environment
+        shown = list(shown)
+        talks = [_Talk(ids) for prompt in shown[::size] for ids in [self.encode(prompt)] * size]
+        began, written = time.perf_counter(), 0
+        active, copies = np.arange(len(talks)), size
+        outcome: dict[int, dict[str, Any]] = {}
+        while len(active):
+            prompts = [talks[i].tokens for i in active[::copies]]
+            left = min(limit - talks[i].written for i in active)
+            new = generate(self.model, prompts, copies, self.sampling(left), end=self.end, pad=self.pad, rng=rng)
+            lengths = new.lengths.numpy()
+            written += int(lengths.sum())
+            texts = self.decode(new.tokens.numpy())
+            actions = [""] * len(talks)
+            for row, i in enumerate(active):
+                actions[i] = texts[row]
+                talks[i].wrote(new.tokens[row], new.log_probs[row], int(lengths[row]), bool(new.ended[row]))
+            before = shown
+            shown, rewards, terminated, truncated, infos = env.step(tuple(actions))
+            shown = list(shown)
+            done = np.asarray(terminated) | np.asarray(truncated)
+            for i in active:
+                talk = talks[i]
+                talk.text += actions[i]
+                talk.rewarded(float(rewards[i]))
+                if done[i] or not talk.ended or talk.written >= limit:
+                    outcome[int(i)] = _row_of(infos, int(i))
+                else:
+                    reply = shown[i][len(before[i]) + len(actions[i]) :]
+                    talk.heard(self.encode(reply, begins=False))
+                    talk.text += reply
+            active, copies = np.array([i for i in active if int(i) not in outcome], dtype=np.int64), 1
+        seconds = time.perf_counter() - began
+        self._note(talks, [outcome[i] for i in range(len(talks))], size, written / max(seconds, 1e-9))
+        return _trajectories(talks, self.pad)
+
+    def rollout(self, env: Interaction, steps: int, rng: np.random.Generator) -> Trajectories:
+        """A new conversation in each environment, with the critic's values; see :meth:`Policy.rollout`."""
+        t = self.episodes(env.env, env.num_envs, 1, steps, rng)
+        assert t.mask is not None
+        with torch.no_grad():
+            values = torch.cat([_values(self.evaluate(t[rows])) for rows in _slices(len(t))])
+        # Where the environment speaks, the value is that of the model's next token.
+        last = t.mask.shape[1] - 1
+        positions = torch.arange(last + 1).expand_as(t.mask)
+        following = torch.where(t.mask, positions, last + 1).flip(1).cummin(dim=1).values.flip(1)
+        padded = torch.nn.functional.pad(values.masked_fill(~t.mask, 0.0), (0, 2))
+        values = padded.gather(1, following)
+        next_values = padded.gather(1, torch.nn.functional.pad(following, (0, 1), value=last + 1)[:, 1:])
+        ends = t.mask & (torch.nn.functional.pad(following, (0, 1), value=last + 1)[:, 1:] > last)
+        return t.replace(values=values, next_values=next_values, terminated=ends, done=ends)
+
+    # Scoring
+
+    def evaluate(self, trajectories: Trajectories) -> Scores:
+        """Score the tokens that the model wrote, with gradients."""
+        return self._score(self.model, trajectories, self.value_head)
+
+    def _score(self, model: Any, t: Trajectories, value_head: ValueHead | None = None) -> Scores:
+        """One forward pass over prompts and conversations; the output layer sees the model's own tokens alone."""
+        assert t.mask is not None
+        tokens, first = _joined(t, self.pad)
+        rows, steps = t.mask.nonzero(as_tuple=True)
+        # The state before a token is that of the token before it.
+        states = hidden_states(model, tokens[:, :-1].to(self.device))
+        chosen = states[rows.to(self.device), (first[rows] + steps - 1).to(self.device)]
+        head = output_head(model)
+        log_probs, entropies = token_log_probs(
+            chosen,
+            head.weight,
+            t.actions[rows, steps].to(self.device),
+            bias=head.bias,
+            temperature=self.options.temperature,
+            scale=head.scale,
+            soft_cap=head.soft_cap,
+        )
+        per_token = [log_probs, entropies] + ([] if value_head is None else [value_head(chosen)])
+        spread = [torch.zeros(t.mask.shape).masked_scatter(t.mask, numbers.float().cpu()) for numbers in per_token]
+        return Scores(*spread)
+
+    def make_reference(self) -> None:
+        """Keep the model as it is now; with adapters, the model without them, of which no copy is needed."""
+        self.reference = Reference(self.model, adapted=self.adapted)
+
+    def reference_log_probs(self, trajectories: Trajectories) -> Tensor:
+        """(B, T) log-probabilities of the reference, without gradients."""
+        if self.reference is None:
+            raise ValueError("there is no reference; make_reference() keeps one")
+        with torch.no_grad(), self.reference.model() as model:
+            return torch.cat([self._score(model, trajectories[rows]).log_probs for rows in _slices(len(trajectories))])
+
+    def trained(self) -> list[torch.nn.Parameter]:
+        """The parameters of model and value head that learning changes; not those of the reference."""
+        own = list(self.model.parameters()) + ([] if self.value_head is None else list(self.value_head.parameters()))
+        return [parameter for parameter in own if parameter.requires_grad]
+
+    # What is logged
+
+    def _note(self, talks: Sequence[_Talk], outcomes: Sequence[Mapping[str, Any]], size: int, speed: float) -> None:
+        count = len(talks)
+        lengths = [talk.written for talk in talks]
+        self._metrics = {
+            "completion_length": sum(lengths) / count,
+            "truncations": sum(not talk.ended for talk in talks) / count,
+            "tokens_per_second": speed,
+        }
+        thoughts = [_thought(talk.text) for talk in talks]
+        if any(thought is not None for thought in thoughts):
+            ids = [self.encode(thought or "", begins=False) for thought in thoughts]
+            self._metrics["thought_length"] = sum(map(len, ids)) / count
+        if "correct" not in outcomes[0]:
+            return
+        correct = np.array([outcome["correct"] for outcome in outcomes], dtype=np.bool_).reshape(-1, size)
+        formed = [bool(outcome["well_formed"]) for outcome in outcomes]
+        self._metrics |= {"accuracy": float(correct.mean()), "form": sum(formed) / count}
+        if size > 1:
+            answers = [outcome["answer"] for outcome in outcomes]
+            majority = [_majority(answers[g * size : (g + 1) * size], correct[g]) for g in range(len(correct))]
+            self._metrics[f"pass_at_{size}"] = float(correct.any(axis=1).mean())
+            self._metrics[f"majority_at_{size}"] = float(np.mean(majority))
+        self._samples = [
+            {
+                "prompt": self.tokenizer.decode(talks[i].prompt),
+                "completion": talks[i].text,
+                "correct": bool(outcomes[i]["correct"]),
+                "reason": str(outcomes[i]["reason"]),
+            }
+            for i in range(0, count, max(1, count // _SAMPLES))[:_SAMPLES]
+        ]
+
+    def metrics(self) -> dict[str, float]:
+        """Accuracy, form, lengths and speed of the episodes collected last."""
+        return dict(self._metrics)
+
+    def samples(self) -> list[dict[str, Any]]:
+        """A few of the conversations collected last, with their verdicts."""
+        return list(self._samples)
+
+    # On disk
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The value head; the model is among the files."""
+        return {} if self.value_head is None else dict(self.value_head.state_dict())
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue from :meth:`tensors`."""
+        if self.value_head is not None:
+            self.value_head.load_state_dict(dict(tensors))
+
+    def files(self) -> dict[str, bytes]:
+        """The model and, if it is another one, the reference, in Hugging Face's format."""
+        found = {f"model/{name}": data for name, data in model_files(self.model, self.tokenizer).items()}
+        if self.reference is not None and self.reference.copy is not None:
+            files = model_files(self.reference.copy, self.tokenizer)
+            found |= {f"reference/{name}": data for name, data in files.items()}
+        return found
+
+    def load_files(self, folder: Path) -> None:
+        """Continue from :meth:`files`."""
+        read_weights(self.model, folder / "model")
+        if (folder / "reference").is_dir():
+            self.make_reference()
+            assert self.reference is not None
+            read_weights(self.reference.copy, folder / "reference")
+
+
+class _Talk:
+    """One conversation: the prompt, and what was said since."""
+
+    def __init__(self, prompt: list[int]) -> None:
+        self.prompt = prompt
+        self.said: list[int] = []
+        self.log_probs: list[float] = []
+        self.own: list[bool] = []
+        self.rewards: list[float] = []
+        self.text = ""
+        self.written = 0
+        self.turns = 0
+        self.ended = False
+
+    @property
+    def tokens(self) -> list[int]:
+        return self.prompt + self.said
+
+    def wrote(self, tokens: Tensor, log_probs: Tensor, length: int, ended: bool) -> None:
+        self.said += tokens[:length].tolist()
+        self.log_probs += log_probs[:length].tolist()
+        self.own += [True] * length
+        self.rewards += [0.0] * length
+        self.written += length
+        self.turns += 1
+        self.ended = ended
+
+    def heard(self, tokens: list[int]) -> None:
+        self.said += tokens
+        self.log_probs += [0.0] * len(tokens)
+        self.own += [False] * len(tokens)
+        self.rewards += [0.0] * len(tokens)
+
+    def rewarded(self, reward: float) -> None:
+        self.rewards[-1] += reward
+
+
+def _trajectories(talks: Sequence[_Talk], pad: int) -> Trajectories:
+    def table(rows: list[list[Any]], fill: Any, dtype: torch.dtype) -> Tensor:
+        width = max(map(len, rows))
+        return torch.tensor([row + [fill] * (width - len(row)) for row in rows], dtype=dtype)
+
+    mask = table([talk.own for talk in talks], False, torch.bool)
+    last = torch.tensor([len(talk.said) - 1 for talk in talks])
+    done = torch.zeros_like(mask)
+    done[torch.arange(len(talks)), last] = torch.tensor([talk.ended for talk in talks])
+    return Trajectories(
+        {
+            "prompts": table([talk.prompt for talk in talks], pad, torch.long),
+            "prompt_lengths": torch.tensor([len(talk.prompt) for talk in talks]),
+        },
+        table([talk.said for talk in talks], pad, torch.long),
+        table([talk.log_probs for talk in talks], 0.0, torch.float32),
+        mask,
+        rewards=table([talk.rewards for talk in talks], 0.0, torch.float32),
+        done=done,
+        env_steps=torch.tensor([talk.turns for talk in talks]),
+    )
+
+
+def _joined(t: Trajectories, pad: int) -> tuple[Tensor, Tensor]:
+    """(B, L) prompts followed by what was said, without a gap, and (B,) where that begins.
+
+    Padding comes last, where a causal model does not look, so that no attention mask is needed.
+    """
+    assert t.mask is not None
+    prompts, first = t.observations["prompts"], t.observations["prompt_lengths"]
+    steps = torch.arange(t.mask.shape[1])
+    lengths = torch.where(t.mask, steps + 1, 0).amax(dim=1)
+    longest = int(lengths.max())
+    tokens = torch.full((len(prompts), int((first + lengths).max())), pad)
+    width = min(prompts.shape[1], tokens.shape[1])
+    tokens[:, :width] = prompts[:, :width]
+    rows, said = (steps[:longest] < lengths.unsqueeze(1)).nonzero(as_tuple=True)
+    tokens[rows, first[rows] + said] = t.actions[rows, said]
+    return tokens, first
+
+
+def _values(scores: Scores) -> Tensor:
+    assert scores.values is not None
+    return scores.values
+
+
+def _slices(rows: int) -> list[slice]:
+    return [slice(first, first + _ROWS_AT_ONCE) for first in range(0, rows, _ROWS_AT_ONCE)]
+
+
+def _usual_limit(task: Any) -> int:
+    """A quarter more tokens than the longest of some demonstrations: a limit that cuts thoughts stops learning."""
+    try:
+        rng = np.random.default_rng(0)
+        longest = max(len(task.demonstrate(task.sample(rng), rng)) for _ in range(_DEMONSTRATIONS))
+    except (AttributeError, ValueError):
+        return 512
+    return round(_MARGIN * longest) * task.turns
+
+
+def language_options(given: Mapping[str, Any]) -> LanguageOptions:
+    """Options from their names and values.
+
+    Raises:
+        ValueError: for an unknown name or a value that is not allowed.
+    """
+    from gridzero.agents.agent import closest
+
+    known = LanguageOptions.__dataclass_fields__
+    for name in given:
+        if name not in known:
+            raise ValueError(f"a language model has no option {name!r}; {closest(name, known)}")
+    return LanguageOptions(**given)
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """What ends a completion: the tokenizer's mark, and what the model's own settings say."""
+    of_model = getattr(model.generation_config, "eos_token_id", None)
+    of_model = of_model if isinstance(of_model, list) else [of_model]
+    found = dict.fromkeys(int(token) for token in [tokenizer.eos_token_id, *of_model] if token is not None)
+    if not found:
+        raise ValueError("the model has no end token")
+    return tuple(found)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("there is no GPU that torch can use; --policy.device cpu")
+    return torch.device(name)
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def _row_of(infos: Mapping[str, Any], i: int) -> dict[str, Any]:
+    return {name: values[i] for name, values in infos.items() if not name.startswith("_") and len(values) > i}
+
+
+def _thought(text: str) -> str | None:
+    """What stands between the tags of a thought; None without one."""
+    _, began, rest = text.partition("<think>")
+    thought, ended, _ = (rest if began else text).partition("</think>")
+    return thought if ended else None
+
+
+def _majority(answers: Sequence[Any], correct: NDArray[np.bool_]) -> bool:
+    """Whether the answer that most of a group give, the first among equals, is right."""
+    given = [(answer, bool(right)) for answer, right in zip(answers, correct, strict=True) if answer]
+    if not given:
+        return False
+    most, _ = Counter(answer for answer, _ in given).most_common(1)[0]
+    return any(right for answer, right in given if answer == most)
