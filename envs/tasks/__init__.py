@@ -35,6 +35,8 @@ TASKS: dict[str, str] = {
     "sorting": "gridzero.envs.tasks.sorting:Sorting",
     "grid-path": "gridzero.envs.tasks.grid_path:GridPath",
     "grid-walk": "gridzero.envs.tasks.grid_walk:GridWalk",
+    "jsonl": "gridzero.envs.tasks.jsonl:Jsonl",
+    "reasoning-gym": "gridzero.envs.tasks.reasoning_gym:ReasoningGym",
 }
 """Where each task's class is; imported when it is asked for."""
 

@@ -62,6 +62,7 @@ class Task(ABC):
     """A source of problems whose answers can be verified.
 
     A subclass says how to :meth:`generate` a problem, :meth:`check` an answer and, if it can, :meth:`work` it out.
+    A task is made by :func:`~gridzero.envs.tasks.make_task` and draws nothing but from the generators handed to it.
 
     Args:
         split: "train" or "held-out": which problems :meth:`sample` draws; the two never overlap. "all": both.
@@ -134,12 +135,8 @@ class Task(ABC):
         """Whether an answer is right, and why; total, like :meth:`verify`."""
 
     def work(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
-        """A thought that leads to the answer, in steps that a tiny model can learn.
-
-        Raises:
-            ValueError: where the task has none.
-        """
-        raise ValueError(f"{self.name} has no worked solutions")
+        """A thought that leads to the answer, in steps that a tiny model can learn; empty where the task has none."""
+        return ""
 
     def answer(self, problem: Problem, completions: Sequence[str] = ()) -> str:
         """A right answer, for tasks that answer back the one to give next."""
@@ -152,9 +149,6 @@ class Task(ABC):
             problem: of this task.
             rng: decides whether, and how, it is worked out.
             completions: those before, for tasks that answer back.
-
-        Raises:
-            ValueError: where the task has no worked solutions.
         """
         thought = self.work(problem, rng, completions) if rng.random() < self.worked else ""
         return self.template.completion(thought, self.answer(problem, completions))
@@ -171,11 +165,7 @@ class Task(ABC):
         return self.verify(problem, completions[-1])
 
     def alphabet(self) -> str:
-        """The characters of prompts and demonstrations, sorted; the tags are not among them.
-
-        Raises:
-            ValueError: for a task whose text can be anything.
-        """
+        """The characters of prompts and demonstrations, sorted; the tags are not among them."""
         text = self.prompt(Problem("", "")) + self.template.completion("\n", "")
         for tag in TAGS:
             text = text.replace(tag, "")

@@ -55,11 +55,7 @@ class Vocabulary:
 
     @classmethod
     def for_task(cls, task: Task) -> Vocabulary:
-        """What the prompts and demonstrations of a task are made of.
-
-        Raises:
-            ValueError: for a task whose text can be anything.
-        """
+        """What the prompts and demonstrations of a task are made of."""
         return cls.of(task.alphabet())
 
     @property

@@ -1,0 +1,150 @@
+"""Problems from a file."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Literal, Unpack, get_args
+
+import numpy as np
+
+from gridzero.envs.tasks.child import ChildError, call
+from gridzero.envs.tasks.numbers import read_number, same_number, shown
+from gridzero.envs.tasks.task import CommonOptions, Problem, Task
+from gridzero.envs.tasks.templates import TAGS
+
+Comparison = Literal["number", "text", "math"]
+MAX_LINE = 1 << 20
+_MARK = "####"
+_CALCULATION = re.compile(r"<<[^<>]*>>")
+
+
+class Jsonl(Task):
+    r"""Problems from a file: a JSON object with "question" and "answer" a line, other keys ignored.
+
+    An answer may be a number or a text. In a text, what follows the last ``####`` is the answer and what precedes it
+    the work, which demonstrations show, less calculations in ``<<…>>``: as GSM8K (Cobbe et al., 2021) has it.
+
+    Args:
+        path: of the file, in UTF-8.
+        compare: "number": as :func:`~gridzero.envs.tasks.numbers.read_number` reads them, exactly; "text": as they are,
+            but for white space; "math": as formulas, by the library math-verify in a process of its own.
+        common: see :class:`Task`.
+
+    Raises:
+        ValueError: for a file that cannot be read; it names the line.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "two.jsonl"
+        >>> _ = file.write_text('{"question": "6*4?", "answer": "6*4 is <<6*4=24>>24.\\n#### 24"}\n')
+        >>> task = Jsonl(path=file, split="all", worked=1.0)
+        >>> problem = task.sample(np.random.default_rng(0))
+        >>> task.demonstrate(problem, np.random.default_rng(0))
+        '<think>6*4 is 24.</think> <answer>24</answer>'
+        >>> task.check(problem, "24.0"), task.check(problem, "24 or 25")
+        ((True, 'right'), (False, '24 or 25 is not a number'))
+    """
+
+    name = "jsonl"
+    explanation = ""
+
+    def __init__(self, *, path: str | Path, compare: Comparison = "number", **common: Unpack[CommonOptions]) -> None:
+        super().__init__(**common)
+        if compare not in get_args(Comparison):
+            raise ValueError(f"compare must be one of {', '.join(get_args(Comparison))}, not {compare!r}")
+        if compare == "math" and importlib.util.find_spec("math_verify") is None:
+            raise ValueError("compare=math needs the package math-verify: pip install math-verify")
+        self.path = Path(path)
+        self.compare = compare
+        self.problems = self._read()
+        texts = (problem.question + problem.reference + problem.metadata["work"] for problem in self.problems)
+        self.characters = "".join(sorted(set().union(*texts)))
+
+    def generate(self, rng: np.random.Generator) -> Problem:  # noqa: D102
+        return self.problems[rng.integers(len(self.problems))]
+
+    def check(self, problem: Problem, answer: str) -> tuple[bool, str]:  # noqa: D102
+        answer = answer.removeprefix(_MARK).lstrip(" \t")
+        if self.compare == "number":
+            return same_number(answer, Fraction(read_number(problem.reference)))
+        if self.compare == "text":
+            same = answer.split() == problem.reference.split()
+        else:
+            try:
+                same = call(f"{__name__}:same_mathematics", "math_verify", problem.reference, answer)
+            except ChildError as error:
+                return False, str(error)
+        return same, "right" if same else f"{shown(answer)} is not {shown(problem.reference)}"
+
+    def work(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:  # noqa: D102
+        return str(problem.metadata["work"])
+
+    def _read(self) -> list[Problem]:
+        problems = []
+        try:
+            with self.path.open("rb") as file:
+                for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), 1):
+                    if line.strip():
+                        try:
+                            problems.append(self._problem(line))
+                        except ValueError as error:
+                            raise ValueError(f"{self.path}, line {number}: {error}") from None
+        except OSError as error:
+            raise ValueError(f"cannot read {self.path}: {error.strerror}") from None
+        if not problems:
+            raise ValueError(f"{self.path} has no problems")
+        return problems
+
+    def _problem(self, line: bytes) -> Problem:
+        if len(line) > MAX_LINE:
+            raise ValueError(f"it is longer than {MAX_LINE:,} bytes")
+        try:
+            entry = json.loads(line.decode("utf-8-sig"))
+        except UnicodeDecodeError:
+            raise ValueError("it is not UTF-8 text") from None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"it is not JSON: {error.msg} in column {error.colno}") from None
+        except (RecursionError, ValueError):
+            raise ValueError("it is not JSON that can be read: too deep, or with too long a number") from None
+        if not isinstance(entry, dict):
+            raise ValueError('it is not an object with "question" and "answer"')
+        question, answer = self._field(entry, "question"), self._field(entry, "answer")
+        work, _, reference = answer.rpartition(_MARK)
+        work, reference = _CALCULATION.sub("", work).strip(), reference.strip()
+        if not reference or any(tag in answer for tag in TAGS):
+            raise ValueError("its answer is empty" if not reference else f"its answer has one of {' '.join(TAGS)}")
+        if self.compare == "number":
+            read_number(reference)
+        return Problem(question, reference, {"work": work})
+
+    @staticmethod
+    def _field(entry: dict[str, Any], key: str) -> str:
+        value = entry.get(key)
+        if key == "answer" and isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f'"{key}" must be a text, not {shown(json.dumps(value))}')
+        return value
+
+
+def same_mathematics(expected: str, answer: str) -> bool:
+    """Whether two formulas, in LaTeX or plain, mean the same; not if one cannot be read.
+
+    Runs in the process that :mod:`gridzero.envs.tasks.child` keeps for it.
+    """
+    from math_verify import LatexExtractionConfig, parse, verify
+
+    depths = list(accumulate((c == "{") - (c == "}") for c in answer.replace("\\{", "").replace("\\}", "")))
+    if depths and (min(depths) < 0 or depths[-1]):
+        return False
+    gold, given = (
+        parse(f"\\boxed{{{text}}}", [LatexExtractionConfig()], "no_fallback", parsing_timeout=3)
+        for text in (expected, answer)
+    )
+    return bool(gold and given) and bool(verify(gold, given, timeout_seconds=3))
