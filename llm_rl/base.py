@@ -24,8 +24,10 @@ from torch import Tensor
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.task import Task
 from gridzero.envs.tasks.vocabulary import Vocabulary
-from gridzero.llm_rl.models import CharacterTokenizer, hidden_states, load_model, output_head, save_model, tiny_model
+from gridzero.llm_rl.models import hidden_states, output_head, tiny_model
+from gridzero.llm_rl.storage import load_model, save_model
 from gridzero.llm_rl.token_log_probs import token_log_probs
+from gridzero.llm_rl.tokenizer import character_tokenizer
 
 SHIPPED = Path(__file__).parent / "bases"
 
@@ -92,7 +94,7 @@ def warm_up(task: Task, recipe: Recipe, report: Callable[[int, int, float], None
         Model and tokenizer.
     """
     vocabulary = Vocabulary.for_task(task)
-    tokenizer = CharacterTokenizer(vocabulary)
+    tokenizer = character_tokenizer(vocabulary)
     sampler, initial = np.random.SeedSequence(recipe.seed).spawn(2)
     rng = np.random.default_rng(sampler)
     longest = max(len(_demonstration(task, vocabulary, rng)[0]) for _ in range(1000))

@@ -23,12 +23,10 @@ from gridzero.llm_rl.models import (
     ValueHead,
     add_lora,
     hidden_states,
-    load_model,
-    model_files,
     output_head,
-    read_weights,
 )
 from gridzero.llm_rl.rollout import Sampling, generate
+from gridzero.llm_rl.storage import load_model, model_files, read_weights
 from gridzero.llm_rl.token_log_probs import token_log_probs
 
 _NETWORKS_ONLY = ("hidden", "activation", "memory", "normalise_observations", "action_masks", "initial_log_std")

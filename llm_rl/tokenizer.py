@@ -1,0 +1,37 @@
+"""The vocabulary of a tiny language model, as a tokenizer that Hugging Face's libraries load."""
+
+from __future__ import annotations
+
+import re
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from gridzero.envs.tasks.templates import TAGS
+from gridzero.envs.tasks.vocabulary import Vocabulary
+
+
+def character_tokenizer(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
+    """A tokenizer that encodes and decodes as a vocabulary does.
+
+    Tags are single tokens, everything else is one character a token, and the marks of padding and end cannot be
+    written: what looks like them in a text is taken for the characters it is made of. It saves as ``tokenizer.json``,
+    which loads without gridzero. In decoding, ``skip_special_tokens=True`` leaves the marks out.
+
+    >>> tokenizer = character_tokenizer(Vocabulary.of("0123456789+="))
+    >>> tokenizer.encode("<answer>7</answer>")
+    [4, 14, 5]
+    >>> tokenizer.decode([4, 14, 5, 1], skip_special_tokens=True)
+    '<answer>7</answer>'
+    """
+    tokenizer = Tokenizer(models.WordLevel({token: place for place, token in enumerate(vocabulary.tokens)}))
+    tags = [re.escape(tag) for tag in TAGS if tag in vocabulary.tokens]
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("|".join([*tags, r"[\s\S]"])), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers' own
+        tokenizer_object=tokenizer,
+        pad_token=vocabulary.tokens[vocabulary.pad],
+        eos_token=vocabulary.tokens[vocabulary.end],
+        split_special_tokens=True,
+        clean_up_tokenization_spaces=False,
+    )
