@@ -41,8 +41,12 @@ def _closest_ids(env_id: str) -> str:
     return "`gridzero list` shows ours, gymnasium.pprint_registry() all"
 
 
-def parameters(env_id: str) -> dict[str, inspect.Parameter]:
+def parameters(env_id: str, given: Mapping[str, Any] | None = None) -> dict[str, inspect.Parameter]:
     """The keywords that the environment's constructor takes, by name, and ``max_episode_steps``.
+
+    Args:
+        env_id: a registered id.
+        given: keywords that are decided; others may depend on them, as the options of a task on which task it is.
 
     Raises:
         ValueError: for an unknown id, or one whose module cannot be imported.
@@ -66,6 +70,9 @@ def parameters(env_id: str) -> dict[str, inspect.Parameter]:
         and name != "self"
         and name not in _NOT_OF_THE_WORLD
     }
+    further = getattr(creator, "further_parameters", None)  # what its **keywords can be
+    if further is not None:
+        found |= {name: parameter for name, parameter in further(given or {}).items() if name not in found}
     limit = inspect.Parameter("max_episode_steps", inspect.Parameter.KEYWORD_ONLY, annotation=int)
     return {**found, "max_episode_steps": found.get("max_episode_steps", limit)}
 
@@ -89,7 +96,7 @@ def make_environment(
     """
     given = dict(kwargs or {})
     mode = given.pop("autoreset_mode", None) if num_envs is not None else None
-    known = parameters(env_id)
+    known = parameters(env_id, given)
     for name in given:
         if name not in known:
             raise ValueError(f"{env_id} has no option {name!r}; {closest(name, known)}")

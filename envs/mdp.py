@@ -271,8 +271,10 @@ class FiniteMDP:
         matrix = None if policy is None else self.policy_matrix(policy)
         values = np.zeros(self.num_states)
         for _ in range(horizon):
-            q = self.action_values(values, gamma)
+            q, before = self.action_values(values, gamma), values
             values = q.max(axis=1) if matrix is None else (matrix * q).sum(axis=1)
+            if np.array_equal(values, before):  # then they stay, as where every episode is over by now
+                break
         return values
 
     # --- Construction ------------------------------------------------------------------------------------------------
@@ -289,7 +291,12 @@ class FiniteMDP:
             ValueError: when it has neither.
         """
         inner = env.unwrapped
-        model = getattr(inner, "mdp", None)
+        try:
+            model = inner.mdp
+        except AttributeError as error:
+            if hasattr(type(inner), "mdp"):  # there could be one, and this says why there is none
+                raise ValueError(str(error)) from None
+            model = None
         if isinstance(model, cls):
             return model
         table = getattr(inner, "P", None)

@@ -180,11 +180,15 @@ def environment_options(env_id: str, given: Mapping[str, str]) -> dict[str, Any]
     """
     from gridzero.agents.environments import parameters
 
-    return dotted_options("env", env_id, parameters(env_id), given)
+    return dotted_options("env", env_id, parameters(env_id, given), given)
 
 
-def environment_help(env_id: str) -> str:
+def environment_help(env_id: str, given: Mapping[str, str] | None = None) -> str:
     """The options of an environment with their defaults, for the help of a command.
+
+    Args:
+        env_id: a registered id.
+        given: options that are decided; a task says which others there are.
 
     >>> environment_help("FrozenLake-v1").splitlines()[1]
     "--env.desc None, --env.map_name '4x4', --env.is_slippery True, --env.success_rate 0.33..., ..."
@@ -193,7 +197,7 @@ def environment_help(env_id: str) -> str:
 
     defaults = find_spec(env_id).kwargs
     words = []
-    for name, parameter in parameters(env_id).items():
+    for name, parameter in parameters(env_id, given).items():
         default = defaults.get(name, parameter.default)
         words.append(f"--env.{name}" + ("" if default is parameter.empty else f" {default!r}"))
     return f"Options of {env_id}, with their defaults (None: the map's own, or none):\n" + ", ".join(words)

@@ -200,7 +200,7 @@ class Sweep:
         hints = typing.get_type_hints(type(self.config))
         known = {field.name: hints[field.name] for field in dataclasses.fields(self.config)}
         known = {"num_envs": int, **known}
-        options = {f"env.{name}": parameter for name, parameter in parameters(self.env_id).items()}
+        options = {f"env.{name}": parameter for name, parameter in parameters(self.env_id, self.kwargs).items()}
         if key not in known and key not in options:
             raise ValueError(f"--over has no setting {key!r}; {closest(key, [*known, *options])}")
         parts = [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", words)] if given else []

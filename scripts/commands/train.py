@@ -189,7 +189,7 @@ def parse_with_agent(
     of_its_own = ", those of a language model as --policy.KEY VALUE" if "policy" in own else ""
     both.__doc__ = description.format(agent=name, summary=REGISTRY[name].summary, policy=of_its_own)
     if env_id is not None and {"-h", "--help"} & set(arguments):
-        both.__doc__ += "\n" + environment_help(env_id)
+        both.__doc__ += "\n" + environment_help(env_id, of_environment)
         if env is not None:
             both.__doc__ += policy_help(env)
     parsed: Any = parse(both, arguments, f"{command} {name}")

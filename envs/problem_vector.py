@@ -1,0 +1,461 @@
+"""What the text environments share: episodes about a task's problems, ended by a verdict."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from gridzero.envs.tasks import Problem, Verdict, make_task, task_options
+
+BoolArray = NDArray[np.bool_]
+
+_ENTRIES = ("correct", "well_formed", "is_success", "answer", "reason")
+_NO_LIMIT = 2**31 - 1
+_PATIENCE = 1_000
+
+
+class ProblemVector(VectorEnv[Any, Any, Any]):
+    """N episodes, each about one problem of a task; a subclass says what an action and an observation are.
+
+    A right answer pays 1, a well-formed completion ``form_weight``, both at the end of the episode. Infos have
+    ``correct``, ``well_formed``, ``is_success`` (the same as ``correct``), ``answer`` and ``reason``; before the end
+    they are False and "".
+
+    Problem k of environment i depends on the seed, i and k alone: on neither N nor the actions.
+
+    Args:
+        num_envs: N.
+        task: the name of a task; see :data:`~gridzero.envs.tasks.TASKS`.
+        form_weight: what a well-formed completion pays, at least 0.
+        distinct: the number of different problems, always the same ones; None: all that the task has.
+        max_episode_steps: after how many steps an episode is cut off, unjudged; None: never.
+        autoreset_mode: an ``AutoresetMode`` or its value: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``.
+        render_mode: ``"ansi"``: the conversations and their verdicts.
+        task_options: the task's own options.
+
+    Attributes:
+        autoreset_mode: the mode.
+        task: the task.
+        problems: the N problems under way.
+        distinct_problems: the only ones there are, with ``distinct``; else None.
+        optimum: what a right and well-formed answer pays.
+        evaluation_options: with which options a learner is to be judged: problems held out of training, unless
+            ``distinct`` or ``split`` say which ones there are.
+
+    Raises:
+        ValueError: for an option that is not allowed; it says what is.
+    """
+
+    metadata: dict[str, Any]
+
+    def __init__(
+        self,
+        num_envs: int,
+        task: str,
+        *,
+        form_weight: float,
+        distinct: int | None,
+        max_episode_steps: int | None,
+        autoreset_mode: AutoresetMode | str,
+        render_mode: str | None,
+        task_options: Mapping[str, Any],
+    ) -> None:
+        self.num_envs = positive_integer("num_envs", num_envs)
+        self._limit = (
+            _NO_LIMIT if max_episode_steps is None else positive_integer("max_episode_steps", max_episode_steps)
+        )
+        self.autoreset_mode = _mode(autoreset_mode)
+        self.metadata = {"render_modes": ["ansi"], "render_fps": 1, "autoreset_mode": self.autoreset_mode}
+        if render_mode not in (None, "ansi"):
+            raise ValueError(f"render_mode must be ansi or None, not {render_mode!r}")
+        self.render_mode = render_mode
+        if isinstance(form_weight, bool) or not isinstance(form_weight, int | float) or not 0 <= form_weight < np.inf:
+            raise ValueError(f"form_weight must be a number from 0, not {form_weight!r}")
+        self.form_weight = float(form_weight)
+        self.task = make_task(task, **self._known_options(task, task_options))
+        self._generator = np.random.Generator(np.random.Philox(0))
+        self.distinct_problems = (
+            None if distinct is None else self._fixed_problems(positive_integer("distinct", distinct))
+        )
+        self.optimum = 1.0 + self.form_weight
+        learning = self.distinct_problems is None and self.task.split == "train"
+        self.evaluation_options = {"split": "held-out"} if learning else {}
+        self._keys = np.zeros((self.num_envs, 2), dtype=np.uint64)
+        self._begun = np.zeros(self.num_envs, dtype=np.int64)  # how many problems each has had
+        self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
+        self._done = np.zeros(self.num_envs, dtype=np.bool_)
+        self._numbers = np.zeros(self.num_envs, dtype=np.int64)  # of the problems among the distinct ones
+        self.problems: list[Problem] = [Problem("", "")] * self.num_envs
+        self._completions: list[list[str]] = [[] for _ in range(self.num_envs)]
+        self._verdicts: dict[int, Verdict] = {}  # of the episodes that are over
+
+    def _known_options(self, task: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        own = [
+            name for name in inspect.signature(type(self).__init__).parameters if name not in ("self", "task_options")
+        ]
+        known = [*task_options(task), *own]
+        for name in given:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+                hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+                raise ValueError(f"the task {task} has no option {name!r}; {hint}")
+        return given
+
+    # --- Problems ----------------------------------------------------------------------------------------------------
+
+    def _fixed_problems(self, count: int) -> tuple[Problem, ...]:
+        rng = np.random.default_rng(0)  # whatever the seed is, so that all environments have the same ones
+        found: dict[str, Problem] = {}
+        misses = 0
+        while len(found) < count:
+            problem = self.task.sample(rng)
+            known = len(found)
+            found.setdefault(self.task.prompt(problem), problem)
+            misses = 0 if len(found) > known else misses + 1
+            if misses > _PATIENCE + 10 * known:
+                raise ValueError(f"{self.task.name} has only {known} {self.task.split} problems, not {count}")
+        return tuple(problem for _, problem in sorted(found.items()))
+
+    def _draw(self, key: Sequence[int], index: int) -> tuple[Problem, int]:
+        """Problem ``index`` of a stream, and its number among the distinct ones."""
+        bits = self._generator.bit_generator
+        state: Any = bits.state
+        # A counter of its own for each problem, far enough from the next one's for all that drawing it can take.
+        state["state"] = {"key": np.array(key, dtype=np.uint64), "counter": np.array([0, 0, 0, index], dtype=np.uint64)}
+        state["buffer_pos"], state["has_uint32"], state["uinteger"] = 4, 0, 0
+        bits.state = state
+        if self.distinct_problems is None:
+            return self.task.sample(self._generator), 0
+        number = int(self._generator.integers(len(self.distinct_problems)))
+        return self.distinct_problems[number], number
+
+    def _begin(self, which: NDArray[np.int64]) -> None:
+        """The next problems; streams that are alike have the same ones, drawn once."""
+        drawn: dict[tuple[int, ...], tuple[Problem, int]] = {}
+        keys, begun = self._keys[which].tolist(), self._begun[which].tolist()
+        for i, key, index in zip(which.tolist(), keys, begun, strict=True):
+            name = (*key, index)
+            if name not in drawn:
+                drawn[name] = self._draw(key, index)
+            self._pose(i, *drawn[name])
+        self._begun[which] += 1
+        self._elapsed[which] = 0
+        self._done[which] = False
+
+    def _pose(self, i: int, problem: Problem, number: int) -> None:
+        self.problems[i], self._numbers[i] = problem, number
+        self._completions[i] = []
+        self._verdicts.pop(i, None)
+        self._open(i, self.task.prompt(problem))
+
+    # --- What subclasses say -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _open(self, i: int, prompt: str) -> None:
+        """Begin the conversation of environment i."""
+
+    @abstractmethod
+    def _check(self, actions: Any) -> Any:
+        """The actions, or a ``ValueError``."""
+
+    @abstractmethod
+    def _act(self, actions: Any, acting: BoolArray) -> None:
+        """Go on where ``acting``; every completion that is finished is given to :meth:`_say`."""
+
+    @abstractmethod
+    def _observe(self) -> Any:
+        """The observations of all, new."""
+
+    @abstractmethod
+    def _text(self, i: int) -> str:
+        """The conversation of environment i so far."""
+
+    def _say(self, i: int, completion: str) -> str | None:
+        """Add a completion to a conversation: the task's reply, or None and a verdict."""
+        completions = self._completions[i]
+        completions.append(completion)
+        reply = None
+        if len(completions) < self.task.turns:
+            reply = self.task.reply(self.problems[i], completions)
+        if reply is None:
+            self._verdicts[i] = self.task.judge(self.problems[i], completions)
+        return reply
+
+    def reward(self, verdict: Verdict) -> float:
+        """What a verdict pays."""
+        return float(verdict.correct) + self.form_weight * verdict.well_formed
+
+    # --- Gymnasium's interface ---------------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin episodes.
+
+        Args:
+            seed: s begins the streams (s, i), a sequence the streams (s_i, 0), alike for equal s_i; where there is
+                none, streams go on.
+            options: ``{"reset_mask": mask}``, (N,) bool: only there.
+
+        Raises:
+            ValueError: for seeds or a mask that are not N, or another option.
+        """
+        which = self._chosen(options)
+        if isinstance(seed, int | np.integer):
+            super().reset(seed=int(seed))
+            self._begin_streams(which.tolist(), [(int(seed), i) for i in which.tolist()])
+        elif seed is not None:
+            if len(seed) != self.num_envs:
+                raise ValueError(f"a sequence of seeds must have one for each of {self.num_envs}, not {len(seed)}")
+            given = {i: own for i in which.tolist() if (own := seed[i]) is not None}
+            self._begin_streams(list(given), [(int(own), 0) for own in given.values()])
+        if not self._begun.all():  # the first reset: those that have no stream yet get one
+            new = np.flatnonzero((self._keys == 0).all(axis=1))
+            if new.size:
+                drawn = int(self.np_random.integers(1 << 63))
+                self._begin_streams(new.tolist(), [(drawn, i) for i in new.tolist()])
+            which = np.union1d(which, np.flatnonzero(self._begun == 0))
+        self._begin(which)
+        return self._observe(), self._info()
+
+    def _chosen(self, options: dict[str, Any] | None) -> NDArray[np.int64]:
+        given = dict(options or {})
+        mask = np.asarray(given.pop("reset_mask", np.ones(self.num_envs, dtype=np.bool_)))
+        if given:
+            raise ValueError(f"the one option of reset is reset_mask, not {', '.join(map(str, given))}")
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
+            raise ValueError(f"reset_mask must be ({self.num_envs},) booleans, not {mask.dtype} of shape {mask.shape}")
+        return np.flatnonzero(mask)
+
+    def _begin_streams(self, which: list[int], names: list[tuple[int, int]]) -> None:
+        keys: dict[tuple[int, int], NDArray[np.uint64]] = {}
+        for i, name in zip(which, names, strict=True):
+            if name not in keys:
+                if name[0] < 0:
+                    raise ValueError(f"a seed is an integer from 0, not {name[0]}")
+                keys[name] = np.asarray(np.random.SeedSequence(name).generate_state(2, np.uint64), dtype=np.uint64)
+            self._keys[i] = keys[name]
+            self._begun[i] = 0
+
+    def step(self, actions: Any) -> tuple[Any, NDArray[np.float64], BoolArray, BoolArray, dict[str, Any]]:
+        """Act in all environments; those that are done begin anew, by the autoreset mode.
+
+        Args:
+            actions: N, as the action space has them.
+
+        Returns:
+            Observations, rewards (N,) float64, terminated and truncated (N,) bool, and an info with N of each entry.
+            All are new. In ``SAME_STEP`` mode, where an episode ended, the info has ``final_obs`` and ``final_info``.
+
+        Raises:
+            ValueError: for actions that are not allowed, or (``DISABLED``) when an environment is done and was not
+                reset.
+        """
+        observations, rewards, terminated, truncated = self._advance(actions)
+        info = self._info()
+        done = terminated | truncated
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and done.any():
+            observations, info = self._reset_done(done, observations, info)
+        return observations, rewards, terminated, truncated, info
+
+    def _advance(self, actions: Any) -> tuple[Any, NDArray[np.float64], BoolArray, BoolArray]:
+        """A step, without infos and the resets of ``SAME_STEP`` mode."""
+        taken = self._check(actions)
+        acting = np.ones(self.num_envs, dtype=np.bool_)
+        if self._done.any():
+            if self.autoreset_mode is AutoresetMode.DISABLED:
+                i = int(self._done.argmax())
+                raise ValueError(
+                    f"environment {i} is done: reset it, reset(options={{'reset_mask': terminated | truncated}})"
+                )
+            acting = ~self._done
+            self._begin(np.flatnonzero(self._done))
+        elif not self._begun.all():
+            raise ValueError("reset the environments before the first step")
+        self._act(taken, acting)
+        self._elapsed += acting
+        terminated, rewards = np.zeros(self.num_envs, dtype=np.bool_), np.zeros(self.num_envs)
+        for i, verdict in self._verdicts.items():
+            terminated[i], rewards[i] = True, self.reward(verdict)
+        truncated = acting & (self._elapsed >= self._limit)
+        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
+            self._done = terminated | truncated
+        return self._observe(), rewards, terminated, truncated
+
+    def _reset_done(self, done: BoolArray, last: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        final = np.full(self.num_envs, None, dtype=object)
+        for i in np.flatnonzero(done).tolist():
+            final[i] = last[i]
+        final_info = {name: done.copy() if name.startswith("_") else values for name, values in info.items()}
+        self._begin(np.flatnonzero(done))
+        whole = {
+            "final_obs": final,
+            "_final_obs": done.copy(),
+            "final_info": final_info,
+            "_final_info": done.copy(),
+            **self._info(),
+        }
+        return self._observe(), whole
+
+    def _info(self) -> dict[str, Any]:
+        n = self.num_envs
+        correct, well_formed = np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
+        answer, reason = np.full(n, "", dtype=object), np.full(n, "", dtype=object)
+        for i, verdict in self._verdicts.items():
+            correct[i], well_formed[i] = verdict.correct, verdict.well_formed
+            answer[i], reason[i] = verdict.answer or "", verdict.reason
+        values = (correct, well_formed, correct.copy(), answer, reason)
+        entries: dict[str, NDArray[Any]] = dict(zip(_ENTRIES, values, strict=True))
+        return entries | {f"_{name}": np.ones(n, dtype=np.bool_) for name in entries}
+
+    def render(self) -> tuple[str, ...] | None:
+        """The N conversations with their verdicts, in ``"ansi"`` mode."""
+        if self.render_mode is None:
+            gym.logger.warn("render() does nothing without render_mode='ansi'")
+            return None
+        return tuple(self._drawn(i) for i in range(self.num_envs))
+
+    def _drawn(self, i: int) -> str:
+        verdict = self._verdicts.get(i)
+        if verdict is None:
+            return self._text(i) + "\n"
+        mark = gym.utils.colorize("right" if verdict.correct else "wrong", "green" if verdict.correct else "red")
+        form = "" if verdict.well_formed else ", not well-formed"
+        return f"{self._text(i)}\n{mark}{form} ({verdict.reason})\n"
+
+    # --- Saving ------------------------------------------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """All that goes on from here: the random streams, the problems by their place in them, the conversations."""
+        if not self._begun.all():
+            self.reset()
+        return {
+            "keys": self._keys.copy(),
+            "begun": self._begun.copy(),
+            "elapsed": self._elapsed.copy(),
+            "done": self._done.copy(),
+            "completions": [list(completions) for completions in self._completions],
+        }
+
+    def set_state(self, state: Any) -> Any:
+        """Continue from what :meth:`get_state` gave.
+
+        Returns:
+            The observations there.
+
+        Raises:
+            ValueError: when the numbers of environments disagree.
+        """
+        if np.shape(state["keys"]) != self._keys.shape:
+            raise ValueError(f"the state is of {len(state['keys'])} environments; these are {self.num_envs}")
+        self._keys = np.array(state["keys"], dtype=np.uint64)
+        self._begun = np.array(state["begun"], dtype=np.int64) - 1
+        completions = state["completions"]
+        self._begin(np.arange(self.num_envs))
+        self._elapsed = np.array(state["elapsed"], dtype=np.int64)
+        self._done = np.array(state["done"], dtype=np.bool_)
+        self._restore(completions, state)
+        return self._observe()
+
+    @abstractmethod
+    def _restore(self, completions: Sequence[Sequence[str]], state: Mapping[str, Any]) -> None:
+        """Bring the conversations, just begun, to where they were."""
+
+
+class ProblemEnv(gym.Env[Any, Any]):
+    """One environment: a vector of one, unpacked, so that both agree in everything.
+
+    Args:
+        vector: of one environment, with autoreset disabled.
+        render_mode: ``"ansi"`` or None.
+
+    Attributes:
+        task: the task.
+        optimum: what a right and well-formed answer pays.
+        evaluation_options: with which options a learner is to be judged.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 1}  # type: ignore[misc]  # Gymnasium's is per instance
+
+    def __init__(self, vector: Any, render_mode: str | None) -> None:
+        self._vector = vector
+        self.render_mode = render_mode
+        self.observation_space, self.action_space = vector.single_observation_space, vector.single_action_space
+        self.task = vector.task
+        self.optimum: float = vector.optimum
+        self.evaluation_options: dict[str, Any] = vector.evaluation_options
+
+    @classmethod
+    def further_parameters(cls, given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
+        """The keywords that the constructor takes besides its own, when these are given: those of the task."""
+        return task_options(given.get("task", inspect.signature(cls).parameters["task"].default))
+
+    @property
+    def problem(self) -> Problem:
+        """The problem under way."""
+        problem: Problem = self._vector.problems[0]
+        return problem
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode.
+
+        Args:
+            seed: begins the random stream (seed, 0); without one the stream goes on.
+            options: there are none.
+        """
+        super().reset(seed=seed)
+        observations, _ = self._vector.reset(seed=seed)
+        return observations[0], self._info()
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Take an action.
+
+        Raises:
+            ValueError: for one that is not allowed, or after the end of an episode.
+        """
+        observations, rewards, terminated, truncated = self._vector._advance([action])
+        return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), self._info()
+
+    def _info(self) -> dict[str, Any]:
+        verdict = self._vector._verdicts.get(0)
+        if verdict is None:
+            return dict(zip(_ENTRIES, (False, False, False, "", ""), strict=True))
+        correct, answer = verdict.correct, verdict.answer or ""
+        return dict(zip(_ENTRIES, (correct, verdict.well_formed, correct, answer, verdict.reason), strict=True))
+
+    def render(self) -> Any:
+        """The conversation with its verdict, in ``"ansi"`` mode."""
+        rendered = self._vector.render()
+        return None if rendered is None else rendered[0]
+
+    def get_state(self) -> dict[str, Any]:
+        """All that goes on from here."""
+        state: dict[str, Any] = self._vector.get_state()
+        return state
+
+    def set_state(self, state: Any) -> Any:
+        """Continue from what :meth:`get_state` gave; the observation there."""
+        return self._vector.set_state(state)[0]
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """An option that is an integer from 1, or a ``ValueError``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} must be an integer from 1, not {value!r}")
+    return int(value)
+
+
+def _mode(given: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(given)
+    except ValueError:
+        allowed = ", ".join(mode.value for mode in AutoresetMode)
+        raise ValueError(f"autoreset_mode must be one of {allowed}, not {given!r}") from None
