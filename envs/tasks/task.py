@@ -67,7 +67,7 @@ class Task(ABC):
     Args:
         split: "train" or "held-out": which problems :meth:`sample` draws; the two never overlap. "all": both.
         template: the form of prompt and completion; see :data:`~gridzero.envs.tasks.templates.TEMPLATES`.
-        worked: the share of demonstrations that show the work; the others have an empty thought.
+        worked: the share of demonstrations that show the work; the others have an empty thought and a guess.
 
     Attributes:
         name: the registered name.
@@ -142,16 +142,21 @@ class Task(ABC):
         """A right answer, for tasks that answer back the one to give next."""
         return problem.reference
 
+    def guess(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
+        """What one answers who skips the work; it may be wrong."""
+        return self.answer(problem, completions)
+
     def demonstrate(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
-        """A right completion in the template's form, for supervised warm-up; worked out or not, by chance.
+        """A completion in the template's form, for supervised warm-up: worked out, and so right, or a guess, by chance.
 
         Args:
             problem: of this task.
             rng: decides whether, and how, it is worked out.
             completions: those before, for tasks that answer back.
         """
-        thought = self.work(problem, rng, completions) if rng.random() < self.worked else ""
-        return self.template.completion(thought, self.answer(problem, completions))
+        if rng.random() < self.worked:
+            return self.template.completion(self.work(problem, rng, completions), self.answer(problem, completions))
+        return self.template.completion("", self.guess(problem, rng, completions))
 
     def reply(self, problem: Problem, completions: Sequence[str]) -> str | None:
         """What the task answers to the completions so far; None when the episode is over.
