@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, NamedTuple, get_args
@@ -51,7 +52,7 @@ def tiny_model(
 
     >>> model = tiny_model(22, width=32, layers=2, heads=4, positions=64)
     >>> sum(weight.numel() for weight in model.parameters())
-    26144
+    25952
     """
     import transformers
 
@@ -82,7 +83,7 @@ def tiny_model(
             model = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**sizes))
         else:
             model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
-    return model.eval()
+    return model.train(False)
 
 
 @contextmanager
@@ -251,7 +252,7 @@ def add_lora(
         layers = [(name.rpartition(".")[2], layer) for name, layer in model.named_modules()]
         output = model.get_output_embeddings()
         allowed = {name for name, layer in layers if isinstance(layer, nn.Linear | Conv1D) and layer is not output}
-        for name in targets:
+        for name in targets or [""]:
             if name not in allowed:
                 raise ValueError(f"targets must be among {', '.join(sorted(allowed))}, or all-linear; not {name!r}")
     device = next(model.parameters()).device
@@ -263,7 +264,8 @@ def add_lora(
         target_modules=targets if isinstance(targets, str) else list(targets),
         fan_in_fan_out=conv,
     )
-    with seeded(seed, device):
+    with seeded(seed, device), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft uses what transformers will rename
         return peft.get_peft_model(model, config).eval()
 
 
