@@ -59,7 +59,8 @@ class Addition(Task):
 
     def guess(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
         """The sum of each column alone: one who skips the work forgets the carries."""
-        return add_without_carries(*problem.metadata["numbers"], self.digits)
+        a, b = problem.metadata["numbers"]
+        return add_without_carries(a, b, self.digits)
 
 
 def add_without_carries(a: int, b: int, width: int) -> str:
