@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gridzero.agents.agent import Update
+from gridzero.agents.neural.mlp_policy import MLPPolicy
 from gridzero.agents.neural.objectives import (
     Baseline,
     Estimator,
@@ -20,13 +21,14 @@ from gridzero.agents.neural.objectives import (
     kl_estimate,
     overlong_penalty,
     sequence_log_ratios,
+    state_advantages,
     step_weights,
     truncated_importance_objective,
 )
 from gridzero.agents.neural.policy import Policy, Trajectories, minibatches
 from gridzero.agents.neural.policy_gradient import PolicyGradientAgent, PolicyGradientConfig
 
-Credit = Literal["outcome", "to-go"]
+Credit = Literal["outcome", "to-go", "state"]
 Surrogate = Literal["clipped", "sequence", "truncated"]
 Variant = Literal["grpo", "dr_grpo", "dapo", "gspo", "rloo", "cispo"]
 
@@ -81,7 +83,8 @@ class GRPOConfig(PolicyGradientConfig):
     baseline: Baseline = "standardised"
     """Advantages in a group: "standardised" (DeepSeekMath), "centred" (Dr. GRPO) or "leave-one-out"."""
     credit: Credit = "to-go"
-    """What a step is credited with: the "outcome" of its episode (DeepSeekMath), or the return "to-go" from it on."""
+    """What a step is credited with: its episode's "outcome" (DeepSeekMath), or the return from it on, less the group's
+    mean at its time: "to-go", or in its "state" (GiGPO; by default where observations are choices)."""
     normalisation: Normalisation = "token"
     """How steps weigh: each "token" the same (DAPO), by "sequence" (DeepSeekMath), or by a "constant" (Dr. GRPO)."""
     epochs: int = 2
@@ -137,7 +140,8 @@ class GRPO(PolicyGradientAgent):
     group's mean return for the baseline, so that no critic is needed. Episodes may differ in length.
 
     Source: Shao et al. (2024), DeepSeekMath, section 4.1; Liu et al. (2025), Understanding R1-Zero-like training
-    (Dr. GRPO); Yu et al. (2025), DAPO; Zheng et al. (2025), GSPO; Ahmadian et al. (2024), RLOO; MiniMax (2025), CISPO.
+    (Dr. GRPO); Yu et al. (2025), DAPO; Zheng et al. (2025), GSPO; Ahmadian et al. (2024), RLOO; MiniMax (2025), CISPO;
+    Feng et al. (2025), GiGPO.
     """
 
     Config = GRPOConfig
@@ -150,6 +154,8 @@ class GRPO(PolicyGradientAgent):
         if self.vector.num_envs != config.groups * config.group_size:
             wanted = config.groups * config.group_size
             raise ValueError(f"{config.groups} groups of {config.group_size} need {wanted} environments")
+        if config.credit == "state" and not isinstance(self.network, MLPPolicy):
+            raise ValueError("credit must be outcome or to-go for policies of text, where no state recurs")
         self.updates = 0
         if config.kl_coefficient > 0:
             self.network.make_reference()
@@ -231,6 +237,10 @@ class GRPO(PolicyGradientAgent):
         if config.credit == "outcome":
             totals = to_go[:, 0].reshape(config.groups, config.group_size)
             return group_advantages(totals, config.baseline).reshape(-1, 1).expand_as(rewards)
+        if config.credit == "state":
+            groups = torch.arange(config.groups).repeat_interleave(config.group_size).unsqueeze(1).expand_as(mask)
+            found = state_advantages(to_go[mask], _states(trajectories), groups[mask], config.baseline)
+            return torch.zeros_like(to_go).masked_scatter(mask, found)
         # Each time step has a mean of its own, where who has finished has nothing left to win; the group has one
         # deviation, lest the last steps, which differ by little, count as much as the first.
         shape = (config.groups, config.group_size, -1)
@@ -325,3 +335,15 @@ class GRPO(PolicyGradientAgent):
         """Continue from ``state``."""
         super().load_state_dict(state)
         self.updates = int(state["updates"])
+
+
+def _states(t: Trajectories) -> Tensor:
+    """(N,) a number for what was observed at each of the steps there are, the same for the same."""
+    assert t.mask is not None
+    states = torch.zeros(int(t.mask.sum()), dtype=torch.int64)
+    for leaf in t.observations.values():
+        rows = leaf[t.mask].flatten(1)
+        rows = rows.squeeze(1) if rows.shape[1] == 1 else rows  # sorting numbers is much faster than sorting rows
+        _, values = torch.unique(rows, dim=0 if rows.ndim == 2 else None, return_inverse=True)
+        _, states = torch.unique(states * (values.max() + 1) + values, return_inverse=True)
+    return states

@@ -92,6 +92,14 @@ class MLPPolicy(Policy):
         self.starting = np.zeros(0, dtype=np.bool_)
 
     @classmethod
+    def defaults(cls, agent: str, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Where observations are choices, states recur, and GRPO can compare what was done in them."""
+        space = env.single_observation_space if isinstance(env, VectorEnv) else env.observation_space
+        recur = isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete)
+        recur = recur and fields.get("memory", "none") == "none"
+        return {"credit": "state"} if agent == "GRPO" and recur else {}
+
+    @classmethod
     def build(
         cls, vector: VectorEnv[Any, Any, Any], config: Any, *, critic: bool, shared: bool, seed: int
     ) -> MLPPolicy:

@@ -121,6 +121,50 @@ def group_advantages(rewards: Tensor, baseline: Baseline = "standardised", *, ep
     raise ValueError(f"baseline {baseline!r} is not one of {', '.join(get_args(Baseline))}")
 
 
+def state_advantages(
+    returns: Tensor, states: Tensor, groups: Tensor, baseline: Baseline = "standardised", *, epsilon: float = 1e-6
+) -> Tensor:
+    r"""Advantages of each step over the steps that its group took in the same state.
+
+    A_i = G_i - mean{G_j : j in i's group and state}, G being the return from a step on. What happened before, and
+    where the others are meanwhile, makes no noise; a step in a state that its group saw only once counts nothing. As in
+    :func:`group_advantages`, ``"standardised"`` divides by the deviation, the root mean square of the group's A, and
+    ``"leave-one-out"`` takes the mean of the other steps.
+
+    Args:
+        returns: G, (N,).
+        states: (N,) int64, at least 0.
+        groups: (N,) int64, at least 0.
+        baseline: which of the three.
+        epsilon: ε, added to the deviation.
+
+    Returns:
+        (N,).
+
+    Raises:
+        ValueError: for another baseline.
+
+    Source: Feng et al. (2025), Group-in-group policy optimization (GiGPO), the relative advantages of steps.
+
+    >>> state_advantages(torch.tensor([3.0, 1.0, 5.0]), torch.tensor([7, 7, 8]), torch.zeros(3).long(), "centred")
+    tensor([ 1., -1.,  0.])
+    """
+    _, place = torch.unique(groups * (states.max() + 1) + states, return_inverse=True)
+    ones = torch.ones_like(returns)
+    zeros = torch.zeros_like(returns)
+    visits = zeros.index_add(0, place, ones)[place]
+    advantages = returns - zeros.index_add(0, place, returns)[place] / visits
+    if baseline == "centred":
+        return advantages
+    if baseline == "leave-one-out":
+        return advantages * visits / (visits - 1).clamp(min=1)
+    if baseline == "standardised":
+        _, group = torch.unique(groups, return_inverse=True)
+        squares = zeros.index_add(0, group, advantages.square()) / zeros.index_add(0, group, ones).clamp(min=1)
+        return advantages / (squares.sqrt()[group] + epsilon)
+    raise ValueError(f"baseline {baseline!r} is not one of {', '.join(get_args(Baseline))}")
+
+
 def clipped_surrogate(
     log_probs: Tensor,
     old_log_probs: Tensor,

@@ -169,6 +169,22 @@ def test_advantages_of_grpo_by_hand():
     torch.testing.assert_close(advantages(), expected / np.sqrt(8 / 5))  # five steps, squares 4 + 4
 
 
+def test_advantages_of_grpo_by_state():
+    """Two episodes cross in state 5: only what follows from there is compared, whenever it was."""
+    env = gym.make("gridzero/GridWorld-v0")
+    agent = make("grpo", env, groups=1, group_size=2, gamma=1.0, baseline="centred")
+    assert agent.config.credit == "state"  # observations are choices
+    t = agent.network.episodes(agent.vector, 1, 2, 3, agent.rng).replace(
+        observations={"observation": torch.tensor([[[1], [5], [2]], [[5], [3], [0]]])},
+        rewards=torch.tensor([[9.0, 0.0, 4.0], [0.0, 2.0, 0.0]]),
+        mask=torch.tensor([[True, True, True], [True, True, False]]),
+    )
+    torch.testing.assert_close(agent._advantages(t), torch.tensor([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]))
+    assert make("grpo", env, variant="dr_grpo").config.credit == "outcome"
+    assert make("grpo", env, memory="gru").config.credit == "to-go"
+    assert make("grpo", vector(Clock, 64, AutoresetMode.NEXT_STEP)).config.credit == "to-go"
+
+
 def test_kl_penalty_keeps_grpo_near_its_reference():
     env = vector(Bandit, 32, AutoresetMode.NEXT_STEP)
     far, near = (
