@@ -76,7 +76,7 @@ class ModelDecoder:
             mask = prompt_mask(lengths, width)
             self.mask = mask.new_ones(len(prompts) * copies, width + self.max_tokens)
             self.mask[:, :width] = mask.repeat_interleave(copies, 0)
-        self.cache: Any = DynamicCache(config=self.config)
+        self.cache = DynamicCache(config=self.config)
         if all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in self.cache.layers):
             self.layers = [_Layer() for _ in self.cache.layers]
             self.cache.layers = [*self.layers]
@@ -87,7 +87,7 @@ class ModelDecoder:
             for layer in self.layers:
                 layer.expand(copies, self.max_tokens)
         else:
-            self.cache.reorder_cache(rows)
+            self.cache.reorder_cache(rows)  # type: ignore[arg-type]  # whole numbers they are
         return logits[rows]
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class ModelDecoder:
             for layer in self.layers:
                 layer.shrink(size, sources, targets)
         else:
-            self.cache.reorder_cache(order)
+            self.cache.reorder_cache(order)  # type: ignore[arg-type]  # as above
 
     def _forward(self, tokens: Tensor, mask: Tensor | None, positions: Tensor) -> Tensor:
         """The logits after the last tokens, (n, V)."""

@@ -1,0 +1,185 @@
+"""The weights of models of the Llama family, adapters included, for decoding without the modules around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# RMSNorm, rotary positions, grouped queries, SwiGLU; Qwen2 has biases, Qwen3 normalises queries and keys.
+_FAMILY = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
+# Rotary positions whose frequencies do not depend on how long the sequence is.
+_FIXED_ROTATIONS = {"default", "linear", "llama3", "yarn"}
+_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class Linear:
+    """weight · x + bias.
+
+    Attributes:
+        weight: (outputs, inputs).
+        bias: (outputs,), where there is one.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The weights of a layer; H queries and K keys of size d are of H · d and K · d outputs.
+
+    Attributes:
+        q_proj, k_proj, v_proj, o_proj: of the attention.
+        gate_proj, up_proj, down_proj: of the gated layers.
+        attention_norm: (D,), before the attention.
+        gated_norm: (D,), before the gated layers.
+        q_norm: (d,), of each query; None: they are not normalised.
+        k_norm: (d,), of each key.
+    """
+
+    q_proj: Linear
+    k_proj: Linear
+    v_proj: Linear
+    o_proj: Linear
+    gate_proj: Linear
+    up_proj: Linear
+    down_proj: Linear
+    attention_norm: Tensor
+    gated_norm: Tensor
+    q_norm: Tensor | None
+    k_norm: Tensor | None
+
+
+@dataclass(frozen=True)
+class LlamaWeights:
+    """The weights of a model.
+
+    Attributes:
+        embedding: (V, D).
+        layers: one after the other.
+        norm: (D,), before the output layer.
+        head: the output layer.
+        epsilon: of the RMSNorms.
+        heads: H, queries.
+        key_heads: K, keys and values.
+        size: d, of each.
+    """
+
+    embedding: Tensor
+    layers: tuple[Layer, ...]
+    norm: Tensor
+    head: Linear
+    epsilon: float
+    heads: int
+    key_heads: int
+    size: int
+
+    @staticmethod
+    def of(model: Any, length: int) -> LlamaWeights | None:
+        """The weights of a model, or None where they do not say all of what it does.
+
+        Low-rank adapters are added to the weights, so weights in half precision, where small ones would vanish, must
+        not have any.
+
+        Args:
+            model: a causal model, adapted by peft or not.
+            length: of the longest sequence; a window of attention must not be shorter.
+        """
+        inner = _bare(model)
+        if inner is None or not _plain(inner.config, length):
+            return None
+        layers = []
+        for block in inner.model.layers:
+            attention = block.self_attn
+            linears: dict[str, Linear] = {}
+            for name in _PROJECTIONS:
+                linear = _linear(getattr(attention if hasattr(attention, name) else block.mlp, name))
+                if linear is None:
+                    return None
+                linears[name] = linear
+            layers.append(
+                Layer(
+                    **linears,
+                    attention_norm=block.input_layernorm.weight,
+                    gated_norm=block.post_attention_layernorm.weight,
+                    q_norm=attention.q_norm.weight if hasattr(attention, "q_norm") else None,
+                    k_norm=attention.k_norm.weight if hasattr(attention, "k_norm") else None,
+                )
+            )
+        head = _linear(inner.lm_head)
+        embedding = inner.model.embed_tokens
+        if head is None or type(embedding) is not nn.Embedding:
+            return None
+        return LlamaWeights(
+            embedding=embedding.weight,
+            layers=tuple(layers),
+            norm=inner.model.norm.weight,
+            head=head,
+            epsilon=inner.config.rms_norm_eps,
+            heads=inner.config.num_attention_heads,
+            key_heads=inner.config.num_key_value_heads,
+            size=inner.model.layers[0].self_attn.head_dim,
+        )
+
+
+def rotations(model: Any, positions: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, (positions, d / 2) each, by which the halves of queries and keys are turned."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    device = inner.lm_head.weight.device
+    cosines, sines = inner.model.rotary_emb(
+        torch.empty(0, dtype=torch.float32, device=device), torch.arange(positions, device=device).unsqueeze(0)
+    )
+    half = cosines.shape[-1] // 2
+    return cosines[0, :, :half], sines[0, :, :half]
+
+
+def _bare(model: Any) -> Any:
+    """The model without the wrapping for adapters; None if it is of another family, or more happens in it."""
+    inner = model
+    if hasattr(model, "get_base_model"):
+        if any(config.is_prompt_learning for config in model.peft_config.values()):
+            return None
+        inner = model.get_base_model()
+    kind = type(inner)
+    if kind.__name__ not in _FAMILY or not kind.__module__.startswith("transformers.models."):
+        return None
+    if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
+        return None
+    kinds = {(parameter.dtype, parameter.device) for parameter in inner.parameters()}
+    return inner if len(kinds) == 1 else None
+
+
+def _plain(config: Any, length: int) -> bool:
+    """Whether the configuration asks for nothing beyond the weights."""
+    rotation = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    windows = "sliding_attention" in (getattr(config, "layer_types", None) or ["sliding_attention"])
+    window = getattr(config, "sliding_window", None) if windows else None
+    return (
+        config.hidden_act == "silu"
+        and rotation.get("rope_type", "default") in _FIXED_ROTATIONS
+        and (window is None or window >= length)
+    )
+
+
+def _linear(module: Any) -> Linear | None:
+    """The weight and bias of a layer with its adapters; None if it is something else."""
+    if type(module) is nn.Linear:
+        return Linear(module.weight, module.bias)
+    base = getattr(module, "base_layer", None)
+    if type(base) is not nn.Linear or not type(module).__module__.startswith("peft.tuners.lora."):
+        return None
+    if module.disable_adapters:
+        return None if module.merged else Linear(base.weight, base.bias)
+    weight = base.weight
+    if not module.merged:
+        for adapter in module.active_adapters:
+            if adapter not in module.lora_A:
+                continue
+            if module.lora_bias.get(adapter) or adapter in module.lora_variant or weight.element_size() < 4:
+                return None
+            weight = weight + module.get_delta_weight(adapter)
+    return Linear(weight, base.bias)
