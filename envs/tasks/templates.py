@@ -9,12 +9,13 @@ from typing import Literal, NamedTuple, get_args
 Form = Literal["tags", "last-line"]
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-MAX_COMPLETION = 1 << 22
+MAX_COMPLETION = 1 << 21
 """Characters; a longer completion is not looked at."""
 MAX_ANSWER = 2_000
-"""Characters; a longer answer is not looked at."""
+"""Characters, white space around it included; a longer answer is not looked at."""
 
 _BLANK = " \t\r\n"
+_MAX_BLANK = 1_000
 _THINK, _END_THINK, _ANSWER, _END_ANSWER = TAGS
 
 
@@ -92,14 +93,21 @@ class Template:
         if self.form == "tags":
             found = _between_tags(_THINK + completion if self.opened else completion)
         else:
-            found = Extraction(completion.rstrip(_BLANK).rpartition("\n")[2].strip(_BLANK), True, "")
+            found = _last_line(completion)
         if found.answer is None:
             return found
-        if not found.answer:
-            return Extraction(None, False, "the answer is empty")
         if len(found.answer) > MAX_ANSWER:
             return Extraction(None, found.well_formed, f"the answer is longer than {MAX_ANSWER:,} characters")
-        return found
+        answer = found.answer.strip(_BLANK)
+        return found._replace(answer=answer) if answer else Extraction(None, False, "the answer is empty")
+
+
+def _last_line(text: str) -> Extraction:
+    end = text[-MAX_ANSWER - 1 :].rstrip(_BLANK)
+    _, newline, line = end.rpartition("\n")
+    if end and not newline and len(text) > MAX_ANSWER + 1:  # the line may have begun before
+        line = text[-MAX_ANSWER - 1 :]
+    return Extraction(line, True, "")
 
 
 def _between_tags(text: str) -> Extraction:
@@ -117,13 +125,13 @@ def _between_tags(text: str) -> Extraction:
         return Extraction(None, False, "the answer is not after the thought")
     if thought > end_thought:
         return Extraction(None, False, f"{_END_THINK} comes before {_THINK}")
-    answer = text[start + len(_ANSWER) : end].strip(_BLANK)
+    answer = text[start + len(_ANSWER) : end]
     if end_thought < 0:
         return Extraction(answer, False, "there is no thought")
     if thought < 0:
         return Extraction(answer, False, "the thought does not begin")
     outside = text[:thought], text[end_thought + len(_END_THINK) : start], text[end + len(_END_ANSWER) :]
-    if any(part.strip(_BLANK) for part in outside):
+    if any(len(part) > _MAX_BLANK or part.strip(_BLANK) for part in outside):
         return Extraction(answer, False, "there is text outside thought and answer")
     return Extraction(answer, True, "")
 

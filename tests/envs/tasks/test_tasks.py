@@ -112,7 +112,7 @@ def test_a_problem_is_of_one_split_whatever_the_options() -> None:
             task = make_task(name, split=split, **options)
             rng = np.random.default_rng(0)
             try:
-                for _ in range(40):
+                for _ in range(20):
                     sides.setdefault(task.key(task.sample(rng)), set()).add(split)
             except ValueError:
                 continue
