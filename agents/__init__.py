@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gridzero.agents.evaluation import Evaluation, evaluate
     from gridzero.agents.neural.vec_env import as_vec_env
     from gridzero.agents.runs import Run
+    from gridzero.agents.tabular.soft_value_iteration import soft_value_iteration
     from gridzero.agents.tabular.solver import Solution, solve
     from gridzero.agents.training import train
 
@@ -30,6 +31,7 @@ __all__ = [
     "make",
     "register",
     "save",
+    "soft_value_iteration",
     "solve",
     "train",
 ]
@@ -43,6 +45,7 @@ _LAZY = {
     "evaluate": "gridzero.agents.evaluation",
     "load": "gridzero.agents.checkpoint",
     "save": "gridzero.agents.checkpoint",
+    "soft_value_iteration": "gridzero.agents.tabular.soft_value_iteration",
     "solve": "gridzero.agents.tabular.solver",
     "train": "gridzero.agents.training",
 }
