@@ -106,8 +106,8 @@ class _Logits:
         temperature, scale, self.soft_cap, slice_size = settings
         self.weight, self.bias = weight, bias
         self.dtype = torch.promote_types(torch.promote_types(hidden.dtype, weight.dtype), torch.float32)
-        # Accelerators multiply halves as they are; processors are no slower on singles.
-        self.halves = hidden.is_cuda and hidden.element_size() == 2
+        # GPUs multiply halves as they are, where torch can then sum in singles (2.8); others are no slower on singles.
+        self.halves = hidden.is_cuda and hidden.element_size() == 2 and hasattr(torch.ops.aten.mm, "dtype")
         self.hidden = hidden if self.halves else hidden.to(self.dtype)
         self.inner = scale if self.soft_cap is None else scale / self.soft_cap
         self.outer = (1.0 if self.soft_cap is None else self.soft_cap) / temperature
