@@ -7,10 +7,10 @@ the package. ``python -m gridzero.llm_rl.base TASK --out FOLDER`` makes one anew
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +29,7 @@ from gridzero.llm_rl.storage import load_model, save_model
 from gridzero.llm_rl.token_log_probs import token_log_probs
 from gridzero.llm_rl.tokenizer import character_tokenizer
 
+_PARTS = 4
 SHIPPED = Path(__file__).parent / "bases"
 
 
@@ -42,7 +43,7 @@ class Recipe:
     """Transformer blocks."""
     heads: int = 4
     """Attention heads."""
-    steps: int = 1500
+    steps: int = 1200
     """Gradient steps of the warm-up."""
     batch: int = 128
     """Demonstrations in each."""
@@ -65,7 +66,8 @@ def base_model(task: Task, recipe: Recipe | None = None) -> tuple[Any, Any]:
             return load_model(str(folder), dtype=torch.float32, device=torch.device("cpu"))
     report = _reporter(f"warming up a tiny model on solutions of {task.name}")
     model, tokenizer = warm_up(task, recipe, report)
-    _keep(model, tokenizer, cache() / name)
+    with contextlib.suppress(ValueError):  # another process may have been faster
+        save_model(model, tokenizer, cache() / name)
     return model, tokenizer
 
 
@@ -108,16 +110,25 @@ def warm_up(task: Task, recipe: Recipe, report: Callable[[int, int, float], None
     )
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
     for step in range(recipe.steps):
-        share = (step + 1) / recipe.steps
-        factor = min(1.0, 20 * share) * 0.5 * (1 + np.cos(np.pi * share))
+        progress = (step + 1) / recipe.steps
+        factor = min(1.0, 20 * progress) * 0.5 * (1 + np.cos(np.pi * progress))
         optimiser.param_groups[0]["lr"] = recipe.learning_rate * factor
-        loss = _loss(model, [_demonstration(task, vocabulary, rng) for _ in range(recipe.batch)], vocabulary.pad)
+        shown = sorted(
+            (_demonstration(task, vocabulary, rng) for _ in range(recipe.batch)), key=lambda row: len(row[0])
+        )
+        counts = [len(tokens) - first for tokens, first in shown]
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation for it
+        loss = 0.0
+        # The short with the short, so that little is padding.
+        for part in np.array_split(np.arange(len(shown)), _PARTS):
+            share = sum(counts[i] for i in part) / sum(counts)
+            of_part = _loss(model, [shown[i] for i in part], vocabulary.pad) * share
+            of_part.backward()  # type: ignore[no-untyped-call]  # torch has no annotation for it
+            loss += float(of_part.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         if report is not None:
-            report(step + 1, recipe.steps, float(loss.detach()))
+            report(step + 1, recipe.steps, loss)
     return model.eval(), tokenizer
 
 
@@ -140,19 +151,6 @@ def _loss(model: Any, demonstrations: Sequence[tuple[list[int], int]], pad: int)
     head = output_head(model)
     log_probs, _ = token_log_probs(states, head.weight, tokens[wanted], bias=head.bias)
     return -log_probs.mean()
-
-
-def _keep(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Save under a temporary name, then rename; another process may have been faster."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        save_model(model, tokenizer, temporary)
-        if not folder.exists():
-            temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _reporter(what: str) -> Callable[[int, int, float], None] | None:
@@ -186,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if out.exists():
         parser.error(f"{out} exists")
     model, tokenizer = warm_up(task, recipe, _reporter(f"warming up a tiny model on solutions of {task.name}"))
-    _keep(model, tokenizer, out)
+    save_model(model, tokenizer, out)
     print(out)
     return 0
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,13 +18,7 @@ from torch import Tensor
 from gridzero.agents.interaction import Interaction
 from gridzero.agents.neural.policy import Policy, Scores, Trajectories
 from gridzero.llm_rl.base import base_model
-from gridzero.llm_rl.models import (
-    Reference,
-    ValueHead,
-    add_lora,
-    hidden_states,
-    output_head,
-)
+from gridzero.llm_rl.models import Reference, ValueHead, add_lora, hidden_states, output_head
 from gridzero.llm_rl.rollout import Sampling, generate
 from gridzero.llm_rl.storage import load_model, model_files, read_weights
 from gridzero.llm_rl.token_log_probs import token_log_probs
@@ -94,6 +88,7 @@ class LanguagePolicy(Policy):
     """
 
     Options = LanguageOptions
+    default_steps: ClassVar[Mapping[str, int]] = {"GRPO": 20_480, "PPO": 40_960}
 
     def __init__(
         self, model: Any, tokenizer: Any, options: LanguageOptions, *, limit: int, critic: bool = False, seed: int = 0
@@ -123,7 +118,7 @@ class LanguagePolicy(Policy):
         pretrained = fields.get("policy", {}).get("model") is not None
         found = {
             "gamma": 1.0,
-            "learning_rate": 1e-6 if pretrained else 2e-3,
+            "learning_rate": 1e-6 if pretrained else 3e-4,
             "learning_rate_schedule": "constant" if pretrained else "linear",
             "entropy_coefficient": 0.0,
             "minibatch_size": 4096,

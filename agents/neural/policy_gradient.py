@@ -278,8 +278,11 @@ class PolicyGradientAgent(Agent):
 def policy_class(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> type[Policy]:
     """The kind of policy that is trained in such an environment: an :class:`MLPPolicy` but where one is registered."""
     space = env.single_observation_space if isinstance(env, VectorEnv) else env.observation_space
-    entry_point = POLICIES.get(type(space).__name__)
-    return MLPPolicy if entry_point is None else imported(entry_point)
+    for kind in type(space).__mro__:
+        if kind.__name__ in POLICIES:
+            found: type[Policy] = imported(POLICIES[kind.__name__])
+            return found
+    return MLPPolicy
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:

@@ -14,7 +14,13 @@ from gridzero.agents.agent import Update
 from gridzero.agents.interaction import Interaction
 from gridzero.agents.neural.mlp_policy import MLPPolicy
 from gridzero.agents.neural.moments import RunningMoments
-from gridzero.agents.neural.objectives import clipped_surrogate, discounted_sums, generalised_advantages, value_loss
+from gridzero.agents.neural.objectives import (
+    clipped_surrogate,
+    discounted_sums,
+    generalised_advantages,
+    kl_estimate,
+    value_loss,
+)
 from gridzero.agents.neural.policy import Policy, Trajectories, minibatches
 from gridzero.agents.neural.policy_gradient import FloatArray, PolicyGradientAgent, PolicyGradientConfig
 
@@ -41,6 +47,8 @@ class PPOConfig(PolicyGradientConfig):
     """An update stops once the policy is 1.5 times this far, in nats, from the one that acted; None: never."""
     normalise_rewards: bool = True
     """Divide rewards by the running deviation of their discounted sum."""
+    kl_coefficient: float = 0.0
+    """β: each step pays β log π/π_ref for straying from the initial policy (RLHF); 0: no reference."""
     shared_network: bool = False
     """One body for actor and critic instead of one each."""
 
@@ -50,7 +58,7 @@ class PPOConfig(PolicyGradientConfig):
         optional = tuple(
             name for name in ("rollout_steps", "value_clip", "target_kl") if getattr(self, name) is not None
         )
-        self._check([("gae_lambda", 0.0, 1.0)], ("epochs", *optional), ("value_coefficient",))
+        self._check([("gae_lambda", 0.0, 1.0)], ("epochs", *optional), ("value_coefficient", "kl_coefficient"))
         self._choose({"normalise_advantages": Advantages})
 
 
@@ -76,15 +84,32 @@ class PPO(PolicyGradientAgent):
         self.rollout_steps = config.rollout_steps or max(16, 2048 // self.interaction.num_envs)
         self.reward_moments = RunningMoments(1)
         self.reward_sums = torch.zeros(self.interaction.num_envs)
+        if config.kl_coefficient > 0:
+            self.network.make_reference()
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per rollout; never ends, but with linear schedules when they do."""
         while self._goes_on():
             trajectories = self.network.rollout(self.interaction, self.rollout_steps, self.rng)
             metrics = self.interaction.metrics() | self.network.metrics()
-            metrics |= self._improve(self._with_advantages(trajectories.without("env_steps")))
+            trajectories = trajectories.without("env_steps")
+            if self.config.kl_coefficient > 0:
+                trajectories, kl = self._with_penalty(trajectories)
+                metrics["kl_to_reference"] = kl
+            metrics |= self._improve(self._with_advantages(trajectories))
             self.steps += trajectories.environment_steps()
             yield Update(self.steps, metrics, self.network.samples())
+
+    def _with_penalty(self, t: Trajectories) -> tuple[Trajectories, float]:
+        """Rewards less β times k1, whose mean is the divergence from the reference; and that mean, in nats a step.
+
+        Source: Ziegler et al. (2019), Fine-tuning language models from human preferences, eq. 2.
+        """
+        assert t.rewards is not None
+        kl = kl_estimate(t.log_probs, self.network.reference_log_probs(t), "k1")
+        if t.mask is not None:
+            kl = kl.masked_fill(~t.mask, 0.0)
+        return t.replace(rewards=t.rewards - self.config.kl_coefficient * kl), float(t.mean(kl))
 
     def _with_advantages(self, trajectories: Trajectories) -> Trajectories:
         t, config = trajectories, self.config

@@ -64,15 +64,13 @@ class Addition(Task):
 
 
 def add_without_carries(a: int, b: int, width: int) -> str:
-    """The sum of two numbers, each column for itself and only the first with both its digits.
+    """The sum of two numbers, each column for itself, the carries forgotten.
 
     >>> add_without_carries(75, 48, 2)
-    '113'
+    '13'
     """
-    columns = [x + y for x, y in zip(digits_of(a, width), digits_of(b, width), strict=True)]
-    return str(
-        sum(total % 10 * 10**place for place, total in enumerate(columns[:-1])) + columns[-1] * 10 ** (width - 1)
-    )
+    columns = [(x + y) % 10 for x, y in zip(digits_of(a, width), digits_of(b, width), strict=True)]
+    return str(sum(digit * 10**place for place, digit in enumerate(columns)))
 
 
 def draw_numbers(rng: np.random.Generator, digits: int, count: int) -> list[int]:

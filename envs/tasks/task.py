@@ -84,7 +84,7 @@ class Task(ABC):
     characters: str
     default_template: ClassVar[str] = "tags"
 
-    def __init__(self, *, split: Split = "train", template: str | Template | None = None, worked: float = 0.3) -> None:
+    def __init__(self, *, split: Split = "train", template: str | Template | None = None, worked: float = 0.25) -> None:
         if split not in get_args(Split):
             raise ValueError(f"split must be one of {', '.join(get_args(Split))}, not {split!r}")
         if isinstance(worked, bool) or not isinstance(worked, int | float) or not 0 <= worked <= 1:
