@@ -134,7 +134,10 @@ def _read_adapted(path: Path, dtype: torch.dtype | None) -> tuple[Any, Any]:
 
     if not (path / _ADAPTER_WEIGHTS).is_file():
         raise ValueError(f"it has no {_ADAPTER_WEIGHTS}")
-    named = json.loads((path / _ADAPTER).read_text()).get("base_model_name_or_path")
+    config = json.loads((path / _ADAPTER).read_text())
+    if config.get("peft_type") != "LORA" or config.get("megatron_config"):  # the latter names a module to import
+        raise ValueError("its adapters are not plain LoRA")
+    named = config.get("base_model_name_or_path")
     # A relative name is looked for beside the adapters, too.
     base = next((found for found in (Path(named), path / named) if found.exists()), None) if named else None
     if base is None:
