@@ -15,7 +15,12 @@ class Decoder(Protocol):
     """Something that gives the logits of the next token, for a batch that can shrink.
 
     A batch has slots. What is in a slot can be moved to another one, and only the first so many slots kept.
+
+    Attributes:
+        drop: finished slots are worth dropping when they are this part of the batch.
     """
+
+    drop: float
 
     def start(self, prompts: Tensor, lengths: Tensor, copies: int) -> Tensor:
         """Read the prompts.
@@ -54,6 +59,8 @@ class ModelDecoder:
         model: a causal model of Hugging Face, adapted by peft or not.
         max_tokens: how many tokens will be appended at most.
     """
+
+    drop = 1 / 8
 
     def __init__(self, model: Any, max_tokens: int) -> None:
         self.model = model

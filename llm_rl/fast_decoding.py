@@ -16,6 +16,9 @@ from torch import Tensor
 from gridzero.llm_rl.decoding import ModelDecoder
 from gridzero.llm_rl.llama_weights import Layer, Linear, LlamaWeights, rotations
 
+# Torch multiplies smaller matrices than this many products, in a batch, one number at a time.
+_FEW_PRODUCTS = 400
+
 _Product = tuple[Tensor, Tensor | None]  # (inputs, outputs), and (outputs,) where there is a bias
 
 
@@ -50,6 +53,8 @@ class FastDecoder:
         max_tokens: how many tokens will be appended at most.
     """
 
+    drop = 1 / 8
+
     def __init__(self, model: Any, weights: LlamaWeights, max_tokens: int) -> None:
         self.model = model
         self.weights = weights
@@ -62,6 +67,8 @@ class FastDecoder:
         n, self.length = prompts.shape
         room = self.length + self.max_tokens
         weights = self.weights
+        products = weights.size * weights.heads // weights.key_heads
+        self.least = min(room, -(-_FEW_PRODUCTS // products))  # steps attended to, those to come being masked
         self.layers = [
             self._layer(layer, read.room, copies) for layer, read in zip(weights.layers, reader.layers, strict=True)
         ]
@@ -70,12 +77,17 @@ class FastDecoder:
         self.head_root = weights.norm.new_tensor(math.sqrt(weights.size * weights.epsilon))
         self.rotations = torch.complex(*(part.to(weights.norm.dtype) for part in rotations(self.model, room)))
         self.positions: Tensor | None = None  # by slot, if they differ
-        self.mask: Tensor | None = None  # (slots, K, C), -inf where there is padding
-        padding = self.length - lengths
+        self.mask: Tensor | None = None  # (slots or 1, K or 1, C), -inf where there is nothing to attend to
+        steps, padding = torch.arange(room), self.length - lengths
         if bool(padding.any()):
             self.positions = lengths.repeat_interleave(copies)
-            mask = weights.norm.new_zeros(n, room).masked_fill_(torch.arange(room) < padding.unsqueeze(-1), -math.inf)
-            self.mask = mask.repeat_interleave(copies, 0).unsqueeze(1).repeat(1, weights.key_heads, 1)
+            nothing = (steps < padding.unsqueeze(-1)).repeat_interleave(copies, 0).unsqueeze(1)
+            nothing = nothing.repeat(1, weights.key_heads, 1)
+        else:
+            nothing = torch.zeros(1, 1, room, dtype=torch.bool)
+        nothing |= (steps >= self.length) & (steps < self.least)
+        if bool(nothing.any()):
+            self.mask = torch.zeros(nothing.shape, dtype=weights.norm.dtype).masked_fill_(nothing, -math.inf)
         self._allocate(n * copies)
         return logits.repeat_interleave(copies, 0)
 
@@ -95,6 +107,7 @@ class FastDecoder:
             n, heads, length, size = prompt.shape
             store = prompt.new_empty(n, copies, heads, length + self.max_tokens, size)
             store[..., :length, :] = prompt.unsqueeze(1)
+            store[..., length : self.least, :] = 0.0
             stores.append(store.flatten(0, 1))
         return _Layer(
             qkv=_product([q, k, layer.v_proj], layer.attention_norm),
@@ -142,10 +155,14 @@ class FastDecoder:
         """Append a token in each slot."""
         at, length = self.length, self.length + 1
         rotation = self.rotations[at] if self.positions is None else self.rotations[self.positions].unsqueeze(1)
-        shape = (*self.queries.shape[:2], length)
+        places = max(length, self.least)
+        shape = (*self.queries.shape[:2], places)
         count = math.prod(shape)
         scores, attention = self.scores[:count].view(shape), self.attention[:count].view(shape)
-        mask = None if self.mask is None else self.mask.narrow(-1, 0, length).reshape(-1, 1, length)
+        mask = None
+        if self.mask is not None and (self.positions is not None or length < places):
+            self.mask[..., at] = 0.0
+            mask = self.mask.narrow(-1, 0, places).reshape(-1, 1, places)
         x, normal = self.x, self.normal
         torch.index_select(self.weights.embedding, 0, tokens, out=x)
         for layer, (keys_at, values_at, keys, values) in zip(self.layers, self.stores, strict=True):
@@ -157,11 +174,11 @@ class FastDecoder:
             torch.mul(self.unturned_keys, rotation, out=keys_at.select(2, at))
             values_at.select(2, at).copy_(self.made_values)
             if mask is None:
-                torch.bmm(self.queries, keys.narrow(2, 0, length), out=scores)
+                torch.bmm(self.queries, keys.narrow(2, 0, places), out=scores)
             else:
-                torch.baddbmm(mask, self.queries, keys.narrow(2, 0, length), out=scores)
+                torch.baddbmm(mask, self.queries, keys.narrow(2, 0, places), out=scores)
             torch.softmax(scores, -1, out=attention)
-            torch.bmm(attention, values.narrow(1, 0, length), out=self.mixed_heads)
+            torch.bmm(attention, values.narrow(1, 0, places), out=self.mixed_heads)
             _add(x, self.mixed, layer.o)
             _normalise(x, self.root, self.norm, normal)
             _multiply(normal, layer.gate_up, self.gate_up)
@@ -180,7 +197,7 @@ class FastDecoder:
             for store in (layer.keys, layer.values):
                 filled = store[:, :, : self.length]
                 filled[targets] = filled[sources]
-        if self.mask is not None and self.positions is not None:
+        if self.positions is not None and self.mask is not None:
             for by_slot in (self.mask, self.positions):
                 by_slot[targets] = by_slot[sources]
             self.mask, self.positions = self.mask[:size], self.positions[:size]

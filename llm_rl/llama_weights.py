@@ -87,10 +87,10 @@ class LlamaWeights:
 
         Args:
             model: a causal model, adapted by peft or not.
-            length: of the longest sequence; a window of attention must not be shorter.
+            length: of the longest sequence.
         """
-        inner = _bare(model)
-        if inner is None or not _plain(inner.config, length):
+        inner = plain_llama(model, length)
+        if inner is None:
             return None
         layers = []
         for block in inner.model.layers:
@@ -113,6 +113,8 @@ class LlamaWeights:
         head = _linear(inner.lm_head)
         embedding = inner.model.embed_tokens
         if head is None or type(embedding) is not nn.Embedding:
+            return None
+        if len({parameter.dtype for parameter in inner.parameters()}) > 1:
             return None
         return LlamaWeights(
             embedding=embedding.weight,
@@ -137,8 +139,13 @@ def rotations(model: Any, positions: int) -> tuple[Tensor, Tensor]:
     return cosines[0, :, :half], sines[0, :, :half]
 
 
-def _bare(model: Any) -> Any:
-    """The model without the wrapping for adapters; None if it is of another family, or more happens in it."""
+def plain_llama(model: Any, length: int) -> Any:
+    """The model without the wrapping for adapters, if it is of the family and does nothing beyond it; else None.
+
+    Args:
+        model: a causal model, adapted by peft or not.
+        length: of the longest sequence; a window of attention must not be shorter.
+    """
     inner = model
     if hasattr(model, "get_base_model"):
         if any(config.is_prompt_learning for config in model.peft_config.values()):
@@ -149,8 +156,8 @@ def _bare(model: Any) -> Any:
         return None
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
         return None
-    kinds = {(parameter.dtype, parameter.device) for parameter in inner.parameters()}
-    return inner if len(kinds) == 1 else None
+    one_device = len({parameter.device for parameter in inner.parameters()}) == 1
+    return inner if one_device and _plain(inner.config, length) else None
 
 
 def _plain(config: Any, length: int) -> bool:

@@ -14,15 +14,13 @@ from torch import Tensor, nn
 
 from gridzero.llm_rl.decoding import Decoder, ModelDecoder
 from gridzero.llm_rl.fast_decoding import FastDecoder
-from gridzero.llm_rl.llama_weights import LlamaWeights
+from gridzero.llm_rl.graph_decoding import GraphDecoder
+from gridzero.llm_rl.llama_weights import LlamaWeights, plain_llama
 from gridzero.llm_rl.sampling import Sampling, choose
 
 __all__ = ["Completions", "Sampling", "generate"]
 
 OnToken = Callable[[int, Tensor, Tensor, Tensor], None]
-
-# Finished rows are dropped when they are this part of the batch: then what is saved soon outweighs the moving.
-_DROP = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -123,9 +121,13 @@ def generate(
 
 
 def fast_decoder(model: Any, length: int, max_tokens: int) -> Decoder | None:
-    """The decoder that does the same in less time; None where there is none."""
-    weights = LlamaWeights.of(model, length)
-    if weights is None or weights.embedding.device.type != "cpu" or weights.embedding.element_size() < 4:
+    """The decoder that does the same in less time, for sequences of this length; None where there is none."""
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        inner = plain_llama(model, length)
+        return None if inner is None else GraphDecoder(model, inner, max_tokens)
+    weights = LlamaWeights.of(model, length) if device.type == "cpu" else None
+    if weights is None or weights.embedding.element_size() < 4:
         return None
     return FastDecoder(model, weights, max_tokens)
 
@@ -166,7 +168,7 @@ def _decode(
         left = int(np.count_nonzero(going_on))
         if left == 0 or step == sampling.max_tokens - 1:
             break
-        if left <= len(going_on) * (1 - _DROP):
+        if left <= len(going_on) * (1 - decoder.drop):
             # The rows at the end move to where others have finished.
             targets = torch.from_numpy(np.flatnonzero(~going_on[:left])).to(rows.device)
             sources = torch.from_numpy(np.flatnonzero(going_on[left:]) + left).to(rows.device)

@@ -9,6 +9,10 @@ from scipy import stats
 from torch import Tensor
 
 from gridzero.llm_rl import rollout
+from gridzero.llm_rl.decoding import ModelDecoder
+from gridzero.llm_rl.fast_decoding import FastDecoder
+from gridzero.llm_rl.graph_decoding import GraphDecoder
+from gridzero.llm_rl.llama_weights import plain_llama
 from gridzero.llm_rl.rollout import Completions, Sampling, generate
 
 VOCABULARY = 23
@@ -83,12 +87,19 @@ def check_log_probs(model: Any, completions: Completions, copies: int = 3, tempe
         torch.testing.assert_close(completions.log_probs[i, :length], expected, atol=1e-5, rtol=0)
 
 
-@pytest.fixture(params=["fast", "general"])
+@pytest.fixture(params=["fast", "general", "graph"])
 def any_decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """With the decoder chosen for the model, and with the one for all models."""
+    """With the decoder chosen for the model here, with the one for all models, and with the one for GPUs."""
     if request.param == "general":
         monkeypatch.setattr(rollout, "fast_decoder", lambda *_: None)
+    elif request.param == "graph":
+        monkeypatch.setattr(rollout, "fast_decoder", graph_decoder)
     return str(request.param)
+
+
+def graph_decoder(model: Any, length: int, max_tokens: int) -> GraphDecoder | None:
+    inner = plain_llama(model, length)
+    return None if inner is None else GraphDecoder(model, inner, max_tokens)
 
 
 def is_fast(model: Any, length: int = 20) -> bool:
@@ -155,7 +166,8 @@ def test_dropping_finished_rows_changes_nothing(name: str, any_decoder: str, mon
     model = make(name).double()
     results = []
     for drop in (0.0, 0.3, 2.0):  # at once, some time, never
-        monkeypatch.setattr(rollout, "_DROP", drop)
+        for decoder in (FastDecoder, ModelDecoder, GraphDecoder):
+            monkeypatch.setattr(decoder, "drop", drop)
         results.append(complete(model, copies=30))
     assert 0 < results[0].ended.sum() < 90
     for other in results[1:]:
@@ -181,7 +193,7 @@ def test_a_prompt_is_read_once_and_only_what_goes_on_is_computed(monkeypatch: py
     for step, (rows, width) in enumerate(shapes[1:], 1):
         going_on = int((completions.lengths > step).sum())
         assert width == 1
-        assert going_on <= rows <= going_on / (1 - rollout._DROP) + 1
+        assert going_on <= rows <= going_on / (1 - ModelDecoder.drop) + 1
 
 
 def test_what_a_completion_says(any_decoder: str) -> None:
@@ -254,7 +266,7 @@ def adapted(name: str, **options: Any) -> Any:
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_adapters_are_seen(any_decoder: str) -> None:
     model = adapted("qwen2")
-    assert is_fast(model) == (any_decoder == "fast")
+    assert is_fast(model) == (any_decoder != "general")
     on = complete(model)
     check_log_probs(model, on)
     with model.disable_adapter():
@@ -262,16 +274,18 @@ def test_adapters_are_seen(any_decoder: str) -> None:
         check_log_probs(model, off)
     assert not torch.equal(on.log_probs[:, :1], off.log_probs[:, :1])
     model.merge_adapter()
-    assert is_fast(model) == (any_decoder == "fast")
+    assert is_fast(model) == (any_decoder != "general")
     torch.testing.assert_close(complete(model).log_probs, on.log_probs, atol=1e-4, rtol=0)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
-def test_adapters_that_are_more_than_a_product_are_left_to_the_model() -> None:
+def test_adapters_that_are_more_than_a_product_are_left_to_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     model = adapted("llama", use_dora=True)
     assert not is_fast(model)
     check_log_probs(model, complete(model))
     assert not is_fast(adapted("llama").to(torch.bfloat16))
+    monkeypatch.setattr(rollout, "fast_decoder", graph_decoder)  # it uses the model's own layers
+    check_log_probs(model, complete(model))
 
 
 def test_what_else_a_model_does_is_not_missed() -> None:
