@@ -121,7 +121,8 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
             found.setdefault(self.task.prompt(problem), problem)
             misses = 0 if len(found) > known else misses + 1
             if misses > _PATIENCE + 10 * known:
-                raise ValueError(f"{self.task.name} has only {known} {self.task.split} problems, not {count}")
+                split = "" if self.task.split == "all" else f"{self.task.split} "
+                raise ValueError(f"{self.task.name} has only {known} {split}problems, not {count}")
         return tuple(problem for _, problem in sorted(found.items()))
 
     def _draw(self, key: Sequence[int], index: int) -> tuple[Problem, int]:
