@@ -129,7 +129,7 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
         float(lengths.mean()),
         *rate,
         limit=limit,
-        **({"optimum": optimum} if model is None else _exact(agent, model, limit)),
+        **({"optimum": optimum} if model is None else _exact(agent, model, limit, _same_map(agent.env, env))),
     )
 
 
@@ -258,9 +258,15 @@ def _model(env: VectorEnv[Any, Any, Any]) -> FiniteMDP | None:
         return None
 
 
-def _exact(agent: Agent, mdp: FiniteMDP, limit: int) -> dict[str, float | None]:
+def _same_map(one: Any, other: Any) -> bool:
+    """Whether states mean the same in two environments of one kind: on another map the agent sees other things."""
+    layouts = [getattr(getattr(env, "unwrapped", None), "layout", None) for env in (one, other)]
+    return one is other or None in layouts or np.array_equal(layouts[0].cells, layouts[1].cells)
+
+
+def _exact(agent: Agent, mdp: FiniteMDP, limit: int, same_map: bool) -> dict[str, float | None]:
     result: dict[str, float | None] = {"optimum": float(mdp.start @ mdp.finite_horizon_values(limit))}
-    policy = _policy(agent, mdp)
+    policy = _policy(agent, mdp) if same_map else None
     chain = None if policy is None else _chain(mdp, policy)
     if chain is not None:
         result["expected_return"] = float(mdp.start @ chain.finite_horizon_values(limit))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
-from gridzero.commands.arguments import parse
+from gridzero.commands.arguments import environment_options, parse, split_dotted
 
 
 @dataclass(frozen=True)
 class Options:
     """Evaluate runs: mean return with its 95 % interval, the exact optimum where the model is known, and the gap.
+
+    Options of the environment that are to be others than in training are given as --env.KEY VALUE.
 
     Example: gridzero evaluate lake cliff --episodes 1000
     """
@@ -38,7 +41,8 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command."""
-    options = parse(Options, argv, "evaluate")
+    given, arguments = split_dotted("env", argv)
+    options = parse(Options, arguments, "evaluate")
     if not options.runs:
         raise ValueError("which run? `gridzero evaluate RUN`")
     from gridzero.agents import checkpoint, evaluate, runs
@@ -55,7 +59,8 @@ def main(argv: Sequence[str]) -> int:
             folder = found
         agent = checkpoint.load(folder)
         manifest = checkpoint.read_manifest(folder)
-        result = evaluate(agent, episodes=options.episodes, seed=options.seed)
+        env = _changed(agent.env, given) if given else None
+        result = evaluate(agent, env, episodes=options.episodes, seed=options.seed)
         step = int(manifest["training"].get("step", 0))
         results[name] = (agent.name, (manifest["environment"] or {}).get("id", ""), step, result)
     if options.json:
@@ -68,3 +73,23 @@ def main(argv: Sequence[str]) -> int:
     else:
         report.print_evaluations(results)
     return 0
+
+
+def _changed(env: Any, given: Mapping[str, str]) -> Any:
+    """An environment like this one, but for some options.
+
+    Raises:
+        ValueError: when it has no such options, or what is seen or done in it is of another kind.
+    """
+    from gridzero.agents.environments import describe, make_environment
+
+    described = describe(env)
+    if described is None:
+        raise ValueError(f"no second {type(env.unwrapped).__name__} can be made from its specification")
+    kwargs = {name: value for name, value in described["kwargs"].items() if name != "autoreset_mode"}
+    other = make_environment(described["id"], kwargs | environment_options(described["id"], given))
+    for name in ("observation_space", "action_space"):
+        before, after = getattr(env, f"single_{name}", None) or getattr(env, name), getattr(other, name)
+        if before != after:
+            raise ValueError(f"the agent's {name.replace('_', ' ')} is {before}, not {after}")
+    return other

@@ -357,6 +357,25 @@ def test_evaluate_as_table_and_as_json(
     assert rows[1]["gap"] == pytest.approx(rows[1]["optimum"] - rows[1]["mean"])
 
 
+def test_evaluate_with_other_options_of_the_environment(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step costs 1, the last one pays 1. Trained from 2 steps away, held from 3."""
+    monkeypatch.chdir(tmp_path)
+    world = ["--env", "gridzero/GridWorld-v0", "--env.layout", "....\nS..G", "--env.reward_step", "-1"]
+    assert main(["train", "value-iteration", *world, "--env.start", "5", "--gamma", "1", "--run", "line"]) == 0
+    capsys.readouterr()
+    found = {}
+    for name, options in {"same": [], "own": ["--env.start", "None"], "turned": ["--env.layout", "S..G\n...."]}.items():
+        assert main(["evaluate", "line", "--episodes", "3", "--json", *options]) == 0
+        found[name] = json.loads(capsys.readouterr().out)[0]
+    assert [row["optimum"] for row in found.values()] == [0.0, -1.0, -1.0]
+    assert [row["expected_return"] for row in found.values()] == [0.0, -1.0, None]  # its states are not those cells
+    for mistake, expected in (("--env.layout zhao-5x5", "space is"), ("--env.strat 1", "did you mean start")):
+        assert main(["evaluate", "line", *mistake.split()]) == 2
+        assert expected in capsys.readouterr().err
+
+
 def test_plot_makes_a_picture(some_runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     from matplotlib.image import imread
 
