@@ -260,7 +260,7 @@ def _model(env: VectorEnv[Any, Any, Any]) -> FiniteMDP | None:
 
 def _same_map(one: Any, other: Any) -> bool:
     """Whether states mean the same in two environments of one kind: on another map the agent sees other things."""
-    layouts = [getattr(getattr(env, "unwrapped", None), "layout", None) for env in (one, other)]
+    layouts: list[Any] = [getattr(getattr(env, "unwrapped", None), "layout", None) for env in (one, other)]
     return one is other or None in layouts or np.array_equal(layouts[0].cells, layouts[1].cells)
 
 
