@@ -84,6 +84,10 @@ class Agent(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state``, as if this agent had taken the steps that led there."""
 
+    def agree(self, decision: bool) -> bool:
+        """What is decided by all the processes that train this agent together, if there are several."""
+        return decision
+
     def files(self) -> dict[str, bytes]:
         """What a checkpoint keeps besides the state, as files in formats of their own, by path."""
         return {}

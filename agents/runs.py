@@ -100,12 +100,7 @@ class Run:
         """
         run = cls(Path(path))
         try:
-            last = checkpoint.latest(run.path / "checkpoints")
-            if last is None:
-                agent, training = checkpoint.rebuild(run.config, env, run.path), {}
-            else:
-                agent = checkpoint.load(last, env)
-                training = checkpoint.read_manifest(last)["training"]
+            agent, training = last_state(run.path, env)
             run._cut(int(training.get("lines", 0)), int(training.get("step", 0)))
         except BaseException:
             run.close()
@@ -225,6 +220,15 @@ class Events:
     def close(self) -> None:
         """Flush and close."""
         self._writer.close()
+
+
+def last_state(path: Path, env: Any = None) -> tuple[Agent, dict[str, Any]]:
+    """The agent at a run's last checkpoint, and what the training loop left there (at the very beginning, nothing)."""
+    last = checkpoint.latest(path / "checkpoints")
+    if last is None:
+        return checkpoint.rebuild(read_config(path), env, path), {}
+    training: dict[str, Any] = checkpoint.read_manifest(last)["training"]
+    return checkpoint.load(last, env), training
 
 
 def read_config(path: Path) -> dict[str, Any]:

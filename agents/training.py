@@ -150,7 +150,7 @@ def training(
                     run.checkpoint(agent, step, seconds=elapsed)
                     saved = step
             yield Update(step, metrics, update.samples)
-            if budget.spent(step, elapsed):
+            if agent.agree(budget.spent(step, elapsed)):
                 break
     finally:
         if run is not None and between_updates and step > saved:

@@ -43,7 +43,7 @@ class Recipe:
     """Transformer blocks."""
     heads: int = 4
     """Attention heads."""
-    steps: int = 1200
+    steps: int = 1000
     """Gradient steps of the warm-up."""
     batch: int = 128
     """Demonstrations in each."""
@@ -123,7 +123,7 @@ def warm_up(task: Task, recipe: Recipe, report: Callable[[int, int, float], None
         for part in np.array_split(np.arange(len(shown)), _PARTS):
             share = sum(counts[i] for i in part) / sum(counts)
             of_part = _loss(model, [shown[i] for i in part], vocabulary.pad) * share
-            of_part.backward()  # type: ignore[no-untyped-call]  # torch has no annotation for it
+            of_part.backward()
             loss += float(of_part.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()

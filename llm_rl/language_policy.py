@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gridzero.agents.interaction import Interaction
+from gridzero.agents.neural.parallel import world
 from gridzero.agents.neural.policy import Policy, Scores, Trajectories
+from gridzero.envs.random_streams import GOLDEN, mix_array
 from gridzero.llm_rl.base import base_model
 from gridzero.llm_rl.models import Reference, ValueHead, add_lora, hidden_states, output_head
 from gridzero.llm_rl.rollout import Sampling, generate
@@ -88,6 +90,7 @@ class LanguagePolicy(Policy):
     """
 
     Options = LanguageOptions
+    parallel = True
     default_steps: ClassVar[Mapping[str, int]] = {"GRPO": 20_480, "PPO": 40_960}
 
     def __init__(
@@ -116,7 +119,7 @@ class LanguagePolicy(Policy):
         """Settings for language models: no discount, no bonus, and for pretrained ones a small learning rate."""
         limit = _usual_limit(getattr(env.unwrapped, "task", None))
         pretrained = fields.get("policy", {}).get("model") is not None
-        found = {
+        found: dict[str, Any] = {
             "gamma": 1.0,
             "learning_rate": 1e-6 if pretrained else 3e-4,
             "learning_rate_schedule": "constant" if pretrained else "linear",
@@ -125,10 +128,8 @@ class LanguagePolicy(Policy):
             "max_gradient_norm": 1.0,
         }
         if agent == "PPO":
-            own = {"rollout_steps": limit, "num_envs": 256, "gae_lambda": 1.0, "normalise_rewards": False}
-        else:
-            own = {"episode_limit": limit, "groups": 32, "group_size": 16, "credit": "outcome", "epochs": 1}
-        return found | own
+            return found | {"rollout_steps": limit, "num_envs": 256, "gae_lambda": 1.0, "normalise_rewards": False}
+        return found | {"episode_limit": limit, "groups": 32, "group_size": 16, "credit": "outcome", "epochs": 1}
 
     @classmethod
     def build(cls, vector: Any, config: Any, *, critic: bool, shared: bool, seed: int) -> LanguagePolicy:
@@ -154,7 +155,8 @@ class LanguagePolicy(Policy):
                 raise ValueError(
                     "this environment has no demonstrations to make a model from; give --policy.model FOLDER"
                 )
-            model, tokenizer = base_model(task)
+            with world().in_turn():
+                model, tokenizer = base_model(task)
             model = model.to(device=device, dtype=dtype)
         else:
             model, tokenizer = load_model(options.model, dtype=dtype, device=device)
@@ -203,7 +205,9 @@ class LanguagePolicy(Policy):
             limit: tokens that the model may write in one conversation.
             rng: draws the prompts and the tokens.
         """
-        seeds = np.repeat(rng.integers(2**31, size=groups), size)
+        mine = world().share(groups, "groups")
+        seeds = np.repeat(rng.integers(2**31, size=groups)[mine], size)
+        keys = rng.integers(2**64, size=groups * size, dtype=np.uint64)[mine.start * size : mine.stop * size]
         shown, _ = env.reset(seed=seeds.tolist())  # type: ignore[arg-type]  # these take one for each environment
         shown = list(shown)
         talks = [_Talk(ids) for prompt in shown[::size] for ids in [self.encode(prompt)] * size]
@@ -213,7 +217,8 @@ class LanguagePolicy(Policy):
         while len(active):
             prompts = [talks[i].tokens for i in active[::copies]]
             left = min(limit - talks[i].written for i in active)
-            new = generate(self.model, prompts, copies, self.sampling(left), end=self.end, pad=self.pad, rng=rng)
+            draws = Draws(keys[active], np.array([talks[i].written for i in active]))
+            new = generate(self.model, prompts, copies, self.sampling(left), end=self.end, pad=self.pad, rng=draws)
             lengths = new.lengths.numpy()
             written += int(lengths.sum())
             texts = self.decode(new.tokens.numpy())
@@ -242,7 +247,7 @@ class LanguagePolicy(Policy):
 
     def rollout(self, env: Interaction, steps: int, rng: np.random.Generator) -> Trajectories:
         """A new conversation in each environment, with the critic's values; see :meth:`Policy.rollout`."""
-        t = self.episodes(env.env, env.num_envs, 1, steps, rng)
+        t = self.episodes(env.env, env.num_envs * world().size, 1, steps, rng)
         assert t.mask is not None
         with torch.no_grad():
             values = torch.cat([_values(self.evaluate(t[rows])) for rows in _slices(len(t))])
@@ -370,6 +375,26 @@ class LanguagePolicy(Policy):
             read_weights(self.reference.copy, folder / "reference")
 
 
+class Draws:
+    """Uniform numbers for conversations, each from a stream of its own, wherever it is held.
+
+    Args:
+        keys: (N,) of the streams.
+        first: (N,) how many numbers of each are used up.
+    """
+
+    def __init__(self, keys: NDArray[np.uint64], first: NDArray[np.int64]) -> None:
+        self.keys = keys
+        self.first = first
+
+    def random(self, size: tuple[int, int], dtype: Any = np.float32) -> NDArray[np.float32]:
+        """(T, N) the next T numbers of each, from 0 up to but not including 1."""
+        counts = self.first.astype(np.uint64) + np.arange(size[0], dtype=np.uint64).reshape(-1, 1)
+        bits = mix_array(self.keys ^ (counts * GOLDEN))
+        numbers: NDArray[np.float32] = (bits >> np.uint64(40)).astype(dtype) * dtype(2.0**-24)
+        return numbers
+
+
 class _Talk:
     """One conversation: the prompt, and what was said since."""
 
@@ -464,7 +489,7 @@ def _usual_limit(task: Any) -> int:
         longest = max(len(task.demonstrate(task.sample(rng), rng)) for _ in range(_DEMONSTRATIONS))
     except (AttributeError, ValueError):
         return 512
-    return round(_MARGIN * longest) * task.turns
+    return round(_MARGIN * longest) * int(task.turns)
 
 
 def language_options(given: Mapping[str, Any]) -> LanguageOptions:

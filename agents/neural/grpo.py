@@ -25,6 +25,7 @@ from gridzero.agents.neural.objectives import (
     step_weights,
     truncated_importance_objective,
 )
+from gridzero.agents.neural.parallel import world
 from gridzero.agents.neural.policy import Policy, Trajectories, minibatches
 from gridzero.agents.neural.policy_gradient import PolicyGradientAgent, PolicyGradientConfig
 
@@ -151,9 +152,9 @@ class GRPO(PolicyGradientAgent):
 
     def __init__(self, env: Any, config: GRPOConfig, *, seed: int = 0, policy: Policy | None = None) -> None:
         super().__init__(env, config, seed=seed, policy=policy)
-        if self.vector.num_envs != config.groups * config.group_size:
-            wanted = config.groups * config.group_size
-            raise ValueError(f"{config.groups} groups of {config.group_size} need {wanted} environments")
+        if self.vector.num_envs != self._wanted_envs():
+            needed = f"{self._own_groups()} groups of {config.group_size} need {self._wanted_envs()} environments"
+            raise ValueError(f"{needed}, not {self.vector.num_envs}")
         if config.credit == "state" and not isinstance(self.network, MLPPolicy):
             raise ValueError("credit must be outcome or to-go for policies of text, where no state recurs")
         self.updates = 0
@@ -168,8 +169,12 @@ class GRPO(PolicyGradientAgent):
             raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}, not {variant!r}")
         return {**super().defaults(env, fields), **(VARIANTS[variant] if variant else {})}
 
+    def _own_groups(self) -> int:
+        """Groups of this process."""
+        return world().own(self.config.groups, "groups")
+
     def _wanted_envs(self) -> int:
-        return self.config.groups * self.config.group_size
+        return self._own_groups() * self.config.group_size
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per set of groups; never ends, but with linear schedules when they do."""
@@ -177,28 +182,33 @@ class GRPO(PolicyGradientAgent):
         while self._goes_on():
             trajectories, taken, metrics = self._collect()
             metrics |= self._improve(trajectories)
-            self.steps += taken
+            metrics = world().mean(metrics)
+            self.steps += world().total(taken)
             self.updates += 1
             if config.kl_coefficient > 0 and config.reference_updates and self.updates % config.reference_updates == 0:
                 self.network.make_reference()
             yield Update(self.steps, metrics, self.network.samples())
 
     def _collect(self) -> tuple[Trajectories, int, dict[str, float]]:
-        """Groups of episodes with their advantages, the environment's steps, and what to log of them."""
+        """Groups of episodes with their advantages, the environment's steps, and what to log of them.
+
+        Of several processes, each replaces the flat groups of its own, until none has any.
+        """
         config = self.config
+        groups = self._own_groups()
         t = self._episodes()
         taken = t.environment_steps()
         metrics = self._outcomes(t) | self.network.metrics()
         for _ in range(config.resampling):
             flat = self._flat(t)
-            if not flat.any():
+            if not any(world().gather(bool(flat.any()))):
                 break
             more = self._episodes()
             taken += more.environment_steps()
             wanted = int(flat.sum())
             varied = (~self._flat(more)).nonzero().squeeze(-1)[:wanted]
-            keep = torch.cat([(~flat).nonzero().squeeze(-1), config.groups + varied])
-            both = torch.cat([keep, flat.nonzero().squeeze(-1)[: config.groups - len(keep)]])
+            keep = torch.cat([(~flat).nonzero().squeeze(-1), groups + varied])
+            both = torch.cat([keep, flat.nonzero().squeeze(-1)[: groups - len(keep)]])
             t = Trajectories.join([t, more])[self._rows(both)]
         return t.replace(advantages=self._advantages(t)), taken, metrics
 
@@ -235,15 +245,15 @@ class GRPO(PolicyGradientAgent):
         assert mask is not None
         to_go = discounted_sums(rewards, torch.full_like(rewards, config.gamma))
         if config.credit == "outcome":
-            totals = to_go[:, 0].reshape(config.groups, config.group_size)
+            totals = to_go[:, 0].reshape(-1, config.group_size)
             return group_advantages(totals, config.baseline).reshape(-1, 1).expand_as(rewards)
         if config.credit == "state":
-            groups = torch.arange(config.groups).repeat_interleave(config.group_size).unsqueeze(1).expand_as(mask)
+            groups = torch.arange(self._own_groups()).repeat_interleave(config.group_size).unsqueeze(1).expand_as(mask)
             found = state_advantages(to_go[mask], _states(trajectories), groups[mask], config.baseline)
             return torch.zeros_like(to_go).masked_scatter(mask, found)
         # Each time step has a mean of its own, where who has finished has nothing left to win; the group has one
         # deviation, lest the last steps, which differ by little, count as much as the first.
-        shape = (config.groups, config.group_size, -1)
+        shape = (self._own_groups(), config.group_size, -1)
         means: Baseline = "centred" if config.baseline == "standardised" else config.baseline
         advantages = group_advantages(to_go.reshape(shape).transpose(1, 2), means).transpose(1, 2)
         if config.baseline == "standardised":
@@ -258,29 +268,36 @@ class GRPO(PolicyGradientAgent):
         learning_rate = config.learning_rate * self._factor(config.learning_rate_schedule)
         clip_factor = self._factor(config.clip_schedule)
         bonus = config.entropy_coefficient * self._factor(config.entropy_schedule)
-        weights = step_weights(t.mask, config.normalisation, length=config.episode_limit)
-        batch = t.replace(weights=weights).without("rewards", "done", "env_steps")
+        batch = t.replace(weights=self._weights(t.mask)).without("rewards", "done", "env_steps")
         skip = config.skip_flat_groups
         if skip is None:
             skip = bonus == 0 and config.kl_coefficient == 0
         if skip:
-            varied = ~self._flat(t)
-            if not varied.any():
-                return {"learning_rate": learning_rate}
-            batch = batch[self._rows(varied.nonzero().squeeze(-1))]
-        if config.kl_coefficient > 0:
+            batch = batch[self._rows((~self._flat(t)).nonzero().squeeze(-1))]
+        if config.kl_coefficient > 0 and len(batch):
             batch = batch.replace(reference_log_probs=self.network.reference_log_probs(batch))
         if self.network.memoryless and config.surrogate != "sequence":
             batch = batch.single_steps()
+        metrics = {"learning_rate": learning_rate}
+        if world().total(len(batch)) == 0:
+            return metrics
         for _ in range(config.epochs):
             parts = list(minibatches(batch, config.minibatch_size, self.rng))
             for part in parts:
-                loss, terms = self._loss(part, clip_factor, bonus)
-                norm = self.optimiser.step(loss * len(parts), learning_rate)
-        return {name: float(term) for name, term in terms.items()} | {
-            "gradient_norm": float(norm),
-            "learning_rate": learning_rate,
-        }
+                if len(part):
+                    loss, terms = self._loss(part, clip_factor, bonus)
+                    metrics |= {name: float(term) for name, term in terms.items()}
+                norm = self.optimiser.step(loss * len(parts) if len(part) else None, learning_rate)
+        return metrics | {"gradient_norm": float(norm)}
+
+    def _weights(self, mask: Tensor) -> Tensor:
+        """(B, T) of each step, so that those of all processes add up to 1."""
+        weights = step_weights(mask, self.config.normalisation, length=self.config.episode_limit)
+        here = world()
+        if here.size == 1:
+            return weights
+        of_one = {"token": int(mask.sum()), "sequence": int(mask.any(dim=1).sum()), "constant": len(mask)}
+        return weights * here.share_of(of_one[self.config.normalisation])
 
     def _loss(self, part: Trajectories, clip_factor: float, bonus: float) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, a weighted sum over the steps, and what to log."""
@@ -319,7 +336,7 @@ class GRPO(PolicyGradientAgent):
         assert t.mask is not None
         assert t.done is not None
         totals = t.rewards.sum(dim=1)
-        spread = totals.reshape(self.config.groups, -1).std(dim=1, correction=0)
+        spread = totals.reshape(-1, self.config.group_size).std(dim=1, correction=0)
         return {
             "episode_return": float(totals.mean()),
             "episode_length": float(t.mask.sum(dim=1).float().mean()),

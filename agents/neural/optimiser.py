@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gridzero.agents.neural.parallel import world
+
 
 class Optimiser:
     """Adam with the gradient's norm clipped.
@@ -36,10 +38,15 @@ class Optimiser:
             offset = end
         self.adam = torch.optim.Adam([self.vector], eps=epsilon, fused=True)
 
-    def step(self, loss: Tensor, learning_rate: float) -> Tensor:
-        """One step down the gradient of ``loss``; returns the gradient's norm before clipping."""
+    def step(self, loss: Tensor | None, learning_rate: float) -> Tensor:
+        """One step down the gradient of ``loss``; returns the gradient's norm before clipping.
+
+        Where several processes learn together, of the sum of their losses; None: this one has nothing to add.
+        """
         self.gradient.zero_()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation for it
+        if loss is not None:
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation for it
+        world().add(self.gradient)
         norm: Tensor = torch.linalg.vector_norm(self.gradient)
         if self.max_norm > 0:
             self.gradient.mul_((self.max_norm / (norm + 1e-6)).clamp(max=1.0))

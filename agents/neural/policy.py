@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gridzero.agents.neural.parallel import own_part, world
+
 
 @dataclass(frozen=True)
 class Trajectories:
@@ -87,6 +89,10 @@ class Trajectories:
 
         return self.without("memory", "starts", "mask", "env_steps")._map(cut)
 
+    def steps(self) -> int:
+        """How many steps there are."""
+        return self.log_probs.numel() if self.mask is None else int(self.mask.sum())
+
     def mean(self, per_step: Tensor) -> Tensor:
         """Mean of (B, T) numbers over the steps there are."""
         return per_step.mean() if self.mask is None else per_step[self.mask].mean()
@@ -95,7 +101,7 @@ class Trajectories:
         """How many steps the environment took."""
         if self.env_steps is not None:
             return int(self.env_steps.sum())
-        return self.log_probs.numel() if self.mask is None else int(self.mask.sum())
+        return self.steps()
 
     @staticmethod
     def join(parts: Sequence[Trajectories]) -> Trajectories:
@@ -149,11 +155,13 @@ class Policy(nn.Module):
 
     Attributes:
         memoryless: whether a step's scores depend on nothing before it, so that sequences may be cut into steps.
+        parallel: whether several processes may train it together.
         Options: the dataclass of the policy's own options, which the config's ``policy`` has; None: there are none.
         default_steps: class of the agent → its usual budget with this policy, where it is another one.
     """
 
     memoryless: bool = False
+    parallel: ClassVar[bool] = False
     Options: ClassVar[type[Any] | None] = None
     default_steps: ClassVar[Mapping[str, int]] = {}
 
@@ -198,7 +206,7 @@ class Policy(nn.Module):
 
         Args:
             env: where to act.
-            groups: how many.
+            groups: how many, over all processes that learn together; ``env`` has this one's share of them.
             size: G, episodes in a group.
             limit: longer episodes are cut here.
             rng: draws the initial states and the actions.
@@ -267,9 +275,15 @@ class Policy(nn.Module):
 
 
 def minibatches(batch: Trajectories, steps: int, rng: np.random.Generator) -> Iterator[Trajectories]:
-    """All sequences once, in random order, in equal parts of about ``steps`` steps."""
-    each = batch.actions.shape[1]
-    parts = min(len(batch), max(1, round(len(batch) * each / steps)))
-    shuffled = batch[torch.from_numpy(rng.permutation(len(batch)))]
+    """All sequences once, in random order, in equal parts of about ``steps`` steps.
+
+    Where several processes learn together, they are parts of all processes' sequences, of which each has its own,
+    perhaps none.
+    """
+    here = world()
+    counts, lengths = zip(*here.gather([len(batch), batch.actions.shape[1]]), strict=True)
+    total = sum(counts)
+    parts = min(total, max(1, round(total * max(lengths) / steps)))
+    order = rng.permutation(total)
     for i in range(parts):
-        yield shuffled[slice(i * len(batch) // parts, (i + 1) * len(batch) // parts)]
+        yield batch[own_part(order[i * total // parts : (i + 1) * total // parts], counts, here.rank)]

@@ -19,6 +19,7 @@ from gridzero.agents.agent import POLICIES, Agent, imported
 from gridzero.agents.neural.actions import Categoricals
 from gridzero.agents.neural.mlp_policy import MLPPolicy
 from gridzero.agents.neural.optimiser import Optimiser
+from gridzero.agents.neural.parallel import world
 from gridzero.agents.neural.policy import Policy
 from gridzero.agents.neural.state_tables import StateTable
 from gridzero.agents.neural.towers import Activation, Memory
@@ -140,6 +141,8 @@ class PolicyGradientAgent(Agent):
         self.network: Policy = policy or policy_class(self.vector).build(
             self.vector, config, critic=self.critic, shared=self.shared, seed=network_seed
         )
+        if world().size > 1 and not self.network.parallel:
+            raise ValueError(f"{type(self.network).__name__} learns in one process; start it without torchrun")
         usual = self.network.default_steps.get(type(self).__name__)
         if usual is not None:
             self.default_steps = usual
@@ -159,7 +162,9 @@ class PolicyGradientAgent(Agent):
 
     def _wanted_envs(self) -> int | None:
         wanted: int | None = self.config.num_envs
-        return wanted
+        if wanted is None or world().size == 1:
+            return wanted
+        return world().own(wanted, "environments")
 
     def _remaining(self) -> float:
         """The linear schedules' factor, from 1 to 0; 1 in training that is limited by seconds alone."""
@@ -265,6 +270,10 @@ class PolicyGradientAgent(Agent):
         self.optimiser.load_state_dict(state["optimiser"])
         self.rng.bit_generator.state = state["rng"]
         self.steps = int(state["steps"])
+
+    def agree(self, decision: bool) -> bool:
+        """What the first process decides, where several learn together."""
+        return bool(world().gather(decision)[0])
 
     def files(self) -> dict[str, bytes]:
         """A policy's own files: a language model in Hugging Face's format."""

@@ -21,6 +21,7 @@ from gridzero.agents.neural.objectives import (
     kl_estimate,
     value_loss,
 )
+from gridzero.agents.neural.parallel import world
 from gridzero.agents.neural.policy import Policy, Trajectories, minibatches
 from gridzero.agents.neural.policy_gradient import FloatArray, PolicyGradientAgent, PolicyGradientConfig
 
@@ -80,6 +81,8 @@ class PPO(PolicyGradientAgent):
     def __init__(self, env: Any, config: PPOConfig, *, seed: int = 0, policy: Policy | None = None) -> None:
         self.shared = config.shared_network
         super().__init__(env, config, seed=seed, policy=policy)
+        if world().size > 1 and (config.normalise_rewards or config.normalise_advantages == "minibatch"):
+            raise ValueError("several processes need normalise_rewards off, and normalise_advantages batch or none")
         self.interaction = Interaction(self.vector, self.environment_seed)
         self.rollout_steps = config.rollout_steps or max(16, 2048 // self.interaction.num_envs)
         self.reward_moments = RunningMoments(1)
@@ -91,13 +94,15 @@ class PPO(PolicyGradientAgent):
         """One :class:`Update` per rollout; never ends, but with linear schedules when they do."""
         while self._goes_on():
             trajectories = self.network.rollout(self.interaction, self.rollout_steps, self.rng)
+            taken = trajectories.environment_steps()
             metrics = self.interaction.metrics() | self.network.metrics()
             trajectories = trajectories.without("env_steps")
             if self.config.kl_coefficient > 0:
                 trajectories, kl = self._with_penalty(trajectories)
                 metrics["kl_to_reference"] = kl
             metrics |= self._improve(self._with_advantages(trajectories))
-            self.steps += trajectories.environment_steps()
+            metrics = world().mean(metrics)
+            self.steps += world().total(taken)
             yield Update(self.steps, metrics, self.network.samples())
 
     def _with_penalty(self, t: Trajectories) -> tuple[Trajectories, float]:
@@ -159,17 +164,21 @@ class PPO(PolicyGradientAgent):
             batch = batch.without("values")
         if self.network.memoryless:
             batch = batch.single_steps()
-        epochs = 0
+        epochs, here = 0, world()
         while epochs < config.epochs:
             epochs += 1
-            log_ratios = []
+            log_ratios = [torch.zeros(0)]
             for part in minibatches(batch, config.minibatch_size, self.rng):
-                loss, terms, log_ratio = self._loss(part, clip, bonus)
-                norm = self.optimiser.step(loss, learning_rate)
-                log_ratios.append(log_ratio)
+                share = here.share_of(part.steps())
+                weighted = None
+                if share > 0:
+                    loss, terms, log_ratio = self._loss(part, clip, bonus)
+                    weighted = loss if share == 1 else loss * share
+                    log_ratios.append(log_ratio)
+                norm = self.optimiser.step(weighted, learning_rate)
             log_ratio = torch.cat(log_ratios)
             kl = float((torch.expm1(log_ratio) - log_ratio).mean())
-            if config.target_kl is not None and kl > 1.5 * config.target_kl:
+            if config.target_kl is not None and here.mean({"kl": kl})["kl"] > 1.5 * config.target_kl:
                 break
         assert t.values is not None
         assert t.returns is not None
@@ -243,6 +252,12 @@ def _flat(per_step: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _standardised(advantages: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean 0 and deviation 1 over the steps there are."""
-    deviation, mean = torch.std_mean(_flat(advantages, mask), correction=0)
+    """Mean 0 and deviation 1 over the steps there are, of all processes."""
+    there, here = _flat(advantages, mask), world()
+    if here.size == 1:
+        deviation, mean = torch.std_mean(there, correction=0)
+    else:
+        count = here.total(len(there))
+        mean = here.add(there.sum()) / count
+        deviation = (here.add((there - mean).square().sum()) / count).sqrt()
     return (advantages - mean) / (deviation + 1e-8)

@@ -27,14 +27,15 @@ class Progress:
     Args:
         steps: the budget in steps, if there is one.
         seconds: the budget in seconds, if there is one.
+        shown: whether it is drawn at all.
     """
 
-    def __init__(self, steps: int | None, seconds: float | None) -> None:
+    def __init__(self, steps: int | None, seconds: float | None, *, shown: bool = True) -> None:
         self.steps, self.seconds = steps, seconds
         self._bar: Bar | None = None
         self._next = 0.0
         self._began = time.monotonic()
-        if sys.stderr.isatty():
+        if shown and sys.stderr.isatty():
             columns = [SpinnerColumn(), BarColumn(20), TextColumn("{task.description}"), TimeElapsedColumn()]
             if steps is not None or seconds is not None:
                 columns.append(TimeRemainingColumn())

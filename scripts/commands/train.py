@@ -127,9 +127,27 @@ def main(argv: Sequence[str]) -> int:
     name = needed_agent("train", name, record)
     parsed = _parse(name, arguments, record, given)
     set_threads(parsed.options.threads)
-    session = _resumed(parsed.options, given, record) if record else _new(name, parsed, given)
-    with contextlib.closing(session.run):
-        return _train(session)
+    with _together():
+        session = _resumed(parsed.options, given, record) if record else _new(name, parsed, given)
+        with contextlib.nullcontext() if session.run is None else contextlib.closing(session.run):
+            return _train(session)
+
+
+def _rank() -> int:
+    """The number of this process among those that torchrun started; 0 where it did not."""
+    return int(os.environ.get("RANK", "0"))
+
+
+@contextlib.contextmanager
+def _together() -> Generator[None, None, None]:
+    """Meet the other processes, if torchrun started several."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield
+        return
+    from gridzero.agents.neural.parallel import join
+
+    with join():
+        yield
 
 
 def _parse(
@@ -318,9 +336,13 @@ def set_threads(count: int) -> None:
 
 @dataclass
 class Session:
-    """An agent, its run on disk, the budget, and perhaps a window."""
+    """An agent, its run on disk, the budget, and perhaps a window.
+
+    Of several processes that learn together, the first alone has the run and the window.
+    """
 
     agent: Agent
+    path: Path
     run: Any
     budget: Budget
     viewer: Any
@@ -362,21 +384,26 @@ class Session:
         budget = length.budget(agent.default_steps)
         settings = {**dataclasses.asdict(budget), "threads": length.threads}
         agent.prepare()
+        if _rank() > 0:
+            return cls(agent, path, None, budget, None, {})
         viewer = _viewer(agent, watch)
-        return cls(agent, Run.create(path, agent, settings), budget, viewer, {})
+        return cls(agent, path, Run.create(path, agent, settings), budget, viewer, {})
 
     @classmethod
     def resume(cls, path: Path, budget: Budget, watch: bool = False) -> Session:
         """The run at ``path``, from its last checkpoint."""
-        from gridzero.agents.runs import Run
+        from gridzero.agents.runs import Run, last_state
 
+        if _rank() > 0:
+            agent, before = last_state(path)
+            return cls(agent, path, None, budget, None, before)
         run, agent, before = Run.resume(path)
         try:
             viewer = _viewer(agent, watch)
         except BaseException:
             run.close()
             raise
-        return cls(agent, run, budget, viewer, before)
+        return cls(agent, path, run, budget, viewer, before)
 
     def updates(self) -> Generator[Update, None, None]:
         """Train to the end of the budget; closing it saves the agent."""
@@ -398,23 +425,28 @@ def _train(session: Session) -> int:
     from gridzero.agents.training import interruptible
     from gridzero.commands import report
 
-    updates, budget, path, viewer = session.updates(), session.budget, session.run.path, session.viewer
+    updates, budget, path, viewer = session.updates(), session.budget, session.path, session.viewer
+    agent, first = session.agent, session.run is not None
     step, speed = int(session.before.get("step", 0)), None
     with contextlib.nullcontext() if viewer is None else contextlib.closing(viewer):
-        progress = report.Progress(budget.steps, budget.seconds)
+        progress = report.Progress(budget.steps, budget.seconds, shown=first)
+        stopped = False
         with interruptible() as interrupted, contextlib.closing(updates), progress:
             for update in updates:
                 step, speed = update.step, update.metrics["steps_per_second"]
                 progress.show(update)
                 if viewer is not None:
                     viewer.update(update)
-                if interrupted() or (viewer is not None and viewer.closed):
+                stopped = agent.agree(interrupted())
+                if stopped or agent.agree(viewer is not None and viewer.closed):
                     break
-        if interrupted():
-            again = f"gridzero train --run {report.shown(path)} --resume"
-            print(f"gridzero: interrupted and saved at step {step:,}; `{again}` goes on", file=sys.stderr)
+        if stopped:
+            if first:
+                again = f"gridzero train --run {report.shown(path)} --resume"
+                print(f"gridzero: interrupted and saved at step {step:,}; `{again}` goes on", file=sys.stderr)
             return 130
-        report.print_result(session.agent, path, session.evaluate(), step, speed)
+        if first:
+            report.print_result(agent, path, session.evaluate(), step, speed)
         if viewer is not None:
             viewer.hold()
     return 0
