@@ -122,8 +122,10 @@ class GridPath(Task):
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
-        height, width = check_integer("height", height, 2, 10), check_integer("width", width, 2, 10)
+        self.height = check_integer("height", height, 2, 10)
+        self.width = check_integer("width", width, 2, 10)
         self.generator = Generator(kind, height, width, density=density)
+        self.kind, self.density = kind, density
 
     def generate(self, rng: np.random.Generator) -> Problem:  # noqa: D102
         for _ in range(PATIENCE):

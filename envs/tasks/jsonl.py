@@ -60,7 +60,7 @@ class Jsonl(Task):
             raise ValueError(f"compare must be one of {', '.join(get_args(Comparison))}, not {compare!r}")
         if compare == "math" and importlib.util.find_spec("math_verify") is None:
             raise ValueError("compare=math needs the package math-verify: pip install math-verify")
-        self.path = Path(path)
+        self.path = str(path)
         self.compare = compare
         self.problems = self._read()
         texts = (problem.question + problem.reference + problem.metadata["work"] for problem in self.problems)
@@ -88,7 +88,7 @@ class Jsonl(Task):
     def _read(self) -> list[Problem]:
         problems = []
         try:
-            with self.path.open("rb") as file:
+            with Path(self.path).open("rb") as file:
                 for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), 1):
                     if line.strip():
                         try:
