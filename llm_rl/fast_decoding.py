@@ -72,7 +72,8 @@ class FastDecoder:
         self.layers = [
             self._layer(layer, read.room, copies) for layer, read in zip(weights.layers, reader.layers, strict=True)
         ]
-        self.head = _product([weights.head], weights.norm)
+        self.head = weights.head.weight.T, weights.head.bias  # not copied: it can be large
+        self.head_scale = weights.norm * math.sqrt(len(weights.norm))
         self.root = weights.norm.new_tensor(math.sqrt(len(weights.norm) * weights.epsilon))
         self.head_root = weights.norm.new_tensor(math.sqrt(weights.size * weights.epsilon))
         self.rotations = torch.complex(*(part.to(weights.norm.dtype) for part in rotations(self.model, room)))
@@ -122,8 +123,8 @@ class FastDecoder:
     def _allocate(self, size: int) -> None:
         """Arrays for the numbers of a step of so many rows, and the shapes they are seen in."""
         heads, key_heads, d = self.weights.heads, self.weights.key_heads, self.weights.size
-        like = self.head[0]
-        width, room = like.shape[0], self.layers[0].keys.shape[2]
+        like = self.head_scale
+        width, room = len(like), self.layers[0].keys.shape[2]
         self.size = size
         self.x, self.normal, self.norm = (like.new_empty(size, columns) for columns in (width, width, 1))
         self.qkv = like.new_empty(size, (heads + 2 * key_heads) * d)
@@ -184,7 +185,7 @@ class FastDecoder:
             _multiply(normal, layer.gate_up, self.gate_up)
             torch.nn.functional.silu(self.gate, inplace=True).mul_(self.up)
             _add(x, self.gate, layer.down)
-        _normalise(x, self.root, self.norm, normal)
+        _normalise(x, self.root, self.norm, normal).mul_(self.head_scale)
         _multiply(normal, self.head, self.logits)
         self.length = length
         if self.positions is not None:
@@ -228,15 +229,13 @@ def _add(x: Tensor, y: Tensor, product: _Product) -> None:
 
 def _product(linears: list[Linear], norm: Tensor | None = None) -> _Product:
     """Layers next to each other, the weights and √D of the norm before them in them."""
-    weight = torch.cat([linear.weight for linear in linears])
+    weight = torch.cat([linear.weight.T for linear in linears], 1).contiguous()
     if norm is not None:
-        weight = weight * (norm * math.sqrt(len(norm)))
-    biases = [linear.bias for linear in linears]
-    if all(bias is None for bias in biases):
-        return weight.T.contiguous(), None
-    return weight.T.contiguous(), torch.cat(
-        [linear.weight.new_zeros(len(linear.weight)) if linear.bias is None else linear.bias for linear in linears]
-    )
+        weight *= (norm * math.sqrt(len(norm))).unsqueeze(-1)
+    if all(linear.bias is None for linear in linears):
+        return weight, None
+    biases = [torch.zeros_like(linear.weight[:, 0]) if linear.bias is None else linear.bias for linear in linears]
+    return weight, torch.cat(biases)
 
 
 def _pairs(x: Tensor) -> Tensor:

@@ -20,6 +20,9 @@ from gridzero.llm_rl.sampling import Sampling, choose
 
 __all__ = ["Completions", "Sampling", "generate"]
 
+# Beyond so many parameters a step takes long on a processor, not the calls around it, and a second copy much memory.
+_SMALL = 100_000_000
+
 OnToken = Callable[[int, Tensor, Tensor, Tensor], None]
 
 
@@ -126,7 +129,9 @@ def fast_decoder(model: Any, length: int, max_tokens: int) -> Decoder | None:
     if device.type == "cuda":
         inner = plain_llama(model, length)
         return None if inner is None else GraphDecoder(model, inner, max_tokens)
-    weights = LlamaWeights.of(model, length) if device.type == "cpu" else None
+    if device.type != "cpu" or sum(parameter.numel() for parameter in model.parameters()) > _SMALL:
+        return None
+    weights = LlamaWeights.of(model, length)
     if weights is None or weights.embedding.element_size() < 4:
         return None
     return FastDecoder(model, weights, max_tokens)
