@@ -58,6 +58,9 @@ class ModelDecoder:
     Args:
         model: a causal model of Hugging Face, adapted by peft or not.
         max_tokens: how many tokens will be appended at most.
+
+    Raises:
+        ValueError: for a model that cannot go on from what it has read, or has learned prompts.
     """
 
     drop = 1 / 8
@@ -69,6 +72,8 @@ class ModelDecoder:
         self.accepts = frozenset(inspect.signature(inner.forward).parameters)
         self.config = inner.config
         self.layers: list[_Layer] = []
+        if any(config.is_prompt_learning for config in getattr(model, "peft_config", {}).values()):
+            raise ValueError("a model with learned prompts cannot generate here; adapters in its layers can")
         if "past_key_values" not in self.accepts:
             raise ValueError(f"{type(inner).__name__} cannot go on from keys and values kept, which generating needs")
 

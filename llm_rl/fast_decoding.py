@@ -125,7 +125,6 @@ class FastDecoder:
         heads, key_heads, d = self.weights.heads, self.weights.key_heads, self.weights.size
         like = self.head_scale
         width, room = len(like), self.layers[0].keys.shape[2]
-        self.size = size
         self.x, self.normal, self.norm = (like.new_empty(size, columns) for columns in (width, width, 1))
         self.qkv = like.new_empty(size, (heads + 2 * key_heads) * d)
         made = self.qkv.view(size, -1, d)
