@@ -10,7 +10,7 @@ import sys
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from gridzero.agents import runs
 from gridzero.agents.agent import REGISTRY, Agent, Update, agent_class, closest
@@ -94,6 +94,8 @@ class Options(Length):
     """Go on with the run from its last checkpoint, exactly as if it had not stopped."""
     watch: bool = False
     """Draw the agent while it learns."""
+    engine: Literal["gridzero", "trl"] = "gridzero"
+    """Whose trainer it is: gridzero's, or TRL's, for grpo on gridzero/TextGeneration-v0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -360,6 +362,7 @@ class Session:
         length: Length,
         seed: int,
         watch: bool = False,
+        engine: str = "gridzero",
     ) -> Session:
         """A new run at ``path``.
 
@@ -373,16 +376,18 @@ class Session:
             length: how long.
             seed: decides everything that is random.
             watch: open a window on the agent at work.
+            engine: whose trainer it is.
         """
-        from gridzero.agents.agent import make
         from gridzero.agents.checkpoint import config_fields
         from gridzero.agents.environments import make_environment
         from gridzero.agents.runs import Run
 
         env = make_environment(env_id, kwargs, num_envs)
-        agent = make(name, env, seed=seed, **config_fields(name, config))
+        agent = _agent(engine, name, env, seed, config_fields(name, config))
         budget = length.budget(agent.default_steps)
         settings = {**dataclasses.asdict(budget), "threads": length.threads}
+        if engine != "gridzero":
+            settings["engine"] = engine
         agent.prepare()
         if _rank() > 0:
             return cls(agent, path, None, budget, None, {})
@@ -442,14 +447,30 @@ def _train(session: Session) -> int:
                     break
         if stopped:
             if first:
-                again = f"gridzero train --run {report.shown(path)} --resume"
-                print(f"gridzero: interrupted and saved at step {step:,}; `{again}` goes on", file=sys.stderr)
+                again = f"; `gridzero train --run {report.shown(path)} --resume` goes on"
+                again = "" if "engine" in session.run.config["training"] else again
+                print(f"gridzero: interrupted and saved at step {step:,}{again}", file=sys.stderr)
             return 130
         if first:
             report.print_result(agent, path, session.evaluate(), step, speed)
         if viewer is not None:
             viewer.hold()
     return 0
+
+
+def _agent(engine: str, name: str, env: Any, seed: int, fields: Mapping[str, Any]) -> Agent:
+    """A new agent, to be trained by this engine."""
+    if engine == "gridzero":
+        from gridzero.agents.agent import make
+
+        return make(name, env, seed=seed, **fields)
+    if name != "grpo":
+        raise ValueError(f"--engine trl is for grpo, not for {name}")
+    from gridzero.llm_rl.trl_engine import TRLGRPO
+
+    agent = TRLGRPO(env, TRLGRPO.Config(**fields), seed=seed)
+    agent.name = name
+    return agent
 
 
 def _viewer(agent: Agent, wanted: bool) -> Any:
@@ -470,7 +491,9 @@ def _new(name: str, parsed: Given[Options], given: dict[str, str]) -> Session:
     env_id = needed_environment("train", name, options.env)
     path = new_path(options.run, f"{name}-{env_id.rpartition('/')[2]}-{options.seed}")
     kwargs = environment_options(env_id, given)
-    return Session.begin(path, name, env_id, kwargs, parsed.num_envs, config, options, options.seed, options.watch)
+    return Session.begin(
+        path, name, env_id, kwargs, parsed.num_envs, config, options, options.seed, options.watch, options.engine
+    )
 
 
 def needed_environment(command: str, name: str, env_id: str | None) -> str:
@@ -485,6 +508,8 @@ def needed_environment(command: str, name: str, env_id: str | None) -> str:
 
 
 def _resumed(options: Options, given: dict[str, str], record: dict[str, Any]) -> Session:
+    if options.engine != "gridzero":
+        raise ValueError("a run of TRL's trainer cannot be resumed: checkpoints do not hold its optimiser")
     described = record["environment"] or {"id": options.env, "kwargs": {}}
     changed = environment_options(described["id"], given)
     for name, value in changed.items():
