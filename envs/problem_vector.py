@@ -82,6 +82,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         self.form_weight = float(form_weight)
         self.task = make_task(task, **self._known_options(task, task_options))
         self._generator = np.random.Generator(np.random.Philox(0))
+        self._fresh: Any = self._generator.bit_generator.state
         self.distinct_problems = (
             None if distinct is None else self._fixed_problems(positive_integer("distinct", distinct))
         )
@@ -90,6 +91,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         self.evaluation_options = {"split": "held-out"} if learning else {}
         self._keys = np.zeros((self.num_envs, 2), dtype=np.uint64)
         self._begun = np.zeros(self.num_envs, dtype=np.int64)  # how many problems each has had
+        self._ready = False  # every environment has had one
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
         self._done = np.zeros(self.num_envs, dtype=np.bool_)
         self._numbers = np.zeros(self.num_envs, dtype=np.int64)  # of the problems among the distinct ones
@@ -127,12 +129,10 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
 
     def _draw(self, key: Sequence[int], index: int) -> tuple[Problem, int]:
         """Problem ``index`` of a stream, and its number among the distinct ones."""
-        bits = self._generator.bit_generator
-        state: Any = bits.state
         # A counter of its own for each problem, far enough from the next one's for all that drawing it can take.
-        state["state"] = {"key": np.array(key, dtype=np.uint64), "counter": np.array([0, 0, 0, index], dtype=np.uint64)}
-        state["buffer_pos"], state["has_uint32"], state["uinteger"] = 4, 0, 0
-        bits.state = state
+        counter = np.array([0, 0, 0, index], dtype=np.uint64)
+        state = {"key": np.array(key, dtype=np.uint64), "counter": counter}
+        self._generator.bit_generator.state = {**self._fresh, "state": state}
         if self.distinct_problems is None:
             return self.task.sample(self._generator), 0
         number = int(self._generator.integers(len(self.distinct_problems)))
@@ -218,12 +218,13 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
                 raise ValueError(f"a sequence of seeds must have one for each of {self.num_envs}, not {len(seed)}")
             given = {i: own for i in which.tolist() if (own := seed[i]) is not None}
             self._begin_streams(list(given), [(int(own), 0) for own in given.values()])
-        if not self._begun.all():  # the first reset: those that have no stream yet get one
-            new = np.flatnonzero((self._keys == 0).all(axis=1))
-            if new.size:
+        if not self._ready:  # at first all begin, and those that have no stream yet get one
+            self._ready = True
+            which = np.arange(self.num_envs)
+            new = np.flatnonzero((self._keys == 0).all(axis=1)).tolist()
+            if new:
                 drawn = int(self.np_random.integers(1 << 63))
-                self._begin_streams(new.tolist(), [(drawn, i) for i in new.tolist()])
-            which = np.union1d(which, np.flatnonzero(self._begun == 0))
+                self._begin_streams(new, [(drawn, i) for i in new])
         self._begin(which)
         return self._observe(), self._info()
 
@@ -279,7 +280,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
                 )
             acting = ~self._done
             self._begin(np.flatnonzero(self._done))
-        elif not self._begun.all():
+        elif not self._ready:
             raise ValueError("reset the environments before the first step")
         self._act(taken, acting)
         self._elapsed += acting
@@ -336,7 +337,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
 
     def get_state(self) -> dict[str, Any]:
         """All that goes on from here: the random streams, the problems by their place in them, the conversations."""
-        if not self._begun.all():
+        if not self._ready:
             self.reset()
         return {
             "keys": self._keys.copy(),
@@ -360,6 +361,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         self._keys = np.array(state["keys"], dtype=np.uint64)
         self._begun = np.array(state["begun"], dtype=np.int64) - 1
         completions = state["completions"]
+        self._ready = True
         self._begin(np.arange(self.num_envs))
         self._elapsed = np.array(state["elapsed"], dtype=np.int64)
         self._done = np.array(state["done"], dtype=np.bool_)

@@ -239,7 +239,7 @@ class TokenGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some li
             raise ValueError(
                 f"episodes go on in states 0 to {tree.num_states - 2}, not {states.min()} to {states.max()}"
             )
-        if not self._begun.all():
+        if not self._ready:
             self.reset()
         for i, place in enumerate(states.tolist()):
             number, node = divmod(place, tree.nodes)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import gridzero
 from gridzero.envs import FiniteMDP, TextGeneration, TokenGeneration, TokenGenerationVector
-from gridzero.envs.tasks import make_task
+from gridzero.envs.tasks import Problem, make_task
 from gridzero.envs.token_tree import MOST_COMPLETIONS
 
 NAME = "gridzero/TokenGeneration-v0"
@@ -272,19 +272,47 @@ def test_a_network_is_held_against_the_model(observation: str) -> None:
     assert found.value_gap >= 0
 
 
-def accuracy(model: Any, options: dict[str, Any]) -> float:
-    """Of the most likely answers to all problems of one digit."""
-    envs = TokenGenerationVector(100, **options, distinct=100, autoreset_mode="Disabled")
-    envs.reset(seed=0)
-    for i, problem in enumerate(envs.distinct_problems or ()):
-        envs._pose(i, problem, i)
-    observations: Any = envs._observe()
-    right = np.zeros(100, dtype=np.bool_)
-    pending: NDArray[np.bool_] = np.ones(100, dtype=np.bool_)
-    while pending.any():
-        observations, _, over, _, info = envs.step(model.predict(observations, deterministic=True)[0])
-        right |= pending & info["correct"]
-        pending &= ~over
-        if over.any():
-            observations, _ = envs.reset(options={"reset_mask": over})
-    return float(right.mean())
+@pytest.mark.parametrize("options", [{}, {"observation": "index", **SMALL}])
+def test_sb3_takes_the_environment_as_it_is(options: dict[str, Any]) -> None:
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_checker import check_env
+
+    env = gym.make(NAME, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env)
+    PPO("MlpPolicy", env, n_steps=16, batch_size=16, n_epochs=1, device="cpu").learn(16)
+
+
+@pytest.mark.slow
+def test_sb3_learns_to_add_one_digit() -> None:
+    """From 0.5 % by chance; measured with this seed: 0.97 after 330,000 steps, half a minute."""
+    from stable_baselines3 import PPO
+
+    options: dict[str, Any] = {"digits": 1, "template": "plain", "split": "all", "context": 8, "max_tokens": 2}
+    model = PPO(
+        "MlpPolicy",
+        gridzero.agents.as_vec_env(gym.make_vec(NAME, 128, **options)),
+        n_steps=16,
+        batch_size=512,
+        n_epochs=4,
+        learning_rate=1e-3,
+        gamma=1.0,
+        ent_coef=0.2,
+        policy_kwargs={"net_arch": [128, 128]},
+        seed=0,
+        device="cpu",
+    )
+    model.learn(400_000)
+    right = 0
+    for a in range(10):
+        for b in range(10):
+            env = TokenGeneration(**options)
+            env.reset(seed=0)
+            env._vector._pose(0, Problem(f"{a}+{b}=", str(a + b), {"numbers": [a, b]}), 0)
+            ids, over, correct = env._vector._observe()[0], False, False
+            while not over:
+                ids, _, over, _, info = env.step(int(model.predict(ids, deterministic=True)[0]))
+                correct = info["correct"]
+            right += correct
+    assert right >= 90
