@@ -300,6 +300,14 @@ def test_errors_say_what_is_allowed(make: Callable[[], object], message: str) ->
         make()
 
 
+@every_case
+def test_every_option_can_be_read_back(name: str, options: dict[str, Any]) -> None:
+    task = make_task(name, **options)
+    for option, value in options.items():
+        assert getattr(task, option) == value
+    assert set(task_options(name)) <= set(vars(task))
+
+
 def test_every_task_is_registered_under_its_name_and_documents_its_options() -> None:
     assert set(GENERATED) | {"jsonl", "reasoning-gym"} == set(TASKS)
     for name in TASKS:
