@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
+
+MOST_ELEMENTS = 100_000_000
 
 
 class Numbering:
@@ -19,7 +22,7 @@ class Numbering:
         what: how errors call it.
 
     Raises:
-        ValueError: for a space that is not discrete.
+        ValueError: for a space that is not discrete, or has too many elements.
 
     Example:
         >>> blackjack = gym.spaces.Tuple([gym.spaces.Discrete(32), gym.spaces.Discrete(11), gym.spaces.Discrete(2)])
@@ -33,8 +36,12 @@ class Numbering:
         self.space = space
         self.sizes = np.asarray(sizes, dtype=np.int64)
         self.offsets = np.asarray(offsets, dtype=np.int64)
+        self.n = math.prod(sizes)
+        if self.n > MOST_ELEMENTS:
+            raise ValueError(
+                f"the {what} has about 10^{math.log10(self.n):.0f} elements; a table takes at most {MOST_ELEMENTS:,}"
+            )
         self.strides = np.append(np.cumprod(self.sizes[:0:-1])[::-1], 1).astype(np.int64)
-        self.n = int(np.prod(self.sizes))
         self.plain = isinstance(space, gym.spaces.Discrete) and int(space.start) == 0
 
     def number(self, element: Any) -> int:

@@ -56,3 +56,9 @@ def test_the_last_component_changes_fastest() -> None:
 def test_a_space_that_is_not_discrete_is_refused(space: gym.Space[Any]) -> None:
     with pytest.raises(ValueError, match="a tabular agent needs a discrete observation space, not"):
         Numbering(space, "observation space")
+
+
+@pytest.mark.parametrize(("count", "exponent"), [(7, 9), (64, 83)])  # the latter overflows 64 bits
+def test_a_space_with_too_many_elements_is_refused(count: int, exponent: int) -> None:
+    with pytest.raises(ValueError, match=rf"the observation space has about 10\^{exponent} elements"):
+        Numbering(gym.spaces.MultiDiscrete([20] * count), "observation space")
