@@ -30,6 +30,7 @@ from gridzero.llm_rl.token_log_probs import token_log_probs
 from gridzero.llm_rl.tokenizer import character_tokenizer
 
 _PARTS = 4
+_LOOKED_AT = 1000
 SHIPPED = Path(__file__).parent / "bases"
 
 
@@ -99,13 +100,13 @@ def warm_up(task: Task, recipe: Recipe, report: Callable[[int, int, float], None
     tokenizer = character_tokenizer(vocabulary)
     sampler, initial = np.random.SeedSequence(recipe.seed).spawn(2)
     rng = np.random.default_rng(sampler)
-    longest = max(len(_demonstration(task, vocabulary, rng)[0]) for _ in range(1000))
+    longest = max(len(_demonstration(task, vocabulary, rng)[0]) for _ in range(_LOOKED_AT))
     model = tiny_model(
         len(vocabulary),
         width=recipe.width,
         layers=recipe.layers,
         heads=recipe.heads,
-        positions=2 * longest + 64,
+        positions=2 * longest + 64 if task.turns == 1 else 4 * longest + 64,
         seed=int(initial.generate_state(1)[0]),
     )
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
@@ -116,7 +117,7 @@ def warm_up(task: Task, recipe: Recipe, report: Callable[[int, int, float], None
         shown = sorted(
             (_demonstration(task, vocabulary, rng) for _ in range(recipe.batch)), key=lambda row: len(row[0])
         )
-        counts = [len(tokens) - first for tokens, first in shown]
+        counts = [sum(own) for _, own in shown]
         optimiser.zero_grad(set_to_none=True)
         loss = 0.0
         # The short with the short, so that little is padding.
@@ -132,24 +133,31 @@ def warm_up(task: Task, recipe: Recipe, report: Callable[[int, int, float], None
     return model.eval(), tokenizer
 
 
-def _demonstration(task: Task, vocabulary: Vocabulary, rng: np.random.Generator) -> tuple[list[int], int]:
-    """Tokens of a prompt and a worked solution, and where that begins."""
+def _demonstration(task: Task, vocabulary: Vocabulary, rng: np.random.Generator) -> tuple[list[int], list[bool]]:
+    """Tokens of a prompt and a worked solution, or a whole conversation, and which of them are the solver's."""
     problem = task.sample(rng)
-    prompt = vocabulary.encode(task.prompt(problem))
-    return prompt + vocabulary.encode(task.demonstrate(problem, rng)) + [vocabulary.end], len(prompt)
+    tokens = vocabulary.encode(task.prompt(problem))
+    own = [False] * len(tokens)
+    completions: list[str] = []
+    reply: str | None = ""
+    while reply is not None:
+        heard = vocabulary.encode(reply)
+        completions.append(task.demonstrate(problem, rng, completions))
+        said = [*vocabulary.encode(completions[-1]), vocabulary.end]
+        tokens += heard + said
+        own += [False] * len(heard) + [True] * len(said)
+        reply = task.reply(problem, completions)
+    return tokens, own
 
 
-def _loss(model: Any, demonstrations: Sequence[tuple[list[int], int]], pad: int) -> Tensor:
+def _loss(model: Any, demonstrations: Sequence[tuple[list[int], list[bool]]], pad: int) -> Tensor:
     """Mean over the solutions' tokens of -log p, in nats."""
     width = max(len(tokens) for tokens, _ in demonstrations)
     tokens = torch.tensor([row + [pad] * (width - len(row)) for row, _ in demonstrations])
-    positions = torch.arange(width)
-    first = torch.tensor([begins for _, begins in demonstrations]).unsqueeze(1)
-    last = torch.tensor([len(row) for row, _ in demonstrations]).unsqueeze(1)
-    wanted = (positions >= first) & (positions < last)
-    states = hidden_states(model, tokens[:, :-1])[wanted[:, 1:]]
+    own = torch.tensor([mask + [False] * (width - len(mask)) for _, mask in demonstrations])
+    states = hidden_states(model, tokens[:, :-1])[own[:, 1:]]
     head = output_head(model)
-    log_probs, _ = token_log_probs(states, head.weight, tokens[wanted], bias=head.bias)
+    log_probs, _ = token_log_probs(states, head.weight, tokens[own], bias=head.bias)
     return -log_probs.mean()
 
 

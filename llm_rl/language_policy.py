@@ -18,14 +18,15 @@ from torch import Tensor
 from gridzero.agents.interaction import Interaction
 from gridzero.agents.neural.parallel import world
 from gridzero.agents.neural.policy import Policy, Scores, Trajectories
-from gridzero.envs.random_streams import GOLDEN, mix_array
 from gridzero.llm_rl.base import base_model
 from gridzero.llm_rl.models import Reference, ValueHead, add_lora, hidden_states, output_head
-from gridzero.llm_rl.rollout import Sampling, generate
+from gridzero.llm_rl.rollout import generate
+from gridzero.llm_rl.sampling import Draws, Sampling
 from gridzero.llm_rl.storage import load_model, model_files, read_weights
 from gridzero.llm_rl.token_log_probs import token_log_probs
 
 _NETWORKS_ONLY = ("hidden", "activation", "memory", "normalise_observations", "action_masks", "initial_log_std")
+_TURN = "</answer>\n"
 _SAMPLES = 3
 _ROWS_AT_ONCE = 512
 _MARGIN = 1.25
@@ -169,6 +170,18 @@ class LanguagePolicy(Policy):
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=begins)
         return ids
 
+    def _conversation(self, text: str) -> list[int]:
+        """Tokens of a conversation so far, with an end token after each of the model's turns, as :meth:`episodes` has.
+
+        A turn of its ends in ``</answer>`` and is followed by a new line.
+        """
+        first, *rest = text.split(_TURN)
+        tokens = self.encode(first + _TURN[:-1] if rest else first)
+        for i, piece in enumerate(rest):
+            following = "\n" + piece + (_TURN[:-1] if i < len(rest) - 1 else "")
+            tokens += [self.end[0], *self.encode(following, begins=False)]
+        return tokens
+
     def decode(self, tokens: NDArray[np.int64]) -> list[str]:
         """The texts of completions (B, T) of which nothing after the end token counts, which is left out."""
         rows = tokens.tolist()
@@ -188,9 +201,9 @@ class LanguagePolicy(Policy):
         drawn = np.random.default_rng(0) if rng is None else rng
         sampling = self.sampling(self.limit, greedy=rng is None)
         for first in range(0, len(observations), _ROWS_AT_ONCE):
-            prompts = [self.encode(text) for text in observations[first : first + _ROWS_AT_ONCE]]
+            prompts = [self._conversation(text) for text in observations[first : first + _ROWS_AT_ONCE]]
             written = generate(self.model, prompts, 1, sampling, end=self.end, pad=self.pad, rng=drawn)
-            texts += self.decode(written.tokens.numpy())
+            texts += self.decode(written.tokens.cpu().numpy())
         return tuple(texts)
 
     def episodes(
@@ -219,13 +232,14 @@ class LanguagePolicy(Policy):
             left = min(limit - talks[i].written for i in active)
             draws = Draws(keys[active], np.array([talks[i].written for i in active]))
             new = generate(self.model, prompts, copies, self.sampling(left), end=self.end, pad=self.pad, rng=draws)
-            lengths = new.lengths.numpy()
-            written += int(lengths.sum())
-            texts = self.decode(new.tokens.numpy())
+            tokens, log_probs = new.tokens.cpu(), new.log_probs.cpu()
+            lengths, ended = new.lengths.tolist(), new.ended.tolist()
+            written += sum(lengths)
+            texts = self.decode(tokens.numpy())
             actions = [""] * len(talks)
             for row, i in enumerate(active):
                 actions[i] = texts[row]
-                talks[i].wrote(new.tokens[row], new.log_probs[row], int(lengths[row]), bool(new.ended[row]))
+                talks[i].wrote(tokens[row], log_probs[row], lengths[row], ended[row])
             before = shown
             shown, rewards, terminated, truncated, infos = env.step(tuple(actions))
             shown = list(shown)
@@ -373,26 +387,6 @@ class LanguagePolicy(Policy):
             self.make_reference()
             assert self.reference is not None
             read_weights(self.reference.copy, folder / "reference")
-
-
-class Draws:
-    """Uniform numbers for conversations, each from a stream of its own, wherever it is held.
-
-    Args:
-        keys: (N,) of the streams.
-        first: (N,) how many numbers of each are used up.
-    """
-
-    def __init__(self, keys: NDArray[np.uint64], first: NDArray[np.int64]) -> None:
-        self.keys = keys
-        self.first = first
-
-    def random(self, size: tuple[int, int], dtype: Any = np.float32) -> NDArray[np.float32]:
-        """(T, N) the next T numbers of each, from 0 up to but not including 1."""
-        counts = self.first.astype(np.uint64) + np.arange(size[0], dtype=np.uint64).reshape(-1, 1)
-        bits = mix_array(self.keys ^ (counts * GOLDEN))
-        numbers: NDArray[np.float32] = (bits >> np.uint64(40)).astype(dtype) * dtype(2.0**-24)
-        return numbers
 
 
 class _Talk:

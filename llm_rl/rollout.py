@@ -16,9 +16,9 @@ from gridzero.llm_rl.decoding import Decoder, ModelDecoder
 from gridzero.llm_rl.fast_decoding import FastDecoder
 from gridzero.llm_rl.graph_decoding import GraphDecoder
 from gridzero.llm_rl.llama_weights import LlamaWeights, plain_llama
-from gridzero.llm_rl.sampling import Sampling, choose
+from gridzero.llm_rl.sampling import Draws, Sampling, choose
 
-__all__ = ["Completions", "Sampling", "generate"]
+__all__ = ["Completions", "Draws", "Sampling", "generate"]
 
 # Beyond so many parameters a step takes long on a processor, not the calls around it, and a second copy much memory.
 _SMALL = 100_000_000
@@ -56,7 +56,7 @@ def generate(
     *,
     end: Collection[int],
     pad: int,
-    rng: np.random.Generator,
+    rng: np.random.Generator | Draws,
     on_token: OnToken | None = None,
 ) -> Completions:
     """Complete each prompt ``copies`` times.

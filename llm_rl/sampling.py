@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from gridzero.envs.random_streams import GOLDEN, mix_array
 
 
 @dataclass(frozen=True)
@@ -102,3 +107,23 @@ def _draw_truncated(log_probs: Tensor, uniforms: Tensor, sampling: Sampling) -> 
         inside[:, 0] = True
         cumulative = (probabilities * inside).cumsum(-1)
     return order.gather(-1, _invert(cumulative, uniforms))
+
+
+class Draws:
+    """Uniform numbers for rows, each from a stream of its own, in whichever batch or process it is.
+
+    Args:
+        keys: (N,) of the streams.
+        first: (N,) how many numbers of each are used up.
+    """
+
+    def __init__(self, keys: NDArray[np.uint64], first: NDArray[np.int64]) -> None:
+        self.keys = keys
+        self.first = first
+
+    def random(self, size: tuple[int, int], dtype: Any = np.float32) -> NDArray[np.float32]:
+        """(T, N) the next T numbers of each, from 0 up to but not including 1."""
+        counts = self.first.astype(np.uint64) + np.arange(size[0], dtype=np.uint64).reshape(-1, 1)
+        bits = mix_array(self.keys ^ (counts * GOLDEN))
+        numbers: NDArray[np.float32] = (bits >> np.uint64(40)).astype(dtype) * dtype(2.0**-24)
+        return numbers
