@@ -74,21 +74,26 @@ class TRLGRPO(GRPO):
         super().__init__(env, config, seed=seed, policy=policy)
         if not isinstance(self.network, LanguagePolicy):
             raise ValueError("TRL trains language models, in gridzero/TextGeneration-v0")
+        self._rewards = _Rewards(self)
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per generation; ends with a linear schedule, else never."""
         config, policy = self.config, self.network
         assert isinstance(policy, LanguagePolicy)
         with tempfile.TemporaryDirectory() as folder:
-            rewards = _Rewards(self)
-            trainer = self._trainer(Path(folder), rewards)
+            trainer = self.trainer(Path(folder))
             for update in _in_turn(trainer, gradient_steps(config)):
                 self.steps += config.groups * config.group_size
                 self.updates += 1
-                yield Update(self.steps, update, rewards.samples)
+                yield Update(self.steps, update, self._rewards.samples)
         policy.model.eval()
 
-    def _trainer(self, folder: Path, rewards: _Rewards) -> Any:
+    def trainer(self, folder: Path) -> Any:
+        """TRL's trainer of this agent's model.
+
+        Args:
+            folder: empty, for what it needs on the way.
+        """
         import transformers
         import trl
         from datasets import Dataset
@@ -116,7 +121,7 @@ class TRLGRPO(GRPO):
             policy.model.config._name_or_path = str(folder / "reference")
         trainer = trl.GRPOTrainer(
             policy.model,
-            rewards,
+            self._rewards,
             arguments,
             train_dataset=Dataset.from_list(self._prompts(updates)),
             processing_class=policy.tokenizer,

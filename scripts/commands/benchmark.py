@@ -17,20 +17,20 @@ import tyro
 
 from gridzero.commands.arguments import parse
 
-PARTS = ("stepping", "solving", "drawing", "learning")
+PARTS = ("stepping", "solving", "drawing", "learning", "language")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Time stepping, solving, drawing and learning, against the peers that are installed, in one run.
+    """Time stepping, solving, drawing, learning and language models, against the peers that are installed, in one run.
 
     Contenders take turns; figures are medians, ratios the medians over the rounds. Peers that are not there are
-    marked; `pip install quantecon mdpsolver envpool minigrid` brings them.
+    marked; `pip install quantecon mdpsolver envpool minigrid trl` brings them.
 
     Example: gridzero benchmark stepping --json speed.json
     """
 
-    parts: tyro.conf.Positional[tuple[Literal["stepping", "solving", "drawing", "learning"], ...]] = ()
+    parts: tyro.conf.Positional[tuple[Literal["stepping", "solving", "drawing", "learning", "language"], ...]] = ()
     """Which; all if nothing is said."""
     quick: bool = False
     """Smaller sizes, fewer rounds: seconds instead of minutes, and rougher."""

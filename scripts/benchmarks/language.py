@@ -1,0 +1,175 @@
+"""GRPO on text: seconds for a step, and until nine of ten additions are right, beside TRL's GRPOTrainer.
+
+Both get the same model, problems, group size, lengths and settings, one thread each. A step of a model with random
+weights (0.87 M parameters, 600 tokens) completes 4 prompts 8 times in up to 32 tokens and takes one gradient step; flat
+groups are not left out, lest there be nothing to do. The other contest begins with the base model of three-digit
+addition.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import torch
+
+from gridzero.agents import make
+from gridzero.agents.agent import Agent
+from gridzero.benchmarks.measure import Row, clock, installed, median_ratio, rounds
+from gridzero.envs.tasks import Vocabulary
+from gridzero.llm_rl.models import tiny_model
+from gridzero.llm_rl.storage import save_model
+from gridzero.llm_rl.tokenizer import character_tokenizer
+
+ID = "gridzero/TextGeneration-v0"
+PEER = "TRL's GRPOTrainer"
+TOKENS = 600
+WANTED = 0.9
+
+Maker = Callable[..., Agent]
+
+
+def rows(quick: bool) -> list[Row]:
+    """All of the comparisons."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        makers: dict[str, Maker] = {"ours": ours}
+        if installed("trl"):
+            makers[PEER] = theirs
+        return _steps(makers, 1 if quick else 3, 6 if quick else 12) + _learning(makers, 1 if quick else 2)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _steps(makers: Mapping[str, Maker], repeats: int, updates: int) -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        model = random_model(Path(folder) / "model")
+        parts: dict[str, list[float]] = {name: [] for name in makers}
+
+        def measure(name: str) -> float:
+            step, generation = seconds_per_step(makers[name], model, updates)
+            parts[name].append(generation)
+            return step
+
+        figures = rounds({name: functools.partial(measure, name) for name in makers}, repeats)
+        generation = {name: statistics.median(found) for name, found in parts.items()}
+    note = f"generation {generation['ours'] * 1000:.0f} ms"
+    if PEER in makers:
+        note += f" against {generation[PEER] * 1000:.0f} ms"
+    return [_row("a GRPO step: 32 completions of 32 tokens", figures, 2.0, note)]
+
+
+def _learning(makers: Mapping[str, Maker], repeats: int) -> list[Row]:
+    seeds = {name: iter(range(1_000_000)) for name in makers}
+    taken: dict[str, list[int]] = {name: [] for name in makers}
+
+    def measure(name: str) -> float:
+        seconds, steps = seconds_to_learn(makers[name], next(seeds[name]))
+        taken[name].append(steps)
+        return seconds
+
+    figures = rounds({name: functools.partial(measure, name) for name in makers}, repeats)
+    counts = [f"{statistics.median(steps):,.0f}" for steps in taken.values()]
+    note = f"after {' against '.join(counts)} completions"
+    return [_row(f"GRPO on addition until {WANTED:.0%} are right", figures, 3.0, note)]
+
+
+def _row(work: str, figures: Mapping[str, list[float]], bar: float, note: str) -> Row:
+    mine = statistics.median(figures["ours"])
+    if PEER not in figures:
+        return Row(work, "s", mine, PEER, bar=bar, on="ratio", note=f"not installed; {note}")
+    ratio = median_ratio(figures[PEER], figures["ours"])
+    return Row(work, "s", mine, PEER, statistics.median(figures[PEER]), ratio, bar, "ratio", note)
+
+
+# Measuring
+
+
+def random_model(folder: Path) -> Path:
+    """A model of 868,480 random weights, saved."""
+    letters = "".join(chr(0x4E00 + i) for i in range(TOKENS))
+    vocabulary = Vocabulary.of(("0123456789+=\n " + letters)[: TOKENS - len(Vocabulary.of("").tokens)])
+    model = tiny_model(len(vocabulary), width=128, layers=4, heads=4, positions=128)
+    save_model(model, character_tokenizer(vocabulary), folder)
+    return folder
+
+
+def seconds_per_step(maker: Maker, model: Path, updates: int) -> tuple[float, float]:
+    """Median seconds of an update, and of the generation in it; the first two updates do not count."""
+    generation: list[float] = []
+    agent = maker(
+        generation, groups=4, group_size=8, episode_limit=32, skip_flat_groups=False, policy={"model": str(model)}
+    )
+    agent.planned_steps = 32 * (updates + 2)
+    moments = []
+    for _ in agent.learn():
+        moments.append(clock())
+        if len(moments) == updates + 2:
+            break
+    seconds = [after - before for before, after in itertools.pairwise(moments[1:])]
+    return statistics.median(seconds), statistics.median(generation[2 : updates + 2])
+
+
+def seconds_to_learn(maker: Maker, seed: int) -> tuple[float, int]:
+    """Seconds of learning, and completions, until the last 1,024 of them are right often enough; infinite if never.
+
+    They are drawn from the policy, for new problems.
+    """
+    agent = maker([], seed=seed)
+    agent.planned_steps = agent.default_steps
+    before, steps, began = 0.0, 0, clock()
+    for update in agent.learn():
+        steps, accuracy = update.step, update.metrics["accuracy"]
+        if (before + accuracy) / 2 >= WANTED:
+            return clock() - began, steps
+        before = accuracy
+    return math.inf, steps
+
+
+# Contenders: each notes the seconds of every generation.
+
+
+def ours(generation: list[float], seed: int = 0, **fields: Any) -> Agent:
+    """GRPO of gridzero."""
+    agent: Any = make("grpo", _world(), seed=seed, **fields)
+    agent.network.episodes = _timed(agent.network.episodes, generation)
+    found: Agent = agent
+    return found
+
+
+def theirs(generation: list[float], seed: int = 0, **fields: Any) -> Agent:
+    """GRPO of TRL, with the same settings."""
+    from gridzero.llm_rl.trl_engine import TRLGRPO
+
+    class Timed(TRLGRPO):
+        """Notes how long its trainer generates."""
+
+        def trainer(self, folder: Path) -> Any:
+            found = super().trainer(folder)
+            found._generate = _timed(found._generate, generation)
+            return found
+
+    env = _world()
+    return Timed(env, Timed.Config(**{**Timed.defaults(env, fields), **fields}), seed=seed)
+
+
+def _world() -> Any:
+    return gym.make(ID, task="addition")
+
+
+def _timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
+    def timed(*arguments: Any, **keywords: Any) -> Any:
+        began = clock()
+        found = function(*arguments, **keywords)
+        seconds.append(clock() - began)
+        return found
+
+    return timed
