@@ -74,7 +74,7 @@ class TRLGRPO(GRPO):
         super().__init__(env, config, seed=seed, policy=policy)
         if not isinstance(self.network, LanguagePolicy):
             raise ValueError("TRL trains language models, in gridzero/TextGeneration-v0")
-        self._rewards = _Rewards(self)
+        self._scorer = _Rewards(self)
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per generation; ends with a linear schedule, else never."""
@@ -85,7 +85,7 @@ class TRLGRPO(GRPO):
             for update in _in_turn(trainer, gradient_steps(config)):
                 self.steps += config.groups * config.group_size
                 self.updates += 1
-                yield Update(self.steps, update, self._rewards.samples)
+                yield Update(self.steps, update, self._scorer.samples)
         policy.model.eval()
 
     def trainer(self, folder: Path) -> Any:
@@ -121,7 +121,7 @@ class TRLGRPO(GRPO):
             policy.model.config._name_or_path = str(folder / "reference")
         trainer = trl.GRPOTrainer(
             policy.model,
-            self._rewards,
+            self._scorer,
             arguments,
             train_dataset=Dataset.from_list(self._prompts(updates)),
             processing_class=policy.tokenizer,
