@@ -62,7 +62,7 @@ GRIDS = {
     "grpo-rooms": Bar("grpo", **ROOMS, steps=400_000),
     "ppo-maze": Bar("ppo", **MAZE, steps=800_000),
     "grpo-maze": Bar("grpo", **MAZE, steps=800_000),
-    "ppo-pixels": Bar("ppo", GRID, {"layout": "four-rooms", "observation": "image"}),
+    "ppo-zhao-pixels": Bar("ppo", GRID, ZHAO["options"] | {"observation": "image"}, ZHAO["fields"]),
 }
 
 
