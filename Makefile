@@ -35,7 +35,8 @@ test-slow: install
 # Other libraries bring an older Gymnasium: an environment of their own, where ours are tested on that as well.
 test-integrations: $(INTEGRATIONS)/.installed
 	$(INTEGRATIONS)/bin/python -m pytest -n 2 --dist worksteal \
-		./tests/integrations ./tests/envs ./tests/agents/neural/test_sb3.py
+		./tests/integrations ./tests/envs ./tests/agents/neural/test_sb3.py \
+		./tests/scripts/test_trl.py ./tests/llm_rl/test_adapters.py
 
 $(INTEGRATIONS)/.installed: pyproject.toml constraints-integrations.txt $(VENV)/.modules
 	@test -x $(INTEGRATIONS)/bin/python || { echo "making $(INTEGRATIONS)"; $(PYTHON) -m venv $(INTEGRATIONS); }

@@ -17,6 +17,8 @@ NEEDS = {
     "tianshou_dqn": "tianshou",
     "rllib_ppo": "ray",
     "record_video": "moviepy",
+    "trl_grpo": "trl",
+    "verifiers_environment": "verifiers",
 }
 STEPS = {
     "sb3_dqn": 1000,
@@ -26,6 +28,9 @@ STEPS = {
     "skrl_ppo": 1024,
     "tianshou_dqn": 500,
     "rllib_ppo": 1000,
+    "trl_grpo": 1280,
+    "verl_reward": 20,
+    "verifiers_environment": 3,
 }
 LAKE = "0.953"
 """The optimal success rate on the 4×4 lake with slip 0.1 within 200 steps, of exact backward induction."""
@@ -59,6 +64,14 @@ def test_it_runs(name: str, tmp_path: Path) -> None:
         assert "closed after 5 steps" in said
     elif name == "imitation_margins":
         assert all(head in said for head in ("cosface", "arcface", "sphereface"))
+    elif name == "trl_grpo":
+        before, after = (int(share) for share in re.findall(r"(\d+)% of held-out additions right", said))
+        assert after >= before + 20
+    elif name == "verl_reward":
+        assert "custom_reward_function.name=compute_score" in said
+        assert len(list(tmp_path.glob("t*"))) == 2
+    elif name == "verifiers_environment":
+        assert said.count("User:") == 3
     elif name == "sb3_dqn":
         assert re.search(r"largest error of an action value \d", said)
     else:
