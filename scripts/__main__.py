@@ -11,7 +11,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "train": "train an agent in an environment",
     "sweep": "train with every combination of some settings and several seeds",
-    "watch": "see a run at work, on the screen or in a GIF or MP4",
+    "watch": "see a run at work, on the screen or in a GIF, MP4 or PNG",
     "play": "play an environment yourself",
     "evaluate": "returns, intervals and gaps to the exact optimum of runs",
     "plot": "learning curves of runs, as PNG",

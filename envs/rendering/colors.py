@@ -106,6 +106,8 @@ DIVERGING: Final = np.concatenate(
 """Orange below 0, blue above it, nearly white at 0."""
 COUNTS: Final = _ramp([(0.97, 0.015, 320), (0.72, 0.11, 310), (0.38, 0.14, 300)], LEVELS)
 """White to violet: visit counts."""
+LIKELIHOODS: Final = _ramp([(0.58, 0.16, 27), (0.58, 0.12, 80), (0.58, 0.14, 148)], 16)
+"""Red for unlikely through amber to green for likely: letters that are read on white and on black."""
 
 
 class Scale:
@@ -147,6 +149,16 @@ class Scale:
         else:
             unit = np.full(np.shape(values), 0.0 if self.high <= 0 else 0.5)
         return np.asarray(np.clip(unit * (LEVELS - 1), 0, LEVELS - 1), dtype=np.intp)
+
+
+def likelihood(probability: float) -> RGB:
+    """The colour of something with this probability.
+
+    >>> likelihood(0.0), likelihood(1.0)
+    ((199, 75, 67), (49, 144, 71))
+    """
+    red, green, blue = LIKELIHOODS[min(int(probability * len(LIKELIHOODS)), len(LIKELIHOODS) - 1)].tolist()
+    return red, green, blue
 
 
 def is_dark(colors: ArrayLike) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Frames to a GIF or an MP4, with no screen."""
+"""Frames to a GIF, an MP4 or a PNG, with no screen."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from PIL import Image
 
 from gridzero.envs.rendering import colors
 
-FORMATS = (".gif", ".mp4")
+FORMATS = (".gif", ".mp4", ".png")
 
 
 class Recorder:
     """Writes frames to a file. It appears, complete, on :meth:`close`; an existing one is never overwritten.
 
     A GIF's frames last a whole number of hundredths of a second, so its rate is only near ``fps``; frames that equal
-    the one before prolong it.
+    the one before prolong it. A PNG is the last frame.
 
     Args:
-        path: ends in .gif or .mp4.
+        path: ends in .gif, .mp4 or .png.
         fps: frames per second, from 1 to 100.
+        palette: up to 256 colours (C, 3) uint8 of a GIF; those of grids by default.
 
     Attributes:
         path: the file.
@@ -34,10 +35,10 @@ class Recorder:
         ValueError: for another ending, a file that exists, a folder that does not, or a rate out of range.
     """
 
-    def __init__(self, path: str | Path, fps: int) -> None:
+    def __init__(self, path: str | Path, fps: int, palette: NDArray[np.uint8] | None = None) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in FORMATS:
-            raise ValueError(f"a recording ends in {' or '.join(FORMATS)}, not {self.path.name!r}")
+            raise ValueError(f"a recording ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, not {self.path.name!r}")
         if self.path.exists():
             raise ValueError(f"{self.path} exists; recordings never overwrite a file")
         if not self.path.parent.is_dir():
@@ -47,14 +48,18 @@ class Recorder:
         self.fps = fps
         self.frames = 0
         self._partial = self.path.with_name(f".{self.path.stem}.{os.getpid()}{self.path.suffix.lower()}")
+        self._palette = _image_of(_palette() if palette is None else palette)
         self._images: list[Image.Image] = []
         self._video: Generator[None, NDArray[np.uint8] | None, None] | None = None
 
     def add(self, frame: NDArray[np.uint8], repeat: int = 1) -> None:
         """Append a frame (H, W, 3) uint8, ``repeat`` times; all must have the first one's size, even for video."""
         self.frames += repeat
+        if self.path.suffix.lower() == ".png":
+            self._images = [Image.fromarray(frame)]
+            return
         if self.path.suffix.lower() == ".gif":
-            image = Image.fromarray(frame).quantize(palette=_palette(), dither=Image.Dither.NONE)
+            image = Image.fromarray(frame).quantize(palette=self._palette, dither=Image.Dither.NONE)
             self._images.extend([image] * repeat)
             return
         if self._video is None:
@@ -76,8 +81,12 @@ class Recorder:
         """Finish the file; nothing if no frame came."""
         if self._images:
             first, *others = self._images
-            duration = 10 * round(100 / self.fps)
-            first.save(self._partial, save_all=True, append_images=others, duration=duration, loop=0, optimize=False)
+            if self.path.suffix.lower() == ".png":
+                first.save(self._partial, optimize=True)
+            else:
+                duration = 10 * round(100 / self.fps)
+                timing = {"duration": duration, "loop": 0}
+                first.save(self._partial, save_all=True, append_images=others, optimize=False, **timing)
             self._images = []
         elif self._video is not None:
             self._video.close()
@@ -92,7 +101,7 @@ class Recorder:
 
 
 @cache
-def _palette() -> Image.Image:
+def _palette() -> NDArray[np.uint8]:
     """One palette for all frames, so that what stays the same costs nothing: the theme, its greys, the colour maps."""
     theme = [value for value in vars(colors).values() if isinstance(value, tuple) and len(value) == 3]
     shades = [colors.mix(colors.INK, colors.PAPER, step / 11) for step in range(12)]
@@ -103,7 +112,10 @@ def _palette() -> Image.Image:
     ]
     chosen = [*dict.fromkeys(theme + shades)]
     maps = np.concatenate([colors.SEQUENTIAL[::3], colors.DIVERGING[::3], colors.COUNTS[::9]])
-    table = np.concatenate([np.array(chosen, dtype=np.uint8), maps])[:256]
+    return np.concatenate([np.array(chosen, dtype=np.uint8), maps])[:256]
+
+
+def _image_of(palette: NDArray[np.uint8]) -> Image.Image:
     image = Image.new("P", (1, 1))
-    image.putpalette(table.tobytes())
+    image.putpalette(palette.tobytes())
     return image

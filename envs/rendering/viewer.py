@@ -69,7 +69,7 @@ class Viewer:
         agent: what learns or plays there.
         title: the first line of the panel; the agent's name if not given.
         human: open a window.
-        record: write a GIF or MP4 of every frame that :meth:`present` draws.
+        record: write a GIF or MP4 of every frame, or a PNG of the last one, that :meth:`present` draws.
         fps: frames per second of the recording, and of :meth:`present` at first.
         size: pixels of the longer side of the map, about.
 

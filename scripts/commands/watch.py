@@ -1,9 +1,10 @@
-"""``gridzero watch``: a run's agent at work on its values and policy, on the screen or in a GIF or MP4."""
+"""``gridzero watch``: a run's agent at work on its values and policy, on the screen or in a GIF, MP4 or PNG."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import tyro
 
 from gridzero.commands.arguments import parse
+from gridzero.commands.conversation import Conversations, converses
 
 LAYERS = {"values": "state values", "actions": "action values", "visits": "visits", "none": "none"}
 
@@ -21,34 +23,46 @@ LAYERS = {"values": "state values", "actions": "action values", "visits": "visit
 class Options:
     """Watch a run's agent at work. Keys in the window: H shows them; the mouse edits the map of a grid world.
 
+    A language model writes in the terminal, each token coloured by its probability, about problems that were held out
+    of training; Ctrl-C ends it.
+
     Example: gridzero watch lake --record lake.gif --episodes 2
     """
 
     run: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN")]] = ""
     """Name of a run, or the path of a run or of a single checkpoint."""
     record: str | None = None
-    """Write this GIF or MP4 instead of opening a window."""
+    """Write this GIF or MP4, or the last frame as PNG, instead of showing it."""
     episodes: int | None = None
-    """Stop after so many; without end in a window, 3 in a recording."""
+    """Stop after so many; without end on the screen, 3 in a recording or a pipe."""
     max_steps: int | None = None
     """Cut episodes off after so many steps; at the environment's own limit if not given."""
-    fps: int = 8
-    """Steps, and frames, per second."""
+    fps: int | None = None
+    """Steps, and frames, per second: 8 if not given; tokens of a language model: 30."""
     learn: bool = False
     """Let it go on learning while you watch, in memory only; a recording then has a frame for each update."""
     frames: int = 200
     """Frames of a recording with --learn."""
     layer: str = "values"
     """What colours the cells: values, actions, visits or none."""
+    temperature: float = 0.0
+    """Language models: draw tokens at this temperature; 0 takes the most likely ones."""
+    columns: int = 1
+    """Language models: so many problems side by side."""
+    delay: float = 1.0
+    """Language models: seconds from one verdict to the next problem."""
     seed: int = 0
     """Decides every episode."""
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "max_steps", "frames"):
+        for name in ("episodes", "max_steps", "frames", "columns"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
-        if not 1 <= self.fps <= 100:
+        for name in ("temperature", "delay"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if self.fps is not None and not 1 <= self.fps <= 100:
             raise ValueError(f"fps must be from 1 to 100, not {self.fps}")
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, not {self.seed}")
@@ -62,8 +76,10 @@ def main(argv: Sequence[str]) -> int:
     if not options.run:
         raise ValueError("which run? `gridzero watch RUN`")
     agent = _load(options.run)
+    if converses(agent.env):
+        return watch_writing(agent, options)
     env = agent.env if options.learn else single(agent.env)
-    with viewing(env, agent, options.record, options.fps) as viewer:
+    with viewing(env, agent, options.record, options.fps or 8) as viewer:
         viewer.layers.background = LAYERS[options.layer]
         if options.learn:
             learn(viewer, agent, options.frames if options.record else None)
@@ -84,6 +100,37 @@ def _load(name: str) -> Any:
         if checkpoint.latest(folder / "checkpoints") is None:
             raise ValueError(f"{folder} has no checkpoint yet")
     return load(folder)
+
+
+def watch_writing(agent: Any, options: Options) -> int:
+    """Conversations until there were enough, or to Ctrl-C, which is no mistake here."""
+    if options.learn:
+        raise ValueError("--learn draws grids; `gridzero train ... --watch` shows what a language model writes")
+    from gridzero.commands import report, transcripts
+
+    talks = Conversations(agent, options.columns, options.temperature, options.seed, options.max_steps)
+    console = report.console()
+    rate, count, recording = options.fps or 30, options.columns, None
+    transcript: transcripts.Transcript
+    if options.record is not None:
+        title = f"{agent.name}, {agent.env.unwrapped.task.name}"
+        transcript = recording = transcripts.Recording(options.record, count, rate, options.delay, title)
+    elif not console.is_terminal:
+        transcript = transcripts.Plain(console)
+    elif count > 1:
+        transcript = transcripts.Columns(console, count, rate, options.delay)
+    else:
+        transcript = transcripts.Stream(console, rate, options.delay)
+    endless = console.is_terminal and recording is None
+    left = options.episodes or (math.inf if endless else 3 * count)
+    with transcript, contextlib.suppress(KeyboardInterrupt):
+        while talks.begun < left:
+            talks.round(int(min(count, left - talks.begun)), transcript.show)
+            transcript.end_round()
+    if recording is not None:
+        print(f"{recording.recorder.frames} frames in {options.record}; ", end="")
+    print(f"{talks.right} of {talks.ended} right")
+    return 0
 
 
 def single(env: Any) -> Any:

@@ -48,7 +48,7 @@ def test_learning_on_while_recorded(tmp_path, run):
     ("arguments", "message"),
     [
         ([], "no display; --record FILE"),
-        (["--record", "a.avi"], ".gif or .mp4"),
+        (["--record", "a.avi"], ".gif, .mp4 or .png"),
         (["--record", "there.gif"], "exists"),
         (["--record", "no/a.gif"], "no folder"),
         (["--fps", "0"], "fps must be from 1 to 100"),

@@ -58,7 +58,7 @@ def test_mp4_has_its_frames_and_size(tmp_path):
 def test_what_cannot_be_recorded(tmp_path):
     (tmp_path / "there.gif").write_bytes(b"kept")
     for path, message in (
-        (tmp_path / "a.avi", "ends in .gif or .mp4"),
+        (tmp_path / "a.avi", "ends in .gif, .mp4 or .png"),
         (tmp_path / "there.gif", "exists"),
         (tmp_path / "no" / "a.gif", "no folder"),
     ):

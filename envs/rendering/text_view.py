@@ -1,0 +1,146 @@
+"""Conversations as pictures: columns of coloured text that scroll as a terminal does."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pygame
+from numpy.typing import NDArray
+
+from gridzero.envs.rendering import colors
+from gridzero.envs.rendering.colors import RGB
+from gridzero.envs.rendering.screen import to_array
+
+PAD = 20
+SIZE = 17
+LINE = 24
+SMALL = 13
+WORDS = (colors.INK, colors.MUTED, colors.ACCENT, colors.TARGET, colors.AGENT)
+"""What text may be coloured with besides the likelihoods."""
+
+
+class Span(NamedTuple):
+    r"""Some text of one colour; a new line begins where it has ``\n``."""
+
+    text: str
+    color: RGB
+    bold: bool = False
+
+
+class TextView:
+    """Draws columns of text side by side, the last lines of each.
+
+    Args:
+        columns: how many.
+        size: of the picture, in pixels.
+        title: above them.
+
+    Attributes:
+        characters: that a line of a column holds.
+        lines: that a column holds.
+    """
+
+    def __init__(self, columns: int, size: tuple[int, int], title: str) -> None:
+        self.size = size
+        self.title = title
+        self._width = (size[0] - PAD) // columns
+        self._top = PAD + LINE + 12
+        advance = _font(SIZE, False).size("m" * 100)[0] / 100
+        self.characters = max(1, int((self._width - PAD) / advance))
+        self.lines = max(1, (size[1] - self._top - PAD) // LINE)
+        self._advance = advance
+
+    def draw(self, texts: Sequence[Iterable[Span]], note: str = "") -> NDArray[np.uint8]:
+        """A picture (H, W, 3) uint8.
+
+        Args:
+            texts: the spans of each column.
+            note: at the right of the title.
+        """
+        surface = pygame.Surface(self.size)
+        surface.fill(colors.PAPER)
+        _write(surface, self.title, PAD, PAD, SIZE, colors.INK, True)
+        self._draw_scale(surface, note)
+        surface.fill(colors.HAIRLINE, (PAD, self._top - 10, self.size[0] - 2 * PAD, 1))
+        for column, spans in enumerate(texts):
+            left = PAD + column * self._width
+            if column:
+                surface.fill(colors.HAIRLINE, (left - PAD // 2, self._top, 1, self.size[1] - self._top - PAD))
+            for row, line in enumerate(wrap(spans, self.characters)[-self.lines :]):
+                at = 0
+                for span in line:
+                    x = left + round(at * self._advance)
+                    _write(surface, span.text, x, self._top + row * LINE, SIZE, span.color, span.bold)
+                    at += len(span.text)
+        return to_array(surface)
+
+    def _draw_scale(self, surface: pygame.Surface, note: str) -> None:
+        """The note, and which colour means what."""
+        right, y = self.size[0] - PAD, PAD + 4
+        words = "likely"
+        right -= _font(SMALL, False).size(words)[0]
+        _write(surface, words, right, y, SMALL, colors.MUTED, False)
+        bar = pygame.Rect(right - 6 - 5 * len(colors.LIKELIHOODS), y + 4, 5, 9)
+        for place, color in enumerate(colors.LIKELIHOODS.tolist()):
+            surface.fill(color, bar.move(5 * place, 0))
+        words = f"{note}     unlikely" if note else "unlikely"
+        _write(surface, words, bar.left - 6 - _font(SMALL, False).size(words)[0], y, SMALL, colors.MUTED, False)
+
+
+def wrap(spans: Iterable[Span], width: int) -> list[list[Span]]:
+    r"""Lines of at most so many characters, as a terminal breaks them; there is always one.
+
+    >>> red = (255, 0, 0)
+    >>> [[span.text for span in line] for line in wrap([Span("abc", red), Span("de\n\nf", red)], 4)]
+    [['abc', 'd'], ['e'], [], ['f']]
+    """
+    lines: list[list[Span]] = [[]]
+    room = width
+    for span in spans:
+        for number, part in enumerate(span.text.expandtabs(4).split("\n")):
+            if number:
+                lines.append([])
+                room = width
+            while part:
+                if not room:
+                    lines.append([])
+                    room = width
+                lines[-1].append(span._replace(text=part[:room]))
+                part, room = part[room:], max(0, room - len(part))
+    return lines
+
+
+def palette() -> NDArray[np.uint8]:
+    """The colours of such pictures, (C, 3): the words' and how they fade into the paper, for GIFs."""
+    words = [*WORDS, colors.HAIRLINE, *map(tuple, colors.LIKELIHOODS.tolist())]
+    shades = [colors.mix(word, colors.PAPER, step / 10) for word in words for step in range(11)]
+    return np.array([*dict.fromkeys(shades)], dtype=np.uint8)[:256]
+
+
+def _write(surface: pygame.Surface, text: str, x: int, y: int, size: int, color: RGB, bold: bool) -> None:
+    surface.blit(
+        _words("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), size, color, bold), (x, y)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _words(text: str, size: int, color: RGB, bold: bool) -> pygame.Surface:
+    return _font(size, bold).render(text, True, color)
+
+
+@lru_cache(maxsize=8)
+def _font(size: int, bold: bool) -> pygame.font.Font:
+    """DejaVu Sans Mono, which comes with matplotlib and has most letters; without it, pygame's own."""
+    pygame.font.init()
+    found = importlib.util.find_spec("matplotlib")
+    if found is not None and found.origin is not None:
+        name = f"DejaVuSansMono{'-Bold' * bold}.ttf"
+        path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / name
+        if path.is_file():
+            return pygame.font.Font(str(path), size)
+    return pygame.font.Font(None, size)

@@ -1,0 +1,186 @@
+"""A language model at work: conversations about held-out problems, token by token, each with its probability."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+Kind = Literal["prompt", "model", "reply", "right", "wrong", "note"]
+Show = Callable[[Sequence[tuple[int, "Piece"]]], None]
+
+_UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a conversation.
+
+    Attributes:
+        text: what is said.
+        kind: who says it: the prompt, the model, the task's reply, or the verdict.
+        probability: of what the model said, given all before it; of the others None.
+    """
+
+    text: str
+    kind: Kind
+    probability: float | None = None
+
+
+def converses(env: Any) -> bool:
+    """Whether an environment speaks, so that a language model acts in it."""
+    space = getattr(env, "single_observation_space", None) or getattr(env, "observation_space", None)
+    return isinstance(space, gym.spaces.Text)
+
+
+class Conversations:
+    """Conversations side by side, each in an environment like the agent's, with problems held out of training.
+
+    Args:
+        agent: its policy is a language model.
+        width: how many at once.
+        temperature: at which tokens are drawn; 0: the most likely ones are taken.
+        seed: decides the problems and the draws.
+        max_turns: ends conversations after so many completions; the task's own limit by default.
+
+    Attributes:
+        begun, ended, right: how many conversations were begun, came to their end, and were right.
+    """
+
+    def __init__(self, agent: Any, width: int, temperature: float, seed: int, max_turns: int | None = None) -> None:
+        from gridzero.agents.environments import describe, make_environment
+
+        described = describe(agent.env)
+        if described is None:
+            raise ValueError(f"no second {type(agent.env.unwrapped).__name__} can be made from its specification")
+        kwargs = described["kwargs"] | getattr(agent.env.unwrapped, "evaluation_options", {})
+        kwargs.pop("autoreset_mode", None)
+        self.envs = [make_environment(described["id"], kwargs) for _ in range(width)]
+        self.policy = agent.network
+        self.temperature = temperature
+        self.max_turns = math.inf if max_turns is None else max_turns
+        self.begun = self.ended = self.right = 0
+        problems, draws = np.random.SeedSequence(seed).spawn(2)
+        self._problems, self._rng = problems, np.random.default_rng(draws)
+
+    def round(self, width: int, show: Show) -> None:
+        """A new conversation in the first ``width`` environments, to their end.
+
+        Args:
+            width: at most as many as there are.
+            show: is given what is new, with the numbers of the conversations, after each token.
+        """
+        from gridzero.llm_rl.rollout import generate
+
+        policy, seeds = self.policy, self._problems.spawn(width)
+        shown = [env.reset(seed=int(s.generate_state(1)[0]))[0] for env, s in zip(self.envs, seeds, strict=False)]
+        self.begun += width
+        show([(i, Piece(text, "prompt")) for i, text in enumerate(shown)])
+        tokens = [policy.encode(text) for text in shown]
+        written, turns, active = [0] * width, 0, list(range(width))
+        while active:
+            turns += 1
+            readers = [_Reader(policy) for _ in active]
+
+            def on_token(
+                step: int, rows: Any, drawn: Any, log_probs: Any, who: list[int] = active, readers: Any = readers
+            ) -> None:
+                numbers = zip(rows.tolist(), drawn.tolist(), log_probs.tolist(), strict=True)
+                new = [(who[row], readers[row].read(token, log_prob)) for row, token, log_prob in numbers]
+                show([(i, piece) for i, piece in new if piece is not None])
+
+            sampling = policy.sampling(min(policy.limit - written[i] for i in active), greedy=self.temperature == 0)
+            if self.temperature:
+                sampling = dataclasses.replace(sampling, temperature=self.temperature)
+            new = generate(
+                policy.model, [tokens[i] for i in active], 1, sampling,
+                end=policy.end, pad=policy.pad, rng=self._rng, on_token=on_token,
+            )  # fmt: skip
+            last = [(i, reader.rest()) for i, reader in zip(active, readers, strict=True)]
+            show([(i, piece) for i, piece in last if piece is not None])
+            texts, going_on = policy.decode(new.tokens.cpu().numpy()), []
+            for row, i in enumerate(active):
+                length = int(new.lengths[row])
+                written[i] += length
+                before = len(shown[i]) + len(texts[row])
+                shown[i], _, terminated, truncated, info = self.envs[i].step(texts[row])
+                cut_off = truncated or not new.ended[row] or written[i] >= policy.limit or turns >= self.max_turns
+                if terminated or cut_off:
+                    self.ended += 1
+                    self.right += bool(info["correct"])
+                    show([(i, piece) for piece in _verdict(info, bool(terminated), bool(new.ended[row]))])
+                    continue
+                reply = shown[i][before:]
+                show([(i, Piece(reply, "reply"))])
+                tokens[i] = tokens[i] + new.tokens[row, :length].tolist() + policy.encode(reply, begins=False)
+                going_on.append(i)
+            active = going_on
+
+
+def _verdict(info: Mapping[str, Any], judged: bool, ended: bool) -> list[Piece]:
+    """What the task says at the end."""
+    notes = [] if ended else ["cut off at the limit of tokens"]
+    if not judged:
+        return [
+            Piece("\n– no verdict", "note"),
+            Piece(" " + (notes or ["the conversation was cut off"])[0] + "\n", "note"),
+        ]
+    mark = Piece("\n✓ right", "right") if info["correct"] else Piece("\n✗ wrong", "wrong")
+    answer = f" {shortened(info['answer'])}" if info["answer"] else ""
+    if info["reason"] not in ("", "right"):
+        notes.append(shortened(info["reason"]))
+    return [
+        dataclasses.replace(mark, text=mark.text + answer),
+        Piece("".join(f"  {note}" for note in notes) + "\n", "note"),
+    ]
+
+
+def shortened(text: str, length: int = 80) -> str:
+    r"""On one line, and not too long.
+
+    >>> shortened("one\ntwo", 6)
+    'one t…'
+    """
+    line = " ".join(str(text).split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+class _Reader:
+    """Text from tokens as they come; letters that take several tokens come with the last of them."""
+
+    def __init__(self, policy: Any) -> None:
+        self._policy = policy
+        self._tokens: list[int] = []
+        self._log_prob = 0.0
+        self._known = self._from = 0  # tokens that are text already, and those before them that lead on to it
+
+    def read(self, token: int, log_prob: float) -> Piece | None:
+        """The piece that this token makes; None if it takes more of them, or ends the completion."""
+        if token in self._policy.end:
+            return None
+        self._tokens.append(token)
+        self._log_prob += log_prob
+        return self._piece(whole=False)
+
+    def rest(self) -> Piece | None:
+        """What the last tokens make, whole or not."""
+        return self._piece(whole=True) if self._known < len(self._tokens) else None
+
+    def _piece(self, whole: bool) -> Piece | None:
+        # Decoded with the tokens before, because some tokenizers leave out a space at the beginning.
+        before = self._decode(self._tokens[self._from : self._known])
+        text = self._decode(self._tokens[self._from :])[len(before) :]
+        if text.endswith(_UNFINISHED) and not whole:
+            return None
+        self._from, self._known = self._known, len(self._tokens)
+        probability, self._log_prob = math.exp(min(0.0, self._log_prob)), 0.0
+        return Piece(text, "model", probability)
+
+    def _decode(self, tokens: list[int]) -> str:
+        text: str = self._policy.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+        return text

@@ -1,0 +1,227 @@
+"""Watching a language model: what is shown is what it writes, each token with its probability, then the verdict."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+import gridzero
+from gridzero.__main__ import main
+from gridzero.commands import transcripts
+from gridzero.commands.conversation import Conversations, Piece, _Reader
+from gridzero.envs.rendering import colors
+from gridzero.envs.tasks import Vocabulary, make_task
+from gridzero.envs.tasks.task import held_out
+from gridzero.llm_rl import rollout
+from gridzero.llm_rl.models import tiny_model
+from gridzero.llm_rl.storage import save_model
+from gridzero.llm_rl.tokenizer import character_tokenizer
+
+LIMIT = 10
+
+
+def learner(folder: Any, task: str = "addition", **options: Any) -> Any:
+    """An agent whose language model has random weights."""
+    vocabulary = Vocabulary.for_task(make_task(task, **options))
+    if not folder.exists():
+        model = tiny_model(len(vocabulary), width=16, layers=1, heads=2, positions=400)
+        save_model(model, character_tokenizer(vocabulary), folder)
+    env = gym.make("gridzero/TextGeneration-v0", task=task, **options)
+    sizes = {"groups": 2, "group_size": 2, "episode_limit": LIMIT}
+    return gridzero.agents.make("grpo", env, policy={"model": str(folder)}, **sizes)
+
+
+@pytest.fixture
+def agent(tmp_path: Any) -> Any:
+    return learner(tmp_path / "model", digits=1)
+
+
+@pytest.fixture
+def run(agent: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    gridzero.agents.save(agent, tmp_path / "run")
+    return str(tmp_path / "run")
+
+
+def told(agent: Any, width: int = 1, temperature: float = 0.0, seed: int = 0) -> list[list[Piece]]:
+    """The pieces of one round of conversations."""
+    found: list[list[Piece]] = [[] for _ in range(width)]
+    Conversations(agent, width, temperature, seed).round(width, lambda news: [found[i].append(p) for i, p in news])
+    return found
+
+
+def text(pieces: list[Piece], kind: str) -> str:
+    return "".join(piece.text for piece in pieces if piece.kind == kind)
+
+
+def test_what_is_shown_is_what_the_agent_answers_to_problems_held_out(agent: Any) -> None:
+    for pieces in told(agent, width=3):
+        prompt = text(pieces, "prompt")
+        assert text(pieces, "model") == agent.act((prompt,))[0]
+        assert held_out("addition", str(sorted(map(int, prompt.strip("=\n").split("+")))))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_probabilities_are_those_of_a_forward_pass(agent: Any, temperature: float) -> None:
+    (pieces,) = told(agent, temperature=temperature)
+    policy = agent.network
+    prompt = policy.encode(text(pieces, "prompt"))
+    written = [policy.encode(piece.text)[0] for piece in pieces if piece.kind == "model"]
+    with torch.no_grad():
+        logits = policy.model(input_ids=torch.tensor([prompt + written])).logits[0]
+    wanted = (logits / (temperature or 1.0)).softmax(-1)[len(prompt) - 1 : -1][range(len(written)), written]
+    shown = [piece.probability for piece in pieces if piece.kind == "model"]
+    np.testing.assert_allclose(shown, wanted.numpy(), rtol=1e-4)
+
+
+def test_draws_depend_on_the_seed_alone(agent: Any) -> None:
+    assert told(agent, 2, 1.0, seed=3) == told(agent, 2, 1.0, seed=3)
+    assert told(agent, 2, 1.0, seed=3) != told(agent, 2, 1.0, seed=4)
+
+
+def written(*completions: str) -> Any:
+    """In place of the rollout engine: writes these, one after the other."""
+    remaining = iter(completions)
+
+    def generate(model: Any, prompts: Any, copies: int, sampling: Any, *, on_token: Any, **others: Any) -> Any:
+        tokens = [*generate.vocabulary.encode(next(remaining)), 1]  # type: ignore[attr-defined]
+        for step, token in enumerate(tokens):
+            on_token(step, torch.tensor([0]), torch.tensor([token]), torch.tensor([math.log(0.25)]))
+        rows = torch.tensor([tokens])
+        return rollout.Completions(rows, torch.zeros(rows.shape), torch.tensor([len(tokens)]), torch.tensor([True]))
+
+    return generate
+
+
+def test_the_task_answers_until_the_target_is_reached(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"height": 2, "width": 2, "kind": "obstacles", "density": 0.0, "template": "plain"}
+    agent = learner(tmp_path / "walker", "grid-walk", **options)
+    task = agent.env.unwrapped.task
+    walk = written("U", "L", "D", "R", "U", "L", "D", "R", "U", "L", "D", "R")
+    walk.vocabulary = Vocabulary.for_task(task)
+    agent.network.limit = 100
+    monkeypatch.setattr(rollout, "generate", walk)
+    (pieces,) = told(agent)
+    turns = len(text(pieces, "model"))
+    assert turns > 1
+    assert text(pieces, "reply").count("S") == turns - 1  # a map after each move but the last
+    assert "✓ right" in text(pieces, "right")
+    assert all(piece.probability == pytest.approx(0.25) for piece in pieces if piece.kind == "model")
+
+
+class Bytes:
+    """A tokenizer whose tokens are bytes."""
+
+    def decode(self, tokens: list[int], **options: Any) -> str:
+        return bytes(tokens).decode("utf-8", "replace")
+
+
+def test_letters_of_several_tokens_come_whole_with_their_joint_probability() -> None:
+    reader = _Reader(SimpleNamespace(tokenizer=Bytes(), end=(0,)))
+    pieces = [reader.read(token, math.log(0.5)) for token in [*"a☃b".encode(), 0]]
+    assert [piece.text for piece in pieces if piece] == ["a", "☃", "b"]
+    assert [piece.probability for piece in pieces if piece] == pytest.approx([0.5, 0.125, 0.5])
+    assert reader.rest() is None
+    assert reader.read(0xE2, 0.0) is None
+    rest = reader.rest()
+    assert rest is not None
+    assert rest.text == "\N{REPLACEMENT CHARACTER}"
+
+
+# --- Where it is shown -------------------------------------------------------------------------------------------
+
+
+def test_not_a_terminal_gets_plain_text(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["watch", run, "--episodes", "3", "--columns", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert shown.count("✗ wrong") + shown.count("✓ right") == 3
+    assert "of 3 right" in shown
+
+
+def terminal(**options: Any) -> Console:
+    return Console(force_terminal=True, color_system="truecolor", record=True, width=40, height=12, **options)
+
+
+NEWS = [(0, Piece("1+1=\n", "prompt")), (0, Piece("2", "model", 0.9)), (0, Piece("\n✓ right 2", "right"))]
+
+
+def test_a_terminal_gets_colours_and_underlined_doubts(capsys: pytest.CaptureFixture[str]) -> None:
+    with transcripts.Stream(terminal(), fps=100, delay=0) as transcript:
+        transcript.show(NEWS)
+        transcript.show([(0, Piece("3", "model", 0.1))])
+    shown = capsys.readouterr().out
+    red, green, blue = colors.likelihood(0.9)
+    assert f"38;2;{red};{green};{blue}m2" in shown
+    red, green, blue = colors.likelihood(0.1)
+    assert f"4;38;2;{red};{green};{blue}m3" in shown
+
+
+def test_columns_stand_side_by_side_and_scroll(capsys: pytest.CaptureFixture[str]) -> None:
+    with transcripts.Columns(terminal(), 2, fps=100, delay=0) as transcript:
+        transcript.show([*NEWS, (1, Piece("5+5=\n", "prompt"))])
+        assert any("1+1=" in line and "5+5=" in line for line in capsys.readouterr().out.splitlines())
+        transcript.show([(0, Piece("\n" * 30 + "end", "note"))])
+        shown = capsys.readouterr().out
+    assert "end" in shown
+    assert "1+1=" not in shown
+
+
+def test_a_picture_shows_tokens_in_their_colours(tmp_path: Any) -> None:
+    path = tmp_path / "a.png"
+    with transcripts.Recording(str(path), 1, 30, 0.0, "title") as transcript:
+        transcript.show([(0, Piece("m", "prompt")), (0, Piece("mmmm", "model", 0.01))])
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    below_title = pixels[image.size[0] * 50 :]
+    assert (below_title == colors.likelihood(0.01)).all(axis=1).any()
+    assert not (below_title == colors.likelihood(1.0)).all(axis=1).any()
+
+
+def test_a_recording_has_a_frame_for_each_token_and_rests_at_the_verdict(run: str) -> None:
+    assert main(["watch", run, "--record", "a.gif", "--episodes", "1", "--fps", "10", "--delay", "2"]) == 0
+    with Image.open("a.gif") as image:
+        times = []
+        for i in range(image.n_frames):
+            image.seek(i)
+            times.append(image.info["duration"])
+    assert max(times) >= 2000
+    assert 2100 < sum(times) <= 2100 + 100 * (LIMIT + 2)
+
+
+def test_ctrl_c_is_an_end_like_any_other(
+    run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rollout, "generate", interrupted)
+    assert main(["watch", run, "--record", "a.gif"]) == 0
+    assert "0 of 0 right" in capsys.readouterr().out
+    with Image.open("a.gif") as image:
+        assert image.n_frames == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--temperature", "-1"], "temperature must be at least 0"),
+        (["--columns", "0"], "columns must be at least 1"),
+        (["--delay", "nan"], "delay must be at least 0"),
+        (["--learn"], "train"),
+        (["--record", "a.avi"], ".gif, .mp4 or .png"),
+    ],
+)
+def test_errors_are_one_line(run: str, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    assert main(["watch", run, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
