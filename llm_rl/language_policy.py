@@ -20,6 +20,7 @@ from gridzero.agents.neural.parallel import world
 from gridzero.agents.neural.policy import Policy, Scores, Trajectories
 from gridzero.llm_rl.base import base_model
 from gridzero.llm_rl.models import Reference, ValueHead, add_lora, hidden_states, output_head
+from gridzero.llm_rl.packed import Packing, packed_states
 from gridzero.llm_rl.rollout import generate
 from gridzero.llm_rl.sampling import Draws, Sampling
 from gridzero.llm_rl.storage import load_model, model_files, read_weights
@@ -282,13 +283,18 @@ class LanguagePolicy(Policy):
         return self._score(self.model, trajectories, self.value_head)
 
     def _score(self, model: Any, t: Trajectories, value_head: ValueHead | None = None) -> Scores:
-        """One forward pass over prompts and conversations; the output layer sees the model's own tokens alone."""
+        """One forward pass over prompts, each once, and what was said; the output layer sees the model's own tokens."""
         assert t.mask is not None
-        tokens, first = _joined(t, self.pad)
+        tokens, first, lengths = _joined(t, self.pad)
+        tokens = tokens[:, :-1]  # nothing follows the last
         rows, steps = t.mask.nonzero(as_tuple=True)
-        # The state before a token is that of the token before it.
-        states = hidden_states(model, tokens[:, :-1].to(self.device))
-        chosen = states[rows.to(self.device), (first[rows] + steps - 1).to(self.device)]
+        before = first[rows] + steps - 1  # the state before a token is that of the token before it
+        packing = Packing.of(tokens, first, first + lengths - 1)
+        states = packed_states(model, packing.to(self.device))
+        if states is None:
+            chosen = hidden_states(model, tokens.to(self.device))[rows.to(self.device), before.to(self.device)]
+        else:
+            chosen = states[packing.places[rows, before].to(self.device)]
         head = output_head(model)
         log_probs, entropies = token_log_probs(
             chosen,
@@ -449,8 +455,8 @@ def _trajectories(talks: Sequence[_Talk], pad: int) -> Trajectories:
     )
 
 
-def _joined(t: Trajectories, pad: int) -> tuple[Tensor, Tensor]:
-    """(B, L) prompts followed by what was said, without a gap, and (B,) where that begins.
+def _joined(t: Trajectories, pad: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, L) prompts followed by what was said, without a gap, and (B,) where that begins, and how much it is.
 
     Padding comes last, where a causal model does not look, so that no attention mask is needed.
     """
@@ -464,7 +470,7 @@ def _joined(t: Trajectories, pad: int) -> tuple[Tensor, Tensor]:
     tokens[:, :width] = prompts[:, :width]
     rows, said = (steps[:longest] < lengths.unsqueeze(1)).nonzero(as_tuple=True)
     tokens[rows, first[rows] + said] = t.actions[rows, said]
-    return tokens, first
+    return tokens, first, lengths
 
 
 def _values(scores: Scores) -> Tensor:

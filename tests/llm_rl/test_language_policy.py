@@ -85,7 +85,7 @@ def test_members_of_a_group_have_one_prompt_and_draws_of_their_own():
 def test_prompts_and_completions_are_joined_without_a_gap():
     policy = small_policy("sorting")
     t = policy.episodes(vector(8, task="sorting"), 8, 1, 16, np.random.default_rng(3))
-    tokens, first = _joined(t, policy.pad)
+    tokens, first, _ = _joined(t, policy.pad)
     for i, row in enumerate(tokens.tolist()):
         prompt = t.observations["prompts"][i, : first[i]].tolist()
         said = t.actions[i][t.mask[i]].tolist()
