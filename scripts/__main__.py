@@ -15,7 +15,7 @@ COMMANDS = {
     "play": "play an environment yourself",
     "evaluate": "returns, intervals and gaps to the exact optimum of runs",
     "plot": "learning curves of runs, as PNG",
-    "list": "environments, layouts and agents",
+    "list": "environments, layouts, agents, tasks and their options",
     "benchmark": "the speed of this machine, ours and the peers' side by side",
     "demo": "value iteration, Monte Carlo and Q-learning solve grid worlds",
 }

@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,7 @@ class Recorder:
                 first.save(self._partial, optimize=True)
             else:
                 duration = 10 * round(100 / self.fps)
-                timing = {"duration": duration, "loop": 0}
+                timing: dict[str, Any] = {"duration": duration, "loop": 0}
                 first.save(self._partial, save_all=True, append_images=others, optimize=False, **timing)
             self._images = []
         elif self._video is not None:

@@ -113,7 +113,7 @@ class Conversations:
                 if terminated or cut_off:
                     self.ended += 1
                     self.right += bool(info["correct"])
-                    show([(i, piece) for piece in _verdict(info, bool(terminated), bool(new.ended[row]))])
+                    show([(i, piece) for piece in verdict(info, bool(terminated), bool(new.ended[row]))])
                     continue
                 reply = shown[i][before:]
                 show([(i, Piece(reply, "reply"))])
@@ -122,7 +122,7 @@ class Conversations:
             active = going_on
 
 
-def _verdict(info: Mapping[str, Any], judged: bool, ended: bool) -> list[Piece]:
+def verdict(info: Mapping[str, Any], judged: bool = True, ended: bool = True) -> list[Piece]:
     """What the task says at the end."""
     notes = [] if ended else ["cut off at the limit of tokens"]
     if not judged:

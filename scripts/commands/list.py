@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
+import inspect
+import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import tyro
 
 from gridzero.commands.arguments import parse
 
-Kind = Literal["all", "environments", "agents", "layouts"]
+Kind = Literal["all", "environments", "agents", "layouts", "tasks", "templates", "policies"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """List environments, agents and layouts.
+    """List environments, layouts, agents, tasks of text with their templates, and the options of language models.
 
     Example: gridzero list agents
     """
@@ -80,4 +85,57 @@ def _layouts() -> tuple[list[str], list[list[str]]]:
     return ["name", "size", "settings"], rows
 
 
-TABLES = {"environments": _environments, "layouts": _layouts, "agents": _agents}
+def _tasks() -> tuple[list[str], list[list[str]]]:
+    from gridzero.envs.tasks import TASKS, Task, task_class, task_options
+
+    common = inspect.signature(Task.__init__, eval_str=True).parameters
+    rows = []
+    for name in TASKS:
+        own = [option for option in task_options(name).values() if option.name not in common]
+        rows.append([name, _defaults(own), getattr(task_class(name), "explanation", "")])
+    shared = [option for option in common.values() if option.kind is option.KEYWORD_ONLY]
+    rows.append(
+        ["all of them", _defaults(shared), "--env.task NAME --env.OPTION VALUE, with gridzero/TextGeneration-v0"]
+    )
+    return ["name", "options", "what is asked"], rows
+
+
+def _defaults(options: Iterable[inspect.Parameter]) -> str:
+    return ", ".join(
+        f"{option.name} (needed)" if option.default is option.empty else f"{option.name} {option.default}"
+        for option in options
+    )
+
+
+def _templates() -> tuple[list[str], list[list[str]]]:
+    from gridzero.envs.tasks import TEMPLATES
+
+    rows = [[name, t.prompt("QUESTION").rstrip(), t.completion("THOUGHT", "ANSWER")] for name, t in TEMPLATES.items()]
+    return ["name", "prompt", "completion"], rows
+
+
+def _policies() -> tuple[list[str], list[list[str]]]:
+    """Read, not imported: that would take the seconds that torch and transformers take."""
+    found = importlib.util.find_spec("gridzero.llm_rl.language_policy")
+    assert found is not None
+    assert found.origin is not None
+    tree = ast.parse(Path(found.origin).read_text(encoding="utf-8"))
+    options = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "LanguageOptions")
+    rows = []
+    for field, text in itertools.pairwise(options.body):
+        if isinstance(field, ast.AnnAssign) and field.value is not None and isinstance(text, ast.Expr):
+            flag = ast.unparse(field.target).replace("_", "-")
+            rows.append(
+                [f"--policy.{flag}", ast.unparse(field.value), " ".join(str(ast.literal_eval(text.value)).split())]
+            )
+    return ["option of language models", "default", "what it is"], rows
+
+
+TABLES = {
+    "environments": _environments,
+    "layouts": _layouts,
+    "agents": _agents,
+    "tasks": _tasks,
+    "templates": _templates,
+    "policies": _policies,
+}

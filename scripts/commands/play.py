@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import tyro
 
 from gridzero.commands.arguments import environment_options, parse, split_dotted
+from gridzero.commands.conversation import converses, verdict
 from gridzero.commands.watch import viewing
 
 DIRECTIONS: dict[tuple[int, int], str] = {
@@ -32,12 +34,13 @@ class Options:
     """Play an environment yourself: arrows or WASD move, O shows the optimum. Options of the environment are --env.KEY.
 
     Diagonal moves, where there are any, are on Y U B M and the number pad. X stays. In Taxi, E picks up, F drops off.
+    In gridzero/TextGeneration-v0 you type answers in the terminal; Ctrl-D ends it.
 
     Example: gridzero play gridzero/GridWorld-v0 --env.layout maze:15x15:3
     """
 
     env: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ID")]] = ""
-    """Id of a grid: gridzero/GridWorld-v0, FrozenLake-v1, CliffWalking-v1 or Taxi-v4."""
+    """gridzero/GridWorld-v0, FrozenLake-v1, CliffWalking-v1, Taxi-v4 or gridzero/TextGeneration-v0."""
     gamma: float = 0.99
     """Discount of the optimum that O shows; scores are not discounted."""
     seed: int | None = None
@@ -60,10 +63,50 @@ def main(argv: Sequence[str]) -> int:
     from gridzero.agents.environments import make_environment
 
     env = make_environment(options.env, environment_options(options.env, given))
+    if converses(env):
+        answer_problems(env, options.seed)
+        return 0
     optimum = make("value-iteration", env, gamma=options.gamma)
     with viewing(env, optimum, None, 60, hint="playing needs a screen", title="your turn") as viewer:
         Game(viewer, env, optimum).play(options.seed)
     return 0
+
+
+def answer_problems(env: Any, seed: int | None) -> None:
+    """Problems that a person answers, until there are no more lines or Ctrl-C."""
+    from gridzero.commands import report
+    from gridzero.commands.transcripts import styled
+
+    task, console, begun, right = env.unwrapped.task, report.console(), 0, 0
+    if task.explanation:
+        console.print(f"{task.explanation}\n", style="dim", highlight=False)
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        while True:
+            shown, info = env.reset(seed=seed)
+            seed, done = None, False
+            console.print(env.unwrapped.problem.question, markup=False, highlight=False)
+            while not done:
+                answer = _asked()
+                bare = task.template.form == "tags" and "<" not in answer
+                completion = task.template.completion("", answer) if bare else answer
+                before = len(shown) + len(completion)
+                shown, _, terminated, truncated, info = env.step(completion)
+                done = terminated or truncated
+                if not done:
+                    console.print(shown[before:].strip("\n"), markup=False, highlight=False)
+            begun, right = begun + 1, right + bool(info["correct"])
+            for piece in verdict(info, bool(terminated)):
+                console.print(styled(replace(piece, text=piece.text.strip("\n"))), end="", soft_wrap=True)
+            told = "" if info["correct"] or task.turns > 1 else f"  a right answer is {env.unwrapped.problem.reference}"
+            console.print(f"{told}\n", markup=False, highlight=False)
+    print(f"\nyou got {right} of {begun} right")
+
+
+def _asked() -> str:
+    answer = ""
+    while not answer.strip():
+        answer = input("> ")
+    return answer
 
 
 class Game:

@@ -21,12 +21,23 @@ FloatArray = NDArray[np.float64]
 METRICS = ("evaluation_return", "episode_return", "residual", "accuracy")
 """What is drawn if nothing is said: the first that every run has."""
 
+SHARES = ("accuracy", "form")
+LENGTHS = ("thought_length", "completion_length")
+"""What is drawn of language models, beside each other: both shares, and the first of the lengths."""
+_WORDS = {
+    "accuracy": "right answers",
+    "form": "well-formed",
+    "thought_length": "tokens in a thought",
+    "completion_length": "tokens in a completion",
+}
+
 
 @dataclass(frozen=True)
 class Options:
     """Draw the learning curves of runs as a PNG.
 
     Runs that differ in their seed alone become one curve: their mean, with its 95 % confidence interval (Student's t).
+    Of language models: the shares of right and well-formed completions, and the length of the thoughts.
 
     Example: gridzero plot lake-0 lake-1 lake-2 --output lake.png
     """
@@ -75,20 +86,35 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError("which run? `gridzero plot RUN`")
     paths = [runs.find(name) for name in options.runs]
     logged = [list(runs.read_metrics(path)) for path in paths]
-    metric = _metric(options.metric, paths, logged)
+    panels = _panels(options.metric, paths, logged)
     groups: dict[str, list[int]] = {}
     for i, path in enumerate(paths):
         config = runs.read_config(path)
         key = json.dumps([config["agent"], config["config"], config["environment"]])
         groups.setdefault(key, []).append(i)
-    curves = []
-    for group in groups.values():
-        chosen = [paths[i] for i in group]
-        columns = [_column(logged[i], metric) for i in group]
-        curves.append(average(_label(chosen), columns, options.points, _optimum(chosen[0], metric)))
-    draw(curves, metric, options.output)
-    print(f"{metric} of {len(paths)} run{'s' * (len(paths) > 1)} drawn in {options.output}")
+    drawn = []
+    for metrics in panels:
+        curves = []
+        for group in groups.values():
+            chosen = [paths[i] for i in group]
+            for metric in metrics:
+                columns = [_column(logged[i], metric) for i in group]
+                curve = average(_label(chosen), columns, options.points, _optimum(chosen[0], metric))
+                curves.append(curve)
+        drawn.append((metrics, curves))
+    draw(drawn, options.output)
+    names = ", ".join(metric for metrics in panels for metric in metrics)
+    print(f"{names} of {len(paths)} run{'s' * (len(paths) > 1)} drawn in {options.output}")
     return 0
+
+
+def _panels(asked: str | None, paths: Sequence[Path], logged: Sequence[list[dict[str, Any]]]) -> list[tuple[str, ...]]:
+    """The metrics of each panel: two panels for language models, one for others."""
+    common = set.intersection(*({name for row in rows for name in row} for rows in logged))
+    lengths = [name for name in LENGTHS if name in common]
+    if asked is None and common.issuperset(SHARES) and lengths:
+        return [SHARES, (lengths[0],)]
+    return [(_metric(asked, paths, logged),)]
 
 
 def _metric(asked: str | None, paths: Sequence[Path], logged: Sequence[list[dict[str, Any]]]) -> str:
@@ -166,7 +192,10 @@ def average(
 def _label(paths: Sequence[Path]) -> str:
     config = runs.read_config(paths[0])
     environment = (config["environment"] or {"id": "its environment"})["id"]
-    label = f"{config['agent']} on {environment.rpartition('/')[2]}"
+    task = (config["environment"] or {"kwargs": {}})["kwargs"].get("task")
+    if task is None and environment.endswith(("TextGeneration-v0", "TokenGeneration-v0")):
+        task = "addition"
+    label = f"{config['agent']} on {task or environment.rpartition('/')[2]}"
     return label + (f" ({len(paths)} seeds)" if len(paths) > 1 else f" ({paths[0].name})")
 
 
@@ -192,12 +221,50 @@ def _optimum(path: Path, metric: str) -> float | None:
     return None if optimum is None else float(optimum)
 
 
-def draw(curves: Sequence[Curve], metric: str, output: Path) -> None:
-    """Write the picture."""
-    figure = picture(8, 5)
-    draw_curves(figure.add_subplot(), curves, metric)
+def draw(panels: Sequence[tuple[Sequence[str], Sequence[Curve]]], output: Path) -> None:
+    """Write the picture: of each panel the metrics, and for each group of runs a curve for each of them."""
+    figure = picture(8, 5 if len(panels) == 1 else 3.8)
+    for axes, (metrics, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        if len(panels) == 1:
+            draw_curves(axes, curves, metrics[0])
+        else:
+            _draw_writing(axes, curves, metrics)
+    if len(panels) > 1:
+        labels = [*dict.fromkeys(curve.label for _, curves in panels for curve in curves)]
+        band = ", mean and 95 % interval" if "seeds" in labels[0] else ""
+        if len(labels) == 1:
+            figure.suptitle(labels[0] + band)
+        else:
+            handles = figure.axes[-1].get_legend_handles_labels()[0]
+            figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output)
+
+
+def _draw_writing(axes: Any, curves: Sequence[Curve], metrics: Sequence[str]) -> None:
+    """What a language model learns: each group a colour, each metric a kind of line."""
+    from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+
+    for number, curve in enumerate(curves):
+        place, kind = divmod(number, len(metrics))
+        colour, style = f"C{place % 10}", ("-", "--")[kind]
+        label = _WORDS[metrics[kind]] if not place or len(metrics) == 1 else None
+        marker = "o" if len(curve.steps) == 1 else ""
+        axes.plot(curve.steps, curve.mean, style, color=colour, label=label, linewidth=1.8, marker=marker)
+        axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
+    axes.set_ylim(0)
+    if len(metrics) > 1:
+        axes.set_ylim(0, 1.02)  # an interval may reach beyond what a share can be
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.legend(frameon=False, loc="lower right")
+        axes.set_ylabel("share of completions")
+    else:
+        axes.set_ylabel(_WORDS[metrics[0]])
+    axes.set_xlim(0)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_xlabel("completions")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def picture(width: float, height: float) -> Any:

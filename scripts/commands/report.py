@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 from gridzero.agents.agent import Agent, Update
 from gridzero.agents.evaluation import Evaluation
+from gridzero.agents.runs import SAMPLES
 
 REFRESH = 0.1
-LIVE = ("evaluation_return", "episode_return", "success_rate", "residual", "value_change", "td_error")
-"""Metrics worth their place beside the bar, the best first."""
+SAMPLES_EVERY = 0.5
+LIVE = (
+    "evaluation_return", "accuracy", "thought_length", "episode_return", "success_rate", "residual", "value_change",
+    "td_error",
+)  # fmt: skip
+"""Metrics worth their place beside the bar, the best first; three are shown."""
+LONGEST = 600
+"""Characters of a completion beside the bar; what is between the ends of a longer one is left out."""
 
 
 class Progress:
@@ -28,18 +37,20 @@ class Progress:
         steps: the budget in steps, if there is one.
         seconds: the budget in seconds, if there is one.
         shown: whether it is drawn at all.
+        samples: show what the agent writes too, below the bar; without a terminal as lines.
     """
 
-    def __init__(self, steps: int | None, seconds: float | None, *, shown: bool = True) -> None:
+    def __init__(self, steps: int | None, seconds: float | None, *, shown: bool = True, samples: bool = False) -> None:
         self.steps, self.seconds = steps, seconds
-        self._bar: Bar | None = None
-        self._next = 0.0
+        self._bar: _Bar | None = None
+        self._samples = shown and samples
+        self._next = self._next_samples = 0.0
         self._began = time.monotonic()
         if shown and sys.stderr.isatty():
             columns = [SpinnerColumn(), BarColumn(20), TextColumn("{task.description}"), TimeElapsedColumn()]
             if steps is not None or seconds is not None:
                 columns.append(TimeRemainingColumn())
-            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self._bar = _Bar(*columns, console=Console(stderr=True), transient=True)
 
     def __enter__(self) -> Progress:
         if self._bar is not None:
@@ -59,15 +70,58 @@ class Progress:
     def show(self, update: Update) -> None:
         """Cheap: the bar is redrawn ten times a second."""
         now = time.monotonic()
+        if self._samples and update.samples and now >= self._next_samples:
+            self._next_samples = now + SAMPLES_EVERY
+            self._show_samples(update)
         if self._bar is None or now < self._next:
             return
         self._next = now + REFRESH
         named = [name for name in LIVE if name in update.metrics] or list(update.metrics)
-        words = [f"{name.replace('_', ' ')} {update.metrics[name]:,.3g}" for name in named[:2]]
+        words = [f"{name.replace('_', ' ')} {update.metrics[name]:,.3g}" for name in named[:3]]
         if "steps_per_second" in update.metrics:
             words.append(f"{update.metrics['steps_per_second']:,.0f}/s")
         done = update.step if self.steps else now - self._began
         self._bar.update(self._task, completed=done, description="  ".join([f"{update.step:,}", *words]))
+
+    def _show_samples(self, update: Update) -> None:
+        if self._bar is not None:
+            self._bar.below = Text("\n").join(sample_text(sample, LONGEST) for sample in update.samples)
+        else:
+            print(f"after {update.step:,} steps:\n{sample_text(update.samples[0], LONGEST)}", file=sys.stderr)
+
+
+class _Bar(Bar):
+    """A bar with something to read below it."""
+
+    below: Text = Text()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        yield self.below
+
+
+def sample_text(sample: Mapping[str, Any], longest: int | None = None) -> Text:
+    """A completion with its prompt and verdict."""
+    completion = sample["completion"]
+    if longest is not None and len(completion) > longest:
+        completion = f"{completion[: longest // 2]} … {completion[-longest // 2 :]}"
+    right, reason = sample["correct"], sample["reason"]
+    text = Text.assemble((sample["prompt"], "bold"), completion, "\n")
+    text.append("✓ right" if right else "✗ wrong", "bold green" if right else "bold red")
+    return text.append("\n" if reason in ("", "right") else f"  {' '.join(reason.split())}\n", "dim")
+
+
+def print_samples(path: Path) -> None:
+    """What the agent wrote last, where it wrote something."""
+    try:
+        rows = [json.loads(line) for line in (path / SAMPLES).read_text().splitlines()]
+    except FileNotFoundError:
+        return
+    last = [row for row in rows if row["step"] == rows[-1]["step"]]
+    out = console()
+    out.print(Text("\nwritten in the last update", "bold"))
+    for row in last:
+        out.print(sample_text(row), soft_wrap=True)
 
 
 def console() -> Console:

@@ -23,6 +23,7 @@ from gridzero.commands.arguments import (
     policy_options,
     split_dotted,
 )
+from gridzero.commands.conversation import converses
 
 RUNS = Path("runs")
 Chosen = TypeVar("Chosen")
@@ -93,7 +94,7 @@ class Options(Length):
     resume: bool = False
     """Go on with the run from its last checkpoint, exactly as if it had not stopped."""
     watch: bool = False
-    """Draw the agent while it learns."""
+    """Draw the agent while it learns; of a language model, show some of what it writes."""
     engine: Literal["gridzero", "trl"] = "gridzero"
     """Whose trainer it is: gridzero's, or TRL's, for grpo on gridzero/TextGeneration-v0."""
 
@@ -132,7 +133,7 @@ def main(argv: Sequence[str]) -> int:
     with _together():
         session = _resumed(parsed.options, given, record) if record else _new(name, parsed, given)
         with contextlib.nullcontext() if session.run is None else contextlib.closing(session.run):
-            return _train(session)
+            return _train(session, parsed.options.watch)
 
 
 def _rank() -> int:
@@ -425,16 +426,17 @@ class Session:
         return result
 
 
-def _train(session: Session) -> int:
+def _train(session: Session, watch: bool) -> int:
     """Train to the end of the budget or to Ctrl-C, then evaluate and report."""
     from gridzero.agents.training import interruptible
     from gridzero.commands import report
 
     updates, budget, path, viewer = session.updates(), session.budget, session.path, session.viewer
     agent, first = session.agent, session.run is not None
+    samples = watch and converses(agent.env)
     step, speed = int(session.before.get("step", 0)), None
     with contextlib.nullcontext() if viewer is None else contextlib.closing(viewer):
-        progress = report.Progress(budget.steps, budget.seconds, shown=first)
+        progress = report.Progress(budget.steps, budget.seconds, shown=first, samples=samples)
         stopped = False
         with interruptible() as interrupted, contextlib.closing(updates), progress:
             for update in updates:
@@ -453,6 +455,7 @@ def _train(session: Session) -> int:
             return 130
         if first:
             report.print_result(agent, path, session.evaluate(), step, speed)
+            report.print_samples(path)
         if viewer is not None:
             viewer.hold()
     return 0
@@ -474,8 +477,8 @@ def _agent(engine: str, name: str, env: Any, seed: int, fields: Mapping[str, Any
 
 
 def _viewer(agent: Agent, wanted: bool) -> Any:
-    """A window on the agent at work."""
-    if not wanted:
+    """A window on the agent at work; none where it writes, which the terminal shows."""
+    if not wanted or converses(agent.env):
         return None
     from gridzero.envs.rendering import Viewer
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,12 +20,14 @@ from rich.console import Console
 
 import gridzero
 from gridzero.__main__ import main
-from gridzero.commands import transcripts
+from gridzero.agents import Update
+from gridzero.commands import plot, report, transcripts
 from gridzero.commands.conversation import Conversations, Piece, _Reader
 from gridzero.envs.rendering import colors
-from gridzero.envs.tasks import Vocabulary, make_task
+from gridzero.envs.tasks import TASKS, TEMPLATES, Vocabulary, make_task
 from gridzero.envs.tasks.task import held_out
 from gridzero.llm_rl import rollout
+from gridzero.llm_rl.language_policy import LanguageOptions
 from gridzero.llm_rl.models import tiny_model
 from gridzero.llm_rl.storage import save_model
 from gridzero.llm_rl.tokenizer import character_tokenizer
@@ -225,3 +232,126 @@ def test_errors_are_one_line(run: str, capsys: pytest.CaptureFixture[str], argum
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+# --- The other commands ------------------------------------------------------------------------------------------
+
+TRAIN = ["train", "grpo", "--env", "gridzero/TextGeneration-v0", "--env.digits", "1"]
+SIZES = ["--groups", "2", "--group-size", "2", "--episode-limit", str(LIMIT), "--evaluation-episodes", "2"]
+
+
+@pytest.fixture
+def trained(agent: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+    return lambda *more: main([*TRAIN, "--policy.model", "model", *SIZES, "--steps", "12", *more])
+
+
+def test_training_ends_with_completions_and_their_verdicts(trained: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trained("--run", "r", "--watch") == 0
+    shown, live = capsys.readouterr()
+    assert "success rate" in shown
+    last = [json.loads(line) for line in (Path("runs") / "r" / "samples.jsonl").read_text().splitlines()][-1]
+    assert last["prompt"] + last["completion"] in shown
+    assert 2 <= shown.count("✗ wrong") + shown.count("✓ right") <= 3
+    assert live.count("after 4 steps") == 1
+    assert "✗ wrong" in live or "✓ right" in live
+
+
+def test_training_does_not_show_completions_unasked(trained: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trained("--run", "r") == 0
+    assert "after 4 steps" not in capsys.readouterr().err
+
+
+def test_long_completions_are_cut_in_the_middle_beside_the_bar() -> None:
+    sample = {"prompt": "p", "completion": "a" * 500 + "b" * 500, "correct": False, "reason": "why\nso"}
+    shown = report.sample_text(sample, 100).plain
+    assert shown == "p" + "a" * 50 + " … " + "b" * 50 + "\n✗ wrong  why so\n"
+    assert "…" not in report.sample_text(sample).plain
+
+
+def test_the_bar_tells_accuracy_and_length_of_the_thoughts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    metrics = {"episode_return": 0.1, "accuracy": 0.53, "thought_length": 17.4}
+    with report.Progress(10, None) as progress:
+        progress.show(Update(1, metrics))
+        assert progress._bar is not None
+        assert "accuracy 0.53  thought length 17.4" in progress._bar.tasks[0].description
+
+
+def metrics_of(*runs_: str) -> None:
+    for number, name in enumerate(runs_):
+        rows = [
+            {"step": 4 * k, "accuracy": k / 10 + number / 20, "form": 0.9, "thought_length": 5.0 * k}
+            for k in range(1, 5)
+        ]
+        (Path("runs") / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_two_panels_for_language_models(
+    trained: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in ("0", "1"):
+        assert trained("--run", f"r{seed}", "--seed", seed) == 0
+    metrics_of("r0", "r1")
+    figures = []
+    original = plot.picture
+    monkeypatch.setattr(plot, "picture", lambda *size: figures.append(original(*size)) or figures[-1])
+    assert main(["plot", "r0", "r1"]) == 0
+    assert "accuracy, form, thought_length of 2 runs" in capsys.readouterr().out
+    left, right = figures[0].axes
+    accuracy, form = left.get_lines()
+    np.testing.assert_allclose(accuracy.get_ydata(), [0.125, 0.225, 0.325, 0.425])
+    np.testing.assert_allclose(form.get_ydata(), [0.9] * 4)
+    assert accuracy.get_color() == form.get_color()
+    np.testing.assert_allclose(right.get_lines()[0].get_ydata(), [5, 10, 15, 20])
+    assert "grpo on addition (2 seeds)" in figures[0].get_suptitle()
+    assert main(["plot", "r0", "--metric", "form"]) == 0
+    assert len(figures[1].axes) == 1
+
+
+def test_tasks_templates_and_options_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    tasks = {row["name"]: row["options"] for row in found["tasks"]}
+    assert set(TASKS) <= set(tasks)
+    assert tasks["addition"] == "digits 3"
+    assert {row["name"] for row in found["templates"]} == set(TEMPLATES)
+    fields = LanguageOptions.__dataclass_fields__
+    policies = {row["option of language models"]: row for row in found["policies"]}
+    assert set(policies) == {f"--policy.{name.replace('_', '-')}" for name in fields}
+    assert all(row["what it is"] for row in policies.values())
+    assert policies["--policy.temperature"]["default"] == "1.0"
+
+
+def test_listing_does_not_wait_for_torch() -> None:
+    code = "import sys; from gridzero.__main__ import main; main(['list']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def play(lines: str, monkeypatch: pytest.MonkeyPatch, *more: str) -> int:
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    return main(["play", "gridzero/TextGeneration-v0", "--seed", "3", *more])
+
+
+def test_a_person_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    env = gym.make("gridzero/TextGeneration-v0", digits=1)
+    env.reset(seed=3)
+    first = env.unwrapped.problem  # type: ignore[attr-defined]
+    env.reset()
+    second = env.unwrapped.problem  # type: ignore[attr-defined]
+    formed = f"<think></think> <answer>{second.reference}</answer>"
+    assert play(f"{first.reference}\n\n{formed}\nnonsense\n", monkeypatch, "--env.digits", "1") == 0
+    shown = capsys.readouterr().out
+    assert first.question in shown
+    assert shown.count("✓ right") == 2
+    assert shown.count("✗ wrong") == 1
+    assert "you got 2 of 3 right" in shown
+
+
+def test_a_person_walks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--env.task", "grid-walk", "--env.height", "2", "--env.width", "2", "--env.density", "0.0"]
+    assert play("U\nL\nD\nR\n" * 3, monkeypatch, *small) == 0
+    shown = capsys.readouterr().out
+    assert "it reaches the target" in shown
+    assert "a right answer" not in shown
