@@ -12,6 +12,7 @@ Needs: pip install 'gridzero[trl]'
 
 import argparse
 import tempfile
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ def main() -> None:
     print(f"{accuracy(model, tokenizer):.0%} of held-out additions right after {steps} completions")
 
 
-def accuracy(model, tokenizer, count: int = 100) -> float:
+def accuracy(model: Any, tokenizer: Any, count: int = 100) -> float:
     """The share of held-out problems that the most likely completion answers."""
     task = make_task("addition", split="held-out")
     rng = np.random.default_rng(0)

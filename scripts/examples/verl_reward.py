@@ -17,6 +17,7 @@ import argparse
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 from gridzero.envs.tasks import make_task
 from gridzero.llm_rl.adapters import verl_reward, verl_rows
@@ -38,7 +39,7 @@ def main() -> None:
     print(f"reward.custom_reward_function.path={__file__} reward.custom_reward_function.name=compute_score")
 
 
-def write(rows: list, name: str) -> Path:
+def write(rows: list[dict[str, Any]], name: str) -> Path:
     """One file."""
     if importlib.util.find_spec("datasets") is None:
         path = Path(f"{name}.jsonl")

@@ -108,3 +108,15 @@ def test_states_and_gradients_are_those_of_a_padded_pass(name: str) -> None:
 def test_other_families_are_left_to_themselves() -> None:
     model = transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=11, n_embd=16, n_layer=1, n_head=2))
     assert packed_states(model, Packing.of(*sequences(0))) is None
+
+
+def test_half_precision_is_as_close_as_it_can_be() -> None:
+    model = tiny_model(11, **SIZES).to(torch.bfloat16)
+    tokens, prompt_lengths, lengths = sequences(3)
+    there = torch.arange(tokens.shape[1]) < lengths.unsqueeze(1)
+    packing = Packing.of(tokens, prompt_lengths, lengths)
+    with torch.no_grad():
+        packed = packed_states(model, packing)
+        assert packed is not None
+        assert packed.dtype is torch.bfloat16
+        assert torch.allclose(packed[packing.places][there], hidden_states(model, tokens)[there], atol=0.05, rtol=0.05)
