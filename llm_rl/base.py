@@ -54,13 +54,17 @@ class Recipe:
     """Decides everything that is random."""
 
 
+RECIPES = {"countdown": Recipe(steps=3000), "multiplication": Recipe(steps=3000), "grid-path": Recipe(steps=2000)}
+"""Of tasks that take longer to learn."""
+
+
 def base_model(task: Task, recipe: Recipe | None = None) -> tuple[Any, Any]:
     """The base model of a task, with its tokenizer: shipped, or kept from before, or made now.
 
     Raises:
         ValueError: for a task without worked solutions.
     """
-    recipe = recipe or Recipe()
+    recipe = recipe or RECIPES.get(task.name, Recipe())
     name = base_name(task, recipe)
     for folder in (SHIPPED / name, cache() / name):
         if folder.is_dir():
@@ -106,7 +110,7 @@ def warm_up(task: Task, recipe: Recipe, report: Callable[[int, int, float], None
         width=recipe.width,
         layers=recipe.layers,
         heads=recipe.heads,
-        positions=2 * longest + 64 if task.turns == 1 else 4 * longest + 64,
+        positions=2 * longest + 64 if task.turns == 1 else 8 * longest + 64,
         seed=int(initial.generate_state(1)[0]),
     )
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
@@ -187,7 +191,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("task")
     parser.add_argument("--out", type=Path, help="folder; by default among those that come with the package")
     arguments = parser.parse_args(argv)
-    task, recipe = make_task(arguments.task), Recipe()
+    task = make_task(arguments.task)
+    recipe = RECIPES.get(task.name, Recipe())
     out = arguments.out or SHIPPED / base_name(task, recipe)
     if out.exists():
         parser.error(f"{out} exists")

@@ -106,6 +106,8 @@ class GRPOConfig(PolicyGradientConfig):
     """"k1", "k2" or "k3"."""
     kl_importance_weighted: bool = True
     """Multiply the estimate by π/π_old, which makes the gradients of k1 and k3 those of KL(π ‖ π_ref)."""
+    kl_in_reward: bool = False
+    """Take β log π/π_ref from the rewards, as PPO does, which credits earlier steps with it; else it is in the loss."""
     reference_updates: int = 0
     """The policy becomes its own reference again after this many updates; 0: the initial policy stays it."""
     episode_limit: int = 1000
@@ -210,6 +212,8 @@ class GRPO(PolicyGradientAgent):
             keep = torch.cat([(~flat).nonzero().squeeze(-1), groups + varied])
             both = torch.cat([keep, flat.nonzero().squeeze(-1)[: groups - len(keep)]])
             t = Trajectories.join([t, more])[self._rows(both)]
+        if config.kl_coefficient > 0 and config.kl_in_reward:
+            t, metrics["kl_to_reference"] = self._with_penalty(t)
         return t.replace(advantages=self._advantages(t)), taken, metrics
 
     def _episodes(self) -> Trajectories:
@@ -269,12 +273,13 @@ class GRPO(PolicyGradientAgent):
         clip_factor = self._factor(config.clip_schedule)
         bonus = config.entropy_coefficient * self._factor(config.entropy_schedule)
         batch = t.replace(weights=self._weights(t.mask)).without("rewards", "done", "env_steps")
+        in_loss = config.kl_coefficient > 0 and not config.kl_in_reward
         skip = config.skip_flat_groups
         if skip is None:
-            skip = bonus == 0 and config.kl_coefficient == 0
+            skip = bonus == 0 and not in_loss
         if skip:
             batch = batch[self._rows((~self._flat(t)).nonzero().squeeze(-1))]
-        if config.kl_coefficient > 0 and len(batch):
+        if in_loss and len(batch):
             batch = batch.replace(reference_log_probs=self.network.reference_log_probs(batch))
         if self.network.memoryless and config.surrogate != "sequence":
             batch = batch.single_steps()

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from gridzero.agents.agent import POLICIES, Agent, imported
 from gridzero.agents.neural.actions import Categoricals
 from gridzero.agents.neural.mlp_policy import MLPPolicy
+from gridzero.agents.neural.objectives import kl_estimate
 from gridzero.agents.neural.optimiser import Optimiser
 from gridzero.agents.neural.parallel import world
-from gridzero.agents.neural.policy import Policy
+from gridzero.agents.neural.policy import Policy, Trajectories
 from gridzero.agents.neural.state_tables import StateTable
 from gridzero.agents.neural.towers import Activation, Memory
 from gridzero.agents.neural.vectors import copies
@@ -178,6 +179,17 @@ class PolicyGradientAgent(Agent):
         """Whether there is something left to learn with the linear schedules, if there are any."""
         linear = any(getattr(self.config, name) == "linear" for name in _SCHEDULES)
         return not linear or self._remaining() > 0
+
+    def _with_penalty(self, t: Trajectories) -> tuple[Trajectories, float]:
+        """Rewards less β times k1, whose mean is the divergence from the reference; and that mean, in nats a step.
+
+        Source: Ziegler et al. (2019), Fine-tuning language models from human preferences, eq. 2.
+        """
+        assert t.rewards is not None
+        kl = kl_estimate(t.log_probs, self.network.reference_log_probs(t), "k1")
+        if t.mask is not None:
+            kl = kl.masked_fill(~t.mask, 0.0)
+        return t.replace(rewards=t.rewards - self.config.kl_coefficient * kl), float(t.mean(kl))
 
     # Acting
 

@@ -18,7 +18,6 @@ from gridzero.agents.neural.objectives import (
     clipped_surrogate,
     discounted_sums,
     generalised_advantages,
-    kl_estimate,
     value_loss,
 )
 from gridzero.agents.neural.parallel import world
@@ -104,17 +103,6 @@ class PPO(PolicyGradientAgent):
             metrics = world().mean(metrics)
             self.steps += world().total(taken)
             yield Update(self.steps, metrics, self.network.samples())
-
-    def _with_penalty(self, t: Trajectories) -> tuple[Trajectories, float]:
-        """Rewards less β times k1, whose mean is the divergence from the reference; and that mean, in nats a step.
-
-        Source: Ziegler et al. (2019), Fine-tuning language models from human preferences, eq. 2.
-        """
-        assert t.rewards is not None
-        kl = kl_estimate(t.log_probs, self.network.reference_log_probs(t), "k1")
-        if t.mask is not None:
-            kl = kl.masked_fill(~t.mask, 0.0)
-        return t.replace(rewards=t.rewards - self.config.kl_coefficient * kl), float(t.mean(kl))
 
     def _with_advantages(self, trajectories: Trajectories) -> Trajectories:
         t, config = trajectories, self.config

@@ -49,9 +49,9 @@ class Countdown(Task):
         self,
         *,
         numbers: int = 3,
-        largest: int = 20,
+        largest: int = 9,
         target: int = 100,
-        tries: int = 3,
+        tries: int = 2,
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
@@ -94,6 +94,10 @@ class Countdown(Task):
         tries = [_combined(numbers, rng) for _ in range(rng.integers(self.tries + 1))]
         failed = [",".join(tried.steps) for tried in tries if tried.value != target]
         return ";".join([*failed, ",".join(problem.metadata["steps"])])
+
+    def guess(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
+        """Any expression of the numbers."""
+        return _combined(problem.metadata["numbers"], rng).text
 
 
 def _combined(numbers: Sequence[int], rng: np.random.Generator) -> Expression:

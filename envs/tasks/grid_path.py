@@ -168,6 +168,17 @@ class GridPath(Task):
             steps.append(letter + _place(world, state))
         return f"{_place(world, world.start)}>{_place(world, state)}:{''.join(steps)}"
 
+    def guess(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
+        """Straight to the target as if there were no walls, up or down first or last."""
+        world = world_of(problem.question)
+        target = next(state for state, distance in enumerate(world.distances) if distance == 0)
+        down, right = (
+            there - here
+            for there, here in zip(divmod(target, world.width), divmod(world.start, world.width), strict=True)
+        )
+        parts = [("D" if down > 0 else "U") * abs(down), ("R" if right > 0 else "L") * abs(right)]
+        return "".join(parts if rng.random() < 0.5 else parts[::-1])
+
 
 def _place(world: World, state: int) -> str:
     row, column = divmod(state, world.width)

@@ -109,6 +109,9 @@ class GridWalk(GridPath):
         steps = ["#" if state == walk.state else str(walk.world.distances[state]) for state in after]
         return ",".join(letter + far for letter, far in zip(MOVES, steps, strict=True))
 
+    def guess(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:  # noqa: D102
+        return self.answer(problem, completions)
+
     def answer(self, problem: Problem, completions: Sequence[str] = ()) -> str:
         """The best move after those so far."""
         walk = self._walk(problem, completions)

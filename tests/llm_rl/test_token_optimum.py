@@ -1,0 +1,113 @@
+"""Language models held against the exact optimum of a task whose completions can all be listed."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import gridzero
+from gridzero.envs.tasks import make_task
+from gridzero.envs.tasks.vocabulary import END, PAD, Vocabulary
+from gridzero.llm_rl.models import tiny_model
+from gridzero.llm_rl.storage import save_model
+from gridzero.llm_rl.tokenizer import character_tokenizer
+
+BATCH, LIMIT, BETA = 768, 2, 0.3
+GROUPS = {"groups": 6, "group_size": 128, "episode_limit": LIMIT, "epochs": 1}
+AGENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "grpo": ("grpo", GROUPS),
+    "dr_grpo": ("grpo", {**GROUPS, "variant": "dr_grpo"}),
+    "rloo": ("grpo", {**GROUPS, "variant": "rloo"}),
+    "ppo": ("ppo", {"num_envs": BATCH, "rollout_steps": LIMIT, "epochs": 2}),
+}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model of random weights for sums of one-digit numbers."""
+    vocabulary = Vocabulary((PAD, END, *make_task("addition", digits=1, template="plain").alphabet()))
+    model = tiny_model(len(vocabulary), width=32, layers=1, heads=2, positions=64, seed=1)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(model, character_tokenizer(vocabulary), folder)
+    return str(folder)
+
+
+class Enumeration:
+    """Every completion of up to two tokens, of three problems: rewards (3, N) and, of a policy, probabilities."""
+
+    def __init__(self, env: Any, policy: Any) -> None:
+        task, problems = env.unwrapped.task, list(env.unwrapped.distinct_problems)
+        (end,) = policy.end
+        size = policy.model.config.vocab_size
+        pairs = itertools.product(range(size), range(size))
+        self.completions = [[end], *([a, b] for a, b in pairs if a != end)]
+        texts = policy.decode(np.array([[*row, policy.pad][:LIMIT] for row in self.completions]))
+        verdicts = [[task.verify(problem, text) for text in texts] for problem in problems]
+        self.rewards = np.array([[v.correct + 0.1 * v.well_formed for v in row] for row in verdicts])
+        self.prompts = [policy.encode(task.prompt(problem)) for problem in problems]
+
+    def probabilities(self, policy: Any) -> Any:
+        found = []
+        with torch.no_grad():
+            for prompt in self.prompts:
+                first = policy.model(torch.tensor([prompt])).logits[0, -1].double().softmax(-1)
+                both = torch.tensor([[*prompt, a] for a in range(len(first))])
+                second = policy.model(both).logits[:, -1].double().softmax(-1)
+                found.append([float(first[a] * (second[a, b[0]] if b else 1)) for a, *b in self.completions])
+        probabilities = np.array(found)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+        return probabilities
+
+
+def trained(name: str, saved: str, updates: int, **fields: Any) -> tuple[Enumeration, Any, Any]:
+    """The task, and the probabilities of all completions before and after training."""
+    kind, own = AGENTS[name]
+    env = gym.make_vec(
+        "gridzero/TextGeneration-v0", num_envs=BATCH, vectorization_mode="vector_entry_point",
+        digits=1, template="plain", distinct=3,
+    )  # fmt: skip
+    settings = {"learning_rate": 5e-3, "minibatch_size": 10**6, "schedule_steps": updates * BATCH}
+    agent: Any = gridzero.agents.make(kind, env, policy={"model": saved}, **{**settings, **own, **fields})
+    enumeration = Enumeration(env, agent.network)
+    before = enumeration.probabilities(agent.network)
+    for _ in agent.learn():
+        pass
+    assert agent.steps == updates * BATCH
+    return enumeration, before, enumeration.probabilities(agent.network)
+
+
+def share_of_optimum(name: str, saved: str, updates: int) -> float:
+    # Half of the right answers are one completion among 225, with nothing on the way to them: explore first.
+    enumeration, _, after = trained(name, saved, updates, entropy_coefficient=0.15)
+    return float((after * enumeration.rewards).sum() / enumeration.rewards.max(axis=1).sum())
+
+
+def test_grpo_finds_the_best_completions(saved: str) -> None:
+    assert share_of_optimum("grpo", saved, 150) > 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", AGENTS)
+def test_within_one_percent_of_the_optimal_value(name: str, saved: str) -> None:
+    share = share_of_optimum(name, saved, 300)
+    print(f"{name}: {share:.4f} of V*")
+    assert share > 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", AGENTS)
+def test_the_regularised_optimum(name: str, saved: str) -> None:
+    """π* ∝ π_ref exp(r/β), to 0.02 in total variation, from π_ref 0.4 away."""
+    fields = {"normalise_advantages": "none"} if name == "ppo" else {"kl_in_reward": True}
+    enumeration, reference, after = trained(name, saved, 500, kl_coefficient=BETA, **fields)
+    tilted = reference * np.exp(enumeration.rewards / BETA)
+    tilted /= tilted.sum(axis=1, keepdims=True)
+    distance = 0.5 * np.abs(after - tilted).sum(axis=1)
+    print(f"{name}: {distance.round(4)} from π*")
+    assert 0.5 * np.abs(reference - tilted).sum(axis=1).mean() > 0.2
+    assert distance.max() < 0.02
