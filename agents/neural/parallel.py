@@ -116,6 +116,7 @@ def join(environment: Mapping[str, str] = os.environ) -> Iterator[World]:
     torch.distributed.init_process_group("nccl" if on_gpus else "gloo")
     try:
         yield world()
+        world().gather(None)  # who leaves first would take the connection from the others
     finally:
         torch.distributed.destroy_process_group()
 

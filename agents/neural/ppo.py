@@ -211,12 +211,11 @@ class PPO(PolicyGradientAgent):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs."""
-        state = super().state_dict() | {
-            "interaction": self.interaction.state_dict(),
-            "reward_moments": {name: t.numpy().copy() for name, t in self.reward_moments.state_dict().items()},
-            "reward_sums": self.reward_sums.numpy().copy(),
-        }
-        if isinstance(self.network, MLPPolicy):
+        moments = {name: t.numpy().copy() for name, t in self.reward_moments.state_dict().items()}
+        state = super().state_dict() | {"reward_moments": moments}
+        if isinstance(self.network, MLPPolicy):  # others begin each rollout with new episodes
+            state["interaction"] = self.interaction.state_dict()
+            state["reward_sums"] = self.reward_sums.numpy().copy()
             state["memory"] = self.network.state.numpy().copy()
             state["starting"] = self.network.starting.copy()
         return state
@@ -224,12 +223,12 @@ class PPO(PolicyGradientAgent):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state``."""
         super().load_state_dict(state)
-        self.interaction.load_state_dict(state["interaction"])
         self.reward_moments.load_state_dict(
             {name: torch.from_numpy(np.array(array)) for name, array in state["reward_moments"].items()}
         )
-        self.reward_sums = torch.from_numpy(np.array(state["reward_sums"]))
         if isinstance(self.network, MLPPolicy):
+            self.interaction.load_state_dict(state["interaction"])
+            self.reward_sums = torch.from_numpy(np.array(state["reward_sums"]))
             self.network.state = torch.from_numpy(np.array(state["memory"]))
             self.network.starting = np.array(state["starting"], dtype=np.bool_)
 

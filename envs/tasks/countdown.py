@@ -51,7 +51,7 @@ class Countdown(Task):
         numbers: int = 3,
         largest: int = 9,
         target: int = 100,
-        tries: int = 2,
+        tries: int = 5,
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)

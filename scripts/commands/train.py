@@ -133,7 +133,17 @@ def main(argv: Sequence[str]) -> int:
     with _together():
         session = _resumed(parsed.options, given, record) if record else _new(name, parsed, given)
         with contextlib.nullcontext() if session.run is None else contextlib.closing(session.run):
-            return _train(session, parsed.options.watch)
+            status = _train(session, parsed.options.watch)
+    if _processes() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # Gloo's threads, where they outlive it, abort an orderly exit
+    return status
+
+
+def _processes() -> int:
+    """How many torchrun started; 1 where it did not."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _rank() -> int:
@@ -144,7 +154,7 @@ def _rank() -> int:
 @contextlib.contextmanager
 def _together() -> Generator[None, None, None]:
     """Meet the other processes, if torchrun started several."""
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if _processes() == 1:
         yield
         return
     from gridzero.agents.neural.parallel import join
