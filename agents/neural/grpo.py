@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -289,10 +290,11 @@ class GRPO(PolicyGradientAgent):
         for _ in range(config.epochs):
             parts = list(minibatches(batch, config.minibatch_size, self.rng))
             for part in parts:
-                if len(part):
-                    loss, terms = self._loss(part, clip_factor, bonus)
-                    metrics |= {name: float(term) for name, term in terms.items()}
-                norm = self.optimiser.step(loss * len(parts) if len(part) else None, learning_rate)
+                assert part.weights is not None
+                part = part.replace(weights=part.weights * len(parts))
+                loss = functools.partial(self._loss, clip_factor=clip_factor, bonus=bonus)
+                norm, terms = self._descend(part, loss, learning_rate)
+                metrics |= terms
         return metrics | {"gradient_norm": float(norm)}
 
     def _weights(self, mask: Tensor) -> Tensor:
@@ -304,8 +306,8 @@ class GRPO(PolicyGradientAgent):
         of_one = {"token": int(mask.sum()), "sequence": int(mask.any(dim=1).sum()), "constant": len(mask)}
         return weights * here.share_of(of_one[self.config.normalisation])
 
-    def _loss(self, part: Trajectories, clip_factor: float, bonus: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, a weighted sum over the steps, and what to log."""
+    def _loss(self, part: Trajectories, *, clip_factor: float, bonus: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, a weighted sum over the steps, and means over them to log."""
         config, weights = self.config, part.weights
         assert weights is not None
         assert part.advantages is not None

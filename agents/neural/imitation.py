@@ -227,7 +227,7 @@ class Imitation(PolicyGradientAgent):
         """One gradient step, and what is to be told of it."""
         features = self.network.actor(observations)
         loss = self.head.loss(features, right, self.annealing()).mean()
-        self.optimiser.step(loss, self.config.learning_rate)
+        self.optimiser.step([loss], self.config.learning_rate)
         self.gradient_steps += 1
         with torch.no_grad():
             measured = self._measure(features, right)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,13 +38,14 @@ class Optimiser:
             offset = end
         self.adam = torch.optim.Adam([self.vector], eps=epsilon, fused=True)
 
-    def step(self, loss: Tensor | None, learning_rate: float) -> Tensor:
-        """One step down the gradient of ``loss``; returns the gradient's norm before clipping.
+    def step(self, losses: Iterable[Tensor], learning_rate: float) -> Tensor:
+        """One step down the gradient of the sum of ``losses``; returns the gradient's norm before clipping.
 
-        Where several processes learn together, of the sum of their losses; None: this one has nothing to add.
+        Each is taken, and what it holds let go, before the next, so that an iterator may make one at a time. Where
+        several processes learn together, the sum is of the losses of all of them.
         """
         self.gradient.zero_()
-        if loss is not None:
+        for loss in losses:
             loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation for it
         world().add(self.gradient)
         norm: Tensor = torch.linalg.vector_norm(self.gradient)

@@ -93,6 +93,15 @@ class Trajectories:
         """How many steps there are."""
         return self.log_probs.numel() if self.mask is None else int(self.mask.sum())
 
+    def pieces(self, steps: int | None) -> Iterator[Trajectories]:
+        """All sequences once, in order, in the fewest equal parts that have ``steps`` steps or fewer on average."""
+        count = 1 if steps is None else min(len(self), -(-self.steps() // steps))
+        if count == 1:
+            yield self
+            return
+        for i in range(count):
+            yield self[slice(i * len(self) // count, (i + 1) * len(self) // count)]
+
     def mean(self, per_step: Tensor) -> Tensor:
         """Mean of (B, T) numbers over the steps there are."""
         return per_step.mean() if self.mask is None else per_step[self.mask].mean()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -31,6 +31,7 @@ from gridzero.envs.mdp import FiniteMDP
 Schedule = Literal["constant", "linear"]
 _SCHEDULES = ("learning_rate_schedule", "clip_schedule", "entropy_schedule")
 FloatArray = NDArray[np.float64]
+Terms = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class PolicyGradientConfig:
     """A process for each environment, where there is no native vector."""
     minibatch_size: int = 1024
     """Steps in a gradient step."""
+    microbatch_size: int | None = None
+    """Steps in one pass forwards and backwards, of which a gradient step may take several to save memory; by default
+    all."""
     learning_rate: float = 3e-3
     """Adam's, at the beginning."""
     learning_rate_schedule: Schedule = "linear"
@@ -82,8 +86,7 @@ class PolicyGradientConfig:
         """Refuse what makes no sense, with what does."""
         within = [("gamma", 0.0, 1.0)]
         above: tuple[str, ...] = ("minibatch_size", "learning_rate", "clip", "adam_epsilon")
-        if self.schedule_steps is not None:
-            above += ("schedule_steps",)
+        above += tuple(name for name in ("schedule_steps", "microbatch_size") if getattr(self, name) is not None)
         self._check(within, above, ("entropy_coefficient", "max_gradient_norm"))
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden must have at least one width, all at least 1, not {self.hidden}")
@@ -190,6 +193,31 @@ class PolicyGradientAgent(Agent):
         if t.mask is not None:
             kl = kl.masked_fill(~t.mask, 0.0)
         return t.replace(rewards=t.rewards - self.config.kl_coefficient * kl), float(t.mean(kl))
+
+    def _descend(
+        self, part: Trajectories, loss: Callable[[Trajectories], tuple[torch.Tensor, Terms]], learning_rate: float
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """One gradient step over a minibatch, perhaps an empty one, in passes over pieces of it.
+
+        Args:
+            part: the minibatch.
+            loss: that of a piece, of which those of all pieces are added up, and means over its steps to log.
+            learning_rate: Adam's.
+
+        Returns:
+            The gradient's norm, and the means over the steps of the minibatch.
+        """
+        means: dict[str, float] = {}
+
+        def losses() -> Iterator[torch.Tensor]:
+            for piece in part.pieces(self.config.microbatch_size):
+                of_piece, terms = loss(piece)
+                yield of_piece
+                share = 1.0 if piece is part else piece.steps() / part.steps()
+                for name, term in terms.items():
+                    means[name] = means.get(name, 0.0) + share * float(term)
+
+        return self.optimiser.step(losses() if len(part) else (), learning_rate), means
 
     # Acting
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -153,54 +154,57 @@ class PPO(PolicyGradientAgent):
         if self.network.memoryless:
             batch = batch.single_steps()
         epochs, here = 0, world()
+        kl = clipped = 0.0
         while epochs < config.epochs:
             epochs += 1
-            log_ratios = [torch.zeros(0)]
+            kl = clipped = 0.0
             for part in minibatches(batch, config.minibatch_size, self.rng):
-                share = here.share_of(part.steps())
-                weighted = None
-                if share > 0:
-                    loss, terms, log_ratio = self._loss(part, clip, bonus)
-                    weighted = loss if share == 1 else loss * share
-                    log_ratios.append(log_ratio)
-                norm = self.optimiser.step(weighted, learning_rate)
-            log_ratio = torch.cat(log_ratios)
-            kl = float((torch.expm1(log_ratio) - log_ratio).mean())
+                if config.normalise_advantages == "minibatch":
+                    assert part.advantages is not None
+                    part = part.replace(advantages=_standardised(part.advantages, part.mask))
+                part = part.replace(weights=_weights(part, here.share_of(part.steps())))
+                norm, terms = self._descend(part, functools.partial(self._loss, clip=clip, bonus=bonus), learning_rate)
+                kl += terms.pop("approximate_kl", 0.0) * part.steps() / batch.steps()
+                clipped += terms.pop("clip_fraction", 0.0) * part.steps() / batch.steps()
             if config.target_kl is not None and here.mean({"kl": kl})["kl"] > 1.5 * config.target_kl:
                 break
         assert t.values is not None
         assert t.returns is not None
         spread = t.returns[t.mask].var(correction=0)
         unexplained = (t.returns - t.values)[t.mask].var(correction=0)
-        return {name: float(term) for name, term in terms.items()} | {
+        return terms | {
             "gradient_norm": float(norm),
             "approximate_kl": kl,
-            "clip_fraction": float((torch.expm1(log_ratio).abs() > clip).float().mean()),
+            "clip_fraction": clipped,
             "explained_variance": float(1 - unexplained / spread) if spread > 0 else 0.0,
             "epochs": float(epochs),
             "learning_rate": learning_rate,
         }
 
-    def _loss(self, part: Trajectories, clip: float, bonus: float) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """The loss, its terms to log, and log π/π_old of the steps."""
-        config = self.config
+    def _loss(self, part: Trajectories, *, clip: float, bonus: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, a weighted sum over the steps, and means over them to log."""
+        config, weights = self.config, part.weights
+        assert weights is not None
         assert part.advantages is not None
         assert part.returns is not None
         scores = self.network.evaluate(part)
         assert scores.values is not None
-        advantages = part.advantages
-        if config.normalise_advantages == "minibatch":
-            advantages = _standardised(advantages, part.mask)
-        policy_loss = -part.mean(clipped_surrogate(scores.log_probs, part.log_probs, advantages, clip=clip))
+        objective = clipped_surrogate(scores.log_probs, part.log_probs, part.advantages, clip=clip)
         errors = value_loss(scores.values, part.returns, old_values=part.values, clip=config.value_clip)
-        critic_loss = part.mean(errors)
-        loss = policy_loss + config.value_coefficient * critic_loss
-        entropy = part.mean(scores.entropies)
+        losses = config.value_coefficient * errors - objective
         if bonus:
-            loss = loss - bonus * entropy
-        terms = {"policy_loss": policy_loss, "value_loss": critic_loss, "entropy": entropy}
-        log_ratio = scores.log_probs.detach() - part.log_probs
-        return loss, {name: term.detach() for name, term in terms.items()}, _flat(log_ratio, part.mask)
+            losses = losses - bonus * scores.entropies
+        with torch.no_grad():
+            log_ratio = scores.log_probs - part.log_probs
+            ratio = torch.expm1(log_ratio)
+            terms = {
+                "policy_loss": -part.mean(objective),
+                "value_loss": part.mean(errors),
+                "entropy": part.mean(scores.entropies),
+                "approximate_kl": part.mean(ratio - log_ratio),
+                "clip_fraction": part.mean((ratio.abs() > clip).float()),
+            }
+        return (losses * weights).sum(), terms
 
     def state_values(self) -> FloatArray:
         """(S,) the critic's values, in the environment's own units."""
@@ -231,6 +235,12 @@ class PPO(PolicyGradientAgent):
             self.reward_sums = torch.from_numpy(np.array(state["reward_sums"]))
             self.network.state = torch.from_numpy(np.array(state["memory"]))
             self.network.starting = np.array(state["starting"], dtype=np.bool_)
+
+
+def _weights(part: Trajectories, share: float) -> Tensor:
+    """(B, T) the same for each of the steps there are, ``share`` together."""
+    each = share / max(1, part.steps())
+    return torch.full(part.log_probs.shape, each) if part.mask is None else part.mask * each
 
 
 def _flat(per_step: Tensor, mask: Tensor | None) -> Tensor:

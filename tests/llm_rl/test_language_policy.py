@@ -1,5 +1,7 @@
 """The language policy: what it scores is what it drew, whatever the lengths; conversations; GRPO and PPO on it."""
 
+import itertools
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -284,6 +286,23 @@ def test_flat_groups_are_left_out_without_changing_the_gradient(saved):
         return agent.optimiser.vector.detach().clone()
 
     torch.testing.assert_close(after(True), after(False), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["grpo", "ppo"])
+def test_passes_over_pieces_add_up(name, saved):
+    def gradients(size):
+        env = gym.make("gridzero/TextGeneration-v0", form_weight=0.5)
+        fields = FIELDS[name] | {"learning_rate": 1e-6, "microbatch_size": size}
+        agent = gridzero.agents.make(name, env, seed=3, policy={"model": saved}, **fields)
+        (update,) = itertools.islice(agent.learn(), 1)
+        return agent.optimiser.gradient.clone(), update.metrics
+
+    whole, metrics = gradients(None)
+    sliced, of_sliced = gradients(20)
+    torch.testing.assert_close(sliced, whole, atol=1e-5, rtol=1e-3)
+    assert of_sliced.keys() == metrics.keys()
+    for term in metrics.keys() - {"tokens_per_second"}:
+        assert of_sliced[term] == pytest.approx(metrics[term], rel=1e-3, abs=1e-5), term
 
 
 @pytest.mark.parametrize(

@@ -283,6 +283,18 @@ def test_interrupted_and_resumed_is_uninterrupted(variant):
     assert collect(other, 5) != whole
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_passes_over_pieces_add_up(variant):
+    name, env, fields = VARIANTS[variant]
+    first = []
+    for size in (None, 50):
+        agent = make(name, env(), seed=3, hidden=(8,), microbatch_size=size, **fields | {"learning_rate": 1e-6})
+        first.append(next(iter(agent.learn())).metrics)
+    assert first[0].keys() == first[1].keys()
+    for term, number in first[0].items():
+        assert first[1][term] == pytest.approx(number, rel=1e-3, abs=1e-5), term
+
+
 def test_a_state_of_other_networks_is_refused():
     agent = make("ppo", vector(Recall, 2), hidden=(8,))
     with pytest.raises(ValueError, match="other networks"):
