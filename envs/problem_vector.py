@@ -407,6 +407,12 @@ class ProblemEnv(gym.Env[Any, Any]):
         problem: Problem = self._vector.problems[0]
         return problem
 
+    @property
+    def text(self) -> str:
+        """The conversation so far."""
+        text: str = self._vector._text(0)
+        return text
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode.
 

@@ -54,7 +54,7 @@ class Recipe:
     """Decides everything that is random."""
 
 
-RECIPES = {"countdown": Recipe(steps=4000), "multiplication": Recipe(steps=3000), "grid-path": Recipe(steps=2000)}
+RECIPES = {"countdown": Recipe(steps=3000), "multiplication": Recipe(steps=3000), "grid-path": Recipe(steps=2000)}
 """Of tasks that take longer to learn."""
 
 

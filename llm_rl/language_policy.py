@@ -18,6 +18,7 @@ from torch import Tensor
 from gridzero.agents.interaction import Interaction
 from gridzero.agents.neural.parallel import world
 from gridzero.agents.neural.policy import Policy, Scores, Trajectories
+from gridzero.envs.tasks.numbers import shown
 from gridzero.llm_rl.base import base_model
 from gridzero.llm_rl.models import Reference, ValueHead, add_lora, hidden_states, output_head
 from gridzero.llm_rl.packed import Packing, packed_states
@@ -167,8 +168,15 @@ class LanguagePolicy(Policy):
     # Writing
 
     def encode(self, text: str, *, begins: bool = True) -> list[int]:
-        """Tokens of a text; with the mark of the beginning, where the model has one and the text begins there."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=begins)
+        """Tokens of a text; with the mark of the beginning, where the model has one and the text begins there.
+
+        Raises:
+            ValueError: for a text that the tokenizer has no tokens for.
+        """
+        try:
+            ids: list[int] = self.tokenizer.encode(text, add_special_tokens=begins)
+        except Exception as error:  # tokenizers raises nothing more specific
+            raise ValueError(f"the model's tokenizer has no tokens for {shown(text)} ({error})") from error
         return ids
 
     def _conversation(self, text: str) -> list[int]:

@@ -204,7 +204,8 @@ def _check(
     longest = max(map(len, prompts))
     if positions is not None and longest + sampling.max_tokens > positions:
         raise ValueError(
-            f"a prompt of {longest} tokens and {sampling.max_tokens} more exceed the model's {positions} positions"
+            f"a prompt of {longest} tokens and {sampling.max_tokens} more exceed the model's {positions} positions; "
+            f"allow fewer tokens: episode_limit of GRPO, rollout_steps of PPO"
         )
 
 

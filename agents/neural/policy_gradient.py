@@ -253,23 +253,39 @@ class PolicyGradientAgent(Agent):
         elif self._acting is not None:
             self._acting = self._acting.masked_fill(torch.from_numpy(episodes).unsqueeze(1), 0.0)
 
-    # Tables, for worlds whose states can be counted
+    def action_probabilities(self, observations: Any, action_masks: NDArray[np.bool_] | None = None) -> FloatArray:
+        """(N, A) probabilities of what :meth:`act` does when it explores.
 
-    def _table(self) -> dict[str, torch.Tensor]:
-        """Every state's observation, in order, as the network reads it."""
-        policy = self._mlp()
-        if not policy.memoryless:
-            raise ValueError("a policy with a memory has no table of states")
-        return policy.read(*self._states.read())
+        Args:
+            observations: as for :meth:`act`.
+            action_masks: as for :meth:`act`.
 
-    def exploring_policy(self) -> FloatArray:
-        """(S, A) probabilities of what :meth:`act` does when it explores: the policy that is being trained."""
-        policy, read = self._mlp(), self._table()
+        Raises:
+            ValueError: where actions are not Discrete, or the policy is not a network without memory.
+        """
+        policy = self._memoryless()
         if not isinstance(policy.actions, Categoricals) or policy.actions.choices != 1:
             raise ValueError("only Discrete actions have a table")
+        read = policy.read(observations, action_masks)
         with torch.no_grad():
             probabilities = policy.actions.probabilities(policy.outputs(policy.actor(read), read))
         return np.asarray(probabilities.squeeze(-2).numpy(), dtype=np.float64)
+
+    # Tables, for worlds whose states can be counted
+
+    def _memoryless(self) -> MLPPolicy:
+        policy = self._mlp()
+        if not policy.memoryless:
+            raise ValueError("a policy with a memory has no table of states")
+        return policy
+
+    def _table(self) -> dict[str, torch.Tensor]:
+        """Every state's observation, in order, as the network reads it."""
+        return self._memoryless().read(*self._states.read())
+
+    def exploring_policy(self) -> FloatArray:
+        """(S, A) probabilities of what :meth:`act` does when it explores: the policy that is being trained."""
+        return self.action_probabilities(*self._states.read())
 
     def policy(self) -> FloatArray:
         """(S, A) probabilities of what :meth:`act` does when it does not explore: all on the most likely action."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Sequence
 from typing import Unpack
 
@@ -20,13 +22,14 @@ class Countdown(Task):
     Every problem has a solution, for the target is the value of an expression drawn at random, whose values on the way
     are positive and whole.
 
-    The work tries such expressions, step by step, until one has the value: ``3+5=8,25+8=33;25-5=20,20*3=60``.
+    The work searches depth first, pair by pair in the order of the numbers, and gives up on a way, ``;``, where no last
+    step leads to the target: ``5+3=8;5-3=2;5*3=15;25+3=28;25-3=22;25*3=75;25+5=30;25-5=20,20*3=60``.
 
     Args:
         numbers: how many, 2 to 6.
         largest: they go from 1 to this.
         target: the target goes from 1 to this.
-        tries: the work has up to so many tries that fail, before the one that does not.
+        dead_ends: the work has up to so many ways that it gave up on, the last ones, before the one that succeeds.
         common: see :class:`Task`.
 
     Example:
@@ -51,14 +54,14 @@ class Countdown(Task):
         numbers: int = 3,
         largest: int = 9,
         target: int = 100,
-        tries: int = 5,
+        dead_ends: int = 12,
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
         self.numbers = check_integer("numbers", numbers, 2, 6)
         self.largest = check_integer("largest", largest, 1, 10**6)
         self.target = check_integer("target", target, 1, 10**9)
-        self.tries = check_integer("tries", tries, 0, 100)
+        self.dead_ends = check_integer("dead_ends", dead_ends, 0, 100)
 
     def generate(self, rng: np.random.Generator) -> Problem:  # noqa: D102
         for _ in range(PATIENCE):
@@ -90,14 +93,57 @@ class Countdown(Task):
         return True, "right"
 
     def work(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:  # noqa: D102
-        numbers, target = problem.metadata["numbers"], problem.metadata["target"]
-        tries = [_combined(numbers, rng) for _ in range(rng.integers(self.tries + 1))]
-        failed = [",".join(tried.steps) for tried in tries if tried.value != target]
-        return ";".join([*failed, ",".join(problem.metadata["steps"])])
+        failed, solution = _search(tuple(problem.metadata["numbers"]), problem.metadata["target"])
+        steps = solution.steps if solution is not None else problem.metadata["steps"]
+        return ";".join([*failed[len(failed) - min(self.dead_ends, len(failed)) :], ",".join(steps)])
+
+    def answer(self, problem: Problem, completions: Sequence[str] = ()) -> str:
+        """What the work finds."""
+        _, solution = _search(tuple(problem.metadata["numbers"]), problem.metadata["target"])
+        return problem.reference if solution is None else solution.text
 
     def guess(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
         """Any expression of the numbers."""
         return _combined(problem.metadata["numbers"], rng).text
+
+
+@functools.lru_cache
+def _search(numbers: tuple[int, ...], target: int) -> tuple[list[str], Expression | None]:
+    """The dead ends of a search, and the expression it finds; it gives up after some thousand of them."""
+    failed: list[str] = []
+
+    def below(parts: list[Expression], steps: tuple[str, ...]) -> Expression | None:
+        if len(parts) == 1:
+            return parts[0] if parts[0].value == target else None
+        seen = set()
+        for i, j in itertools.combinations(range(len(parts)), 2):
+            rest = [part for k, part in enumerate(parts) if k not in (i, j)]
+            for joint in _joints(parts[i], parts[j]):
+                values = (joint.value, *(part.value for part in rest))
+                if values in seen or len(failed) > PATIENCE:
+                    continue
+                seen.add(values)
+                found = below([*rest, joint], (*steps, joint.steps[-1]))
+                if found is not None:
+                    return found
+        if len(parts) == 2 and steps:
+            failed.append(",".join(steps))
+        return None
+
+    return failed, below([Expression.number(number) for number in numbers], ())
+
+
+def _joints(one: Expression, other: Expression) -> list[Expression]:
+    """Both by each operation that gives a positive whole number; the greater stands first."""
+    if one.value < other.value:
+        one, other = other, one
+    operations = "+"
+    if one.value > other.value:
+        operations += "-"
+    operations += "*"
+    if one.value % other.value == 0:
+        operations += "/"
+    return [one.then(operation, other) for operation in operations]
 
 
 def _combined(numbers: Sequence[int], rng: np.random.Generator) -> Expression:
@@ -105,14 +151,8 @@ def _combined(numbers: Sequence[int], rng: np.random.Generator) -> Expression:
     parts = [Expression.number(number) for number in numbers]
     while len(parts) > 1:
         one, other = (parts.pop(int(rng.integers(len(parts)))) for _ in range(2))
-        if one.value < other.value:
-            one, other = other, one
-        operations = "+*"
-        if one.value > other.value:
-            operations += "-"
-        if one.value % other.value == 0:
-            operations += "/"
-        parts.append(one.then(operations[rng.integers(len(operations))], other))
+        joints = _joints(one, other)
+        parts.append(joints[rng.integers(len(joints))])
     return parts[0]
 
 

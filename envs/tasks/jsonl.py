@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import re
@@ -63,6 +64,7 @@ class Jsonl(Task):
         self.path = str(path)
         self.compare = compare
         self.problems = self._read()
+        self.contents = hashlib.sha256(json.dumps([vars(problem) for problem in self.problems]).encode()).hexdigest()
         texts = (problem.question + problem.reference + problem.metadata["work"] for problem in self.problems)
         self.characters = "".join(sorted(set().union(*texts)))
 

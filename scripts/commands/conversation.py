@@ -38,11 +38,22 @@ def converses(env: Any) -> bool:
     return isinstance(space, gym.spaces.Text)
 
 
+def spells(env: Any) -> bool:
+    """Whether an action is a token of text."""
+    return hasattr(env.unwrapped, "action_tokens")
+
+
+def conversations(agent: Any, width: int, temperature: float, seed: int, max_turns: int | None = None) -> Conversations:
+    """Of a language model, or of any agent that writes token by token; see :class:`Conversations`."""
+    kind = TokenConversations if spells(agent.env) else Conversations
+    return kind(agent, width, temperature, seed, max_turns)
+
+
 class Conversations:
     """Conversations side by side, each in an environment like the agent's, with problems held out of training.
 
     Args:
-        agent: its policy is a language model.
+        agent: what writes.
         width: how many at once.
         temperature: at which tokens are drawn; 0: the most likely ones are taken.
         seed: decides the problems and the draws.
@@ -60,13 +71,19 @@ class Conversations:
             raise ValueError(f"no second {type(agent.env.unwrapped).__name__} can be made from its specification")
         kwargs = described["kwargs"] | getattr(agent.env.unwrapped, "evaluation_options", {})
         kwargs.pop("autoreset_mode", None)
-        self.envs = [make_environment(described["id"], kwargs) for _ in range(width)]
-        self.policy = agent.network
+        self.envs: list[Any] = [make_environment(described["id"], kwargs) for _ in range(width)]
+        self.agent = agent
         self.temperature = temperature
         self.max_turns = math.inf if max_turns is None else max_turns
         self.begun = self.ended = self.right = 0
         problems, draws = np.random.SeedSequence(seed).spawn(2)
         self._problems, self._rng = problems, np.random.default_rng(draws)
+
+    def _begin(self, width: int) -> list[Any]:
+        """The first observations of a new round."""
+        self.begun += width
+        seeds = [int(child.generate_state(1)[0]) for child in self._problems.spawn(width)]
+        return [env.reset(seed=seed)[0] for env, seed in zip(self.envs, seeds, strict=False)]
 
     def round(self, width: int, show: Show) -> None:
         """A new conversation in the first ``width`` environments, to their end.
@@ -77,9 +94,8 @@ class Conversations:
         """
         from gridzero.llm_rl.rollout import generate
 
-        policy, seeds = self.policy, self._problems.spawn(width)
-        shown = [env.reset(seed=int(s.generate_state(1)[0]))[0] for env, s in zip(self.envs, seeds, strict=False)]
-        self.begun += width
+        policy = self.agent.network
+        shown = self._begin(width)
         show([(i, Piece(text, "prompt")) for i, text in enumerate(shown)])
         tokens = [policy.encode(text) for text in shown]
         written, turns, active = [0] * width, 0, list(range(width))
@@ -120,6 +136,57 @@ class Conversations:
                 tokens[i] = tokens[i] + new.tokens[row, :length].tolist() + policy.encode(reply, begins=False)
                 going_on.append(i)
             active = going_on
+
+
+class TokenConversations(Conversations):
+    """The same in :class:`~gridzero.envs.token_generation.TokenGeneration`: an action is a token, ``max_turns`` counts
+    tokens, and an agent whose probabilities are not known draws as it does when it explores, but for temperature 0.
+    """
+
+    def round(self, width: int, show: Show) -> None:
+        """A new conversation in the first ``width`` environments, to their end; see :meth:`Conversations.round`."""
+        observations = self._begin(width)
+        texts = [env.unwrapped.text for env in self.envs[:width]]
+        show([(i, Piece(text, "prompt")) for i, text in enumerate(texts)])
+        tokens, active = 0, list(range(width))
+        while active:
+            tokens += 1
+            actions, probabilities = self._act(np.stack([observations[i] for i in active]), active)
+            news, going_on = [], []
+            for i, action, probability in zip(active, actions, probabilities, strict=True):
+                world = self.envs[i].unwrapped
+                written = world.vocabulary.decode([world.action_tokens[action]])
+                observations[i], _, terminated, truncated, info = self.envs[i].step(action)
+                news.append((i, Piece(written, "model", probability)))
+                if terminated or truncated or tokens >= self.max_turns:
+                    self.ended += 1
+                    self.right += bool(info["correct"])
+                    news += [(i, piece) for piece in verdict(info, bool(terminated))]
+                    continue
+                texts[i], before = world.text, texts[i] + written
+                if len(texts[i]) > len(before):
+                    news.append((i, Piece(texts[i][len(before) :], "reply")))
+                going_on.append(i)
+            show(news)
+            active = going_on
+
+    def _act(self, observations: Any, who: Sequence[int]) -> tuple[list[Any], list[float | None]]:
+        """Actions, and their probabilities where they are known."""
+        masks = None
+        if getattr(self.agent.config, "action_masks", False):
+            masks = np.stack([self.envs[i].unwrapped.action_masks() for i in who])
+        try:
+            table = self.agent.action_probabilities(observations, action_masks=masks)
+        except (AttributeError, ValueError):  # it has none
+            given = {} if masks is None else {"action_masks": masks}
+            return self.agent.act(observations, explore=self.temperature > 0, **given).tolist(), [None] * len(who)
+        if self.temperature == 0:
+            actions = table.argmax(axis=1)
+        else:
+            with np.errstate(divide="ignore"):
+                noise = self._rng.gumbel(size=table.shape)
+                actions = (np.log(table) / self.temperature + noise).argmax(axis=1)
+        return actions.tolist(), table[np.arange(len(who)), actions].tolist()
 
 
 def verdict(info: Mapping[str, Any], judged: bool = True, ended: bool = True) -> list[Piece]:

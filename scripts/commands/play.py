@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
+import gymnasium as gym
 import tyro
 
 from gridzero.commands.arguments import environment_options, parse, split_dotted
-from gridzero.commands.conversation import converses, verdict
+from gridzero.commands.conversation import converses, spells, verdict
 from gridzero.commands.watch import viewing
 
 DIRECTIONS: dict[tuple[int, int], str] = {
@@ -34,13 +35,13 @@ class Options:
     """Play an environment yourself: arrows or WASD move, O shows the optimum. Options of the environment are --env.KEY.
 
     Diagonal moves, where there are any, are on Y U B M and the number pad. X stays. In Taxi, E picks up, F drops off.
-    In gridzero/TextGeneration-v0 you type answers in the terminal; Ctrl-D ends it.
+    In TextGeneration and TokenGeneration you type answers in the terminal; Ctrl-D ends it.
 
     Example: gridzero play gridzero/GridWorld-v0 --env.layout maze:15x15:3
     """
 
     env: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ID")]] = ""
-    """gridzero/GridWorld-v0, FrozenLake-v1, CliffWalking-v1, Taxi-v4 or gridzero/TextGeneration-v0."""
+    """FrozenLake-v1, CliffWalking-v1, Taxi-v4, or of gridzero GridWorld-v0, TextGeneration-v0 or TokenGeneration-v0."""
     gamma: float = 0.99
     """Discount of the optimum that O shows; scores are not discounted."""
     seed: int | None = None
@@ -62,9 +63,9 @@ def main(argv: Sequence[str]) -> int:
     from gridzero.agents import make
     from gridzero.agents.environments import make_environment
 
-    env = make_environment(options.env, environment_options(options.env, given))
-    if converses(env):
-        answer_problems(env, options.seed)
+    env: Any = make_environment(options.env, environment_options(options.env, given))
+    if converses(env) or spells(env):
+        answer_problems(Spelling(env) if spells(env) else env, options.seed)
         return 0
     optimum = make("value-iteration", env, gamma=options.gamma)
     with viewing(env, optimum, None, 60, hint="playing needs a screen", title="your turn") as viewer:
@@ -90,7 +91,11 @@ def answer_problems(env: Any, seed: int | None) -> None:
                 bare = task.template.form == "tags" and "<" not in answer
                 completion = task.template.completion("", answer) if bare else answer
                 before = len(shown) + len(completion)
-                shown, _, terminated, truncated, info = env.step(completion)
+                try:
+                    shown, _, terminated, truncated, info = env.step(completion)
+                except ValueError as error:
+                    console.print(str(error), style="dim", markup=False, highlight=False)
+                    continue
                 done = terminated or truncated
                 if not done:
                     console.print(shown[before:].strip("\n"), markup=False, highlight=False)
@@ -100,6 +105,33 @@ def answer_problems(env: Any, seed: int | None) -> None:
             told = "" if info["correct"] or task.turns > 1 else f"  a right answer is {env.unwrapped.problem.reference}"
             console.print(f"{told}\n", markup=False, highlight=False)
     print(f"\nyou got {right} of {begun} right")
+
+
+class Spelling(gym.Wrapper[Any, Any, Any, Any]):
+    """Whole completions where an action is a token: text in and text out, as TextGeneration has it."""
+
+    def reset(self, **given: Any) -> tuple[str, dict[str, Any]]:
+        """The conversation at its beginning."""
+        _, info = self.env.reset(**given)
+        return self.env.unwrapped.text, info  # type: ignore[attr-defined]
+
+    def step(self, completion: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """The conversation after a completion; one that is too long is cut off.
+
+        Raises:
+            ValueError: for what no action writes.
+        """
+        world: Any = self.env.unwrapped
+        actions = {token: action for action, token in enumerate(world.action_tokens.tolist())}
+        ids = [*world.vocabulary.encode(completion), world.vocabulary.end]
+        for token in ids:
+            if token not in actions:
+                raise ValueError(f"{world.vocabulary.tokens[token]} cannot be written here")
+        for token in ids:
+            _, reward, terminated, truncated, info = self.env.step(actions[token])
+            if terminated or truncated:
+                break
+        return world.text, float(reward), terminated, truncated, info
 
 
 def _asked() -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 
 from gridzero.commands.arguments import parse
-from gridzero.commands.conversation import Conversations, converses
+from gridzero.commands.conversation import conversations, converses, spells
 
 LAYERS = {"values": "state values", "actions": "action values", "visits": "visits", "none": "none"}
 
@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     if not options.run:
         raise ValueError("which run? `gridzero watch RUN`")
     agent = _load(options.run)
-    if converses(agent.env):
+    if converses(agent.env) or spells(agent.env):
         return watch_writing(agent, options)
     env = agent.env if options.learn else single(agent.env)
     with viewing(env, agent, options.record, options.fps or 8) as viewer:
@@ -108,7 +108,7 @@ def watch_writing(agent: Any, options: Options) -> int:
         raise ValueError("--learn draws grids; `gridzero train ... --watch` shows what a language model writes")
     from gridzero.commands import report, transcripts
 
-    talks = Conversations(agent, options.columns, options.temperature, options.seed, options.max_steps)
+    talks = conversations(agent, options.columns, options.temperature, options.seed, options.max_steps)
     console = report.console()
     rate, count, recording = options.fps or 30, options.columns, None
     transcript: transcripts.Transcript

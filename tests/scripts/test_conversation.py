@@ -22,7 +22,7 @@ import gridzero
 from gridzero.__main__ import main
 from gridzero.agents import Update
 from gridzero.commands import plot, report, transcripts
-from gridzero.commands.conversation import Conversations, Piece, _Reader
+from gridzero.commands.conversation import Piece, _Reader, conversations
 from gridzero.envs.rendering import colors
 from gridzero.envs.tasks import TASKS, TEMPLATES, Vocabulary, make_task
 from gridzero.envs.tasks.task import held_out
@@ -61,7 +61,7 @@ def run(agent: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> str:
 def told(agent: Any, width: int = 1, temperature: float = 0.0, seed: int = 0) -> list[list[Piece]]:
     """The pieces of one round of conversations."""
     found: list[list[Piece]] = [[] for _ in range(width)]
-    Conversations(agent, width, temperature, seed).round(width, lambda news: [found[i].append(p) for i, p in news])
+    conversations(agent, width, temperature, seed).round(width, lambda news: [found[i].append(p) for i, p in news])
     return found
 
 
@@ -122,6 +122,27 @@ def test_the_task_answers_until_the_target_is_reached(tmp_path: Any, monkeypatch
     assert text(pieces, "reply").count("S") == turns - 1  # a map after each move but the last
     assert "✓ right" in text(pieces, "right")
     assert all(piece.probability == pytest.approx(0.25) for piece in pieces if piece.kind == "model")
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
+def test_tokens_of_any_agent_are_shown_with_their_probabilities(temperature: float) -> None:
+    env = gym.make("gridzero/TokenGeneration-v0", digits=1, max_tokens=12)
+    agent = gridzero.agents.make("ppo", env, num_envs=2, hidden=(8,))
+    vocabulary = env.unwrapped.vocabulary  # type: ignore[attr-defined]
+    for pieces in told(agent, 4, temperature):
+        prompt = text(pieces, "prompt")
+        ids = vocabulary.encode(prompt)
+        for piece in pieces:
+            if piece.kind != "model":
+                continue
+            table = agent.action_probabilities(np.array([ids + [vocabulary.pad] * (64 - len(ids))]))[0]
+            tokens = vocabulary.encode(piece.text) or [vocabulary.pad, vocabulary.end]  # both end it
+            assert any(piece.probability == pytest.approx(table[token], rel=1e-5) for token in tokens)
+            if temperature == 0:
+                assert piece.probability == pytest.approx(table.max(), rel=1e-5)
+            ids += tokens
+        assert pieces[-2].kind in ("right", "wrong")
+        assert held_out("addition", str(sorted(map(int, prompt.strip("=\n").split("+")))))
 
 
 class Bytes:
@@ -329,29 +350,37 @@ def test_listing_does_not_wait_for_torch() -> None:
     assert done.stdout.splitlines()[-1] == "False"
 
 
-def play(lines: str, monkeypatch: pytest.MonkeyPatch, *more: str) -> int:
+ENVIRONMENTS = ["gridzero/TextGeneration-v0", "gridzero/TokenGeneration-v0"]
+
+
+def play(env: str, lines: str, monkeypatch: pytest.MonkeyPatch, *more: str) -> int:
     monkeypatch.setattr("sys.stdin", io.StringIO(lines))
-    return main(["play", "gridzero/TextGeneration-v0", "--seed", "3", *more])
+    return main(["play", env, "--seed", "3", *more])
 
 
-def test_a_person_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_a_person_answers(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     env = gym.make("gridzero/TextGeneration-v0", digits=1)
     env.reset(seed=3)
     first = env.unwrapped.problem  # type: ignore[attr-defined]
     env.reset()
     second = env.unwrapped.problem  # type: ignore[attr-defined]
     formed = f"<think></think> <answer>{second.reference}</answer>"
-    assert play(f"{first.reference}\n\n{formed}\nnonsense\n", monkeypatch, "--env.digits", "1") == 0
+    assert play(name, f"{first.reference}\n\n{formed}\nnonsense\n+\n", monkeypatch, "--env.digits", "1") == 0
     shown = capsys.readouterr().out
+    refused = "the character 'n' is not in the vocabulary"
+    assert (refused in shown) == (name == "gridzero/TokenGeneration-v0")
     assert first.question in shown
     assert shown.count("✓ right") == 2
-    assert shown.count("✗ wrong") == 1
-    assert "you got 2 of 3 right" in shown
+    wrong = 1 + (refused not in shown)
+    assert shown.count("✗ wrong") == wrong
+    assert f"you got 2 of {2 + wrong} right" in shown
 
 
-def test_a_person_walks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_a_person_walks(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--env.task", "grid-walk", "--env.height", "2", "--env.width", "2", "--env.density", "0.0"]
-    assert play("U\nL\nD\nR\n" * 3, monkeypatch, *small) == 0
+    assert play(name, "U\nL\nD\nR\n" * 3, monkeypatch, *small) == 0
     shown = capsys.readouterr().out
     assert "it reaches the target" in shown
     assert "a right answer" not in shown

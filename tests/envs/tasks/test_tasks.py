@@ -21,7 +21,7 @@ GENERATED = {
     "addition": [{}, {"digits": 1}, {"digits": 7}],
     "multiplication": [{}, {"digits": 1}, {"digits": 4}],
     "arithmetic": [{}, {"terms": 8, "largest": 99}, {"terms": 2, "operations": "/"}],
-    "countdown": [{}, {"numbers": 2, "largest": 9}, {"numbers": 5, "tries": 0}],
+    "countdown": [{}, {"numbers": 2, "largest": 9}, {"numbers": 5, "dead_ends": 0}],
     "linear-equation": [{}, {"fractions": True}, {"largest": 1}],
     "sorting": [{}, {"length": 12, "largest": 9}],
     "grid-path": [{}, {"height": 7, "width": 5, "kind": "maze"}, {"kind": "empty", "height": 2, "width": 2}],
@@ -214,18 +214,31 @@ def test_countdown_agrees_with_every_expression_there_is() -> None:
             assert task.check(problem, text)[0] == (value == target), text
 
 
-def test_countdown_tries_until_it_is_right() -> None:
-    task = make_task("countdown", tries=3)
+@pytest.mark.parametrize(("numbers", "dead_ends"), [(3, 12), (4, 5)])
+def test_countdown_searches_until_it_is_right(numbers: int, dead_ends: int) -> None:
+    task = make_task("countdown", numbers=numbers, dead_ends=dead_ends)
     rng = np.random.default_rng(0)
     lengths = set()
     for _ in range(200):
         problem = task.sample(rng)
+        target = problem.metadata["target"]
         *failed, last = task.work(problem, rng).split(";")
-        target = f"={problem.metadata['target']}"
-        assert last.endswith(target)
-        assert not any(attempt.endswith(target) for attempt in failed)
+        assert task.check(problem, task.answer(problem)) == (True, "right")
+        assert last.endswith(f"={target}")
+        assert last.count("=") == numbers - 1
+        for way in failed:  # nothing that is left leads to the target
+            left = sorted(problem.metadata["numbers"])
+            for step in way.split(","):
+                operation, result = step.split("=")
+                for number in re.findall("[0-9]+", operation):
+                    left.remove(int(number))
+                left.append(int(result))
+            assert len(left) == 2
+            assert target not in (sum(left), abs(left[0] - left[1]), left[0] * left[1])
+            assert max(left) != target * min(left)
         lengths.add(len(failed))
-    assert lengths == {0, 1, 2, 3}
+    assert max(lengths) <= dead_ends
+    assert min(lengths) == 0
 
 
 @given(
