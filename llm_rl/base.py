@@ -54,7 +54,11 @@ class Recipe:
     """Decides everything that is random."""
 
 
-RECIPES = {"countdown": Recipe(steps=3000), "multiplication": Recipe(steps=3000), "grid-path": Recipe(steps=2000)}
+RECIPES = {
+    "countdown": Recipe(steps=16_000, batch=32),
+    "multiplication": Recipe(steps=8000, batch=32),
+    "grid-path": Recipe(steps=6000, batch=32),
+}
 """Of tasks that take longer to learn."""
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
+import re
 from collections.abc import Sequence
 from typing import Unpack
 
@@ -12,6 +11,8 @@ import numpy as np
 from gridzero.envs.tasks.expressions import Expression, evaluate
 from gridzero.envs.tasks.numbers import shown
 from gridzero.envs.tasks.task import PATIENCE, CommonOptions, Problem, Task, check_integer
+
+_STEP = re.compile("([-+*/])")
 
 
 class Countdown(Task):
@@ -22,14 +23,15 @@ class Countdown(Task):
     Every problem has a solution, for the target is the value of an expression drawn at random, whose values on the way
     are positive and whole.
 
-    The work searches depth first, pair by pair in the order of the numbers, and gives up on a way, ``;``, where no last
-    step leads to the target: ``5+3=8;5-3=2;5*3=15;25+3=28;25-3=22;25*3=75;25+5=30;25-5=20,20*3=60``.
+    The work meets in the middle: for each number, what the other two make and what they would have to make, up to what
+    is both, and how it is made: ``9,5,7=38`` is worked out as ``7+5=12,7-5=2,7*5=35,38-9=29,38+9=47,38*9=342;9+7=16,``
+    ``9-7=2,9*7=63,38-5=33,38+5=43,38*5=190;9+5=14,9-5=4,9*5=45,38-7=31,38+7=45,9*5=45``. Of more than three numbers, it
+    begins with the first steps of a solution.
 
     Args:
         numbers: how many, 2 to 6.
         largest: they go from 1 to this.
         target: the target goes from 1 to this.
-        dead_ends: the work has up to so many ways that it gave up on, the last ones, before the one that succeeds.
         common: see :class:`Task`.
 
     Example:
@@ -54,14 +56,12 @@ class Countdown(Task):
         numbers: int = 3,
         largest: int = 9,
         target: int = 100,
-        dead_ends: int = 12,
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
         self.numbers = check_integer("numbers", numbers, 2, 6)
         self.largest = check_integer("largest", largest, 1, 10**6)
         self.target = check_integer("target", target, 1, 10**9)
-        self.dead_ends = check_integer("dead_ends", dead_ends, 0, 100)
 
     def generate(self, rng: np.random.Generator) -> Problem:  # noqa: D102
         for _ in range(PATIENCE):
@@ -93,44 +93,66 @@ class Countdown(Task):
         return True, "right"
 
     def work(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:  # noqa: D102
-        failed, solution = _search(tuple(problem.metadata["numbers"]), problem.metadata["target"])
-        steps = solution.steps if solution is not None else problem.metadata["steps"]
-        return ";".join([*failed[len(failed) - min(self.dead_ends, len(failed)) :], ",".join(steps)])
+        return _worked(problem)[0]
 
     def answer(self, problem: Problem, completions: Sequence[str] = ()) -> str:
         """What the work finds."""
-        _, solution = _search(tuple(problem.metadata["numbers"]), problem.metadata["target"])
-        return problem.reference if solution is None else solution.text
+        return _worked(problem)[1].text
 
     def guess(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
         """Any expression of the numbers."""
         return _combined(problem.metadata["numbers"], rng).text
 
 
-@functools.lru_cache
-def _search(numbers: tuple[int, ...], target: int) -> tuple[list[str], Expression | None]:
-    """The dead ends of a search, and the expression it finds; it gives up after some thousand of them."""
-    failed: list[str] = []
+def _worked(problem: Problem) -> tuple[str, Expression]:
+    """The work, and the expression that it finds."""
+    parts = [Expression.number(number) for number in problem.metadata["numbers"]]
+    opening = problem.metadata["steps"][: max(0, len(parts) - 3)]
+    for step in opening:
+        left, operation, right = _STEP.split(step.partition("=")[0])
+        one, other = (_taken(parts, int(number)) for number in (left, right))
+        parts.append(one.then(operation, other))
+    written, found = _search(parts, problem.metadata["target"])
+    return ";".join([*([",".join(opening)] if opening else []), *(",".join(steps) for steps in written)]), found
 
-    def below(parts: list[Expression], steps: tuple[str, ...]) -> Expression | None:
-        if len(parts) == 1:
-            return parts[0] if parts[0].value == target else None
-        seen = set()
-        for i, j in itertools.combinations(range(len(parts)), 2):
-            rest = [part for k, part in enumerate(parts) if k not in (i, j)]
-            for joint in _joints(parts[i], parts[j]):
-                values = (joint.value, *(part.value for part in rest))
-                if values in seen or len(failed) > PATIENCE:
-                    continue
-                seen.add(values)
-                found = below([*rest, joint], (*steps, joint.steps[-1]))
-                if found is not None:
-                    return found
-        if len(parts) == 2 and steps:
-            failed.append(",".join(steps))
-        return None
 
-    return failed, below([Expression.number(number) for number in numbers], ())
+def _taken(parts: list[Expression], value: int) -> Expression:
+    """The first of the parts that has this value, which leaves them."""
+    return parts.pop(next(i for i, part in enumerate(parts) if part.value == value))
+
+
+def _search(parts: Sequence[Expression], target: int) -> tuple[list[list[str]], Expression]:
+    """Make the target of two or three parts that can: what is written, in groups, and the expression."""
+    if len(parts) == 2:
+        joints = _joints(*parts)
+        count = next(i for i, joint in enumerate(joints) if joint.value == target)
+        return [[joint.steps[-1] for joint in joints[: count + 1]]], joints[count]
+    written: list[list[str]] = []
+    for i, last in enumerate(parts):
+        joints = _joints(*(part for k, part in enumerate(parts) if k != i))
+        made = {joint.value: joint for joint in reversed(joints)}
+        written.append([joint.steps[-1] for joint in joints])
+        for wanted, operation, first in _wanted(target, last):
+            written[-1].append(wanted.steps[-1])
+            if wanted.value in made:
+                joint = made[wanted.value]
+                written[-1].append(joint.steps[-1])
+                return written, last.then(operation, joint) if first else joint.then(operation, last)
+    raise ValueError(f"{_listed([int(part.value) for part in parts])} do not make {target}")
+
+
+def _wanted(target: int, last: Expression) -> list[tuple[Expression, str, bool]]:
+    """What others would have to make, by which operation with the last part, and whether that stands first."""
+    goal = Expression.number(target)
+    found = []
+    if target != last.value:
+        less = target > last.value
+        found.append((goal.then("-", last) if less else last.then("-", goal), "+" if less else "-", not less))
+    if target % last.value == 0:
+        found.append((goal.then("/", last), "*", False))
+    elif last.value % target == 0:
+        found.append((last.then("/", goal), "/", True))
+    return [*found, (goal.then("+", last), "-", False), (goal.then("*", last), "/", False)]
 
 
 def _joints(one: Expression, other: Expression) -> list[Expression]:

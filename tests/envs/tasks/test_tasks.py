@@ -15,13 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridzero.envs.tasks import TASKS, Problem, Task, Template, Vocabulary, make_task, task_class, task_options
+from gridzero.envs.tasks.expressions import evaluate
 from gridzero.envs.tasks.task import HELD_OUT_SHARE, held_out
 
 GENERATED = {
     "addition": [{}, {"digits": 1}, {"digits": 7}],
     "multiplication": [{}, {"digits": 1}, {"digits": 4}],
     "arithmetic": [{}, {"terms": 8, "largest": 99}, {"terms": 2, "operations": "/"}],
-    "countdown": [{}, {"numbers": 2, "largest": 9}, {"numbers": 5, "dead_ends": 0}],
+    "countdown": [{}, {"numbers": 2, "largest": 9}, {"numbers": 5}],
     "linear-equation": [{}, {"fractions": True}, {"largest": 1}],
     "sorting": [{}, {"length": 12, "largest": 9}],
     "grid-path": [{}, {"height": 7, "width": 5, "kind": "maze"}, {"kind": "empty", "height": 2, "width": 2}],
@@ -214,31 +215,37 @@ def test_countdown_agrees_with_every_expression_there_is() -> None:
             assert task.check(problem, text)[0] == (value == target), text
 
 
-@pytest.mark.parametrize(("numbers", "dead_ends"), [(3, 12), (4, 5)])
-def test_countdown_searches_until_it_is_right(numbers: int, dead_ends: int) -> None:
-    task = make_task("countdown", numbers=numbers, dead_ends=dead_ends)
+@pytest.mark.parametrize("numbers", [2, 3, 4, 6])
+def test_countdown_works_until_it_is_right(numbers: int) -> None:
+    task = make_task("countdown", numbers=numbers)
     rng = np.random.default_rng(0)
-    lengths = set()
     for _ in range(200):
         problem = task.sample(rng)
-        target = problem.metadata["target"]
-        *failed, last = task.work(problem, rng).split(";")
+        given, target = problem.metadata["numbers"], problem.metadata["target"]
         assert task.check(problem, task.answer(problem)) == (True, "right")
-        assert last.endswith(f"={target}")
-        assert last.count("=") == numbers - 1
-        for way in failed:  # nothing that is left leads to the target
-            left = sorted(problem.metadata["numbers"])
-            for step in way.split(","):
-                operation, result = step.split("=")
-                for number in re.findall("[0-9]+", operation):
-                    left.remove(int(number))
-                left.append(int(result))
-            assert len(left) == 2
-            assert target not in (sum(left), abs(left[0] - left[1]), left[0] * left[1])
-            assert max(left) != target * min(left)
-        lengths.add(len(failed))
-    assert max(lengths) <= dead_ends
-    assert min(lengths) == 0
+        groups = [group.split(",") for group in task.work(problem, rng).split(";")]
+        for step in itertools.chain(*groups):
+            operation, result = step.split("=")
+            assert evaluate(operation).value == int(result)
+        if numbers > 3:
+            assert len(groups.pop(0)) == numbers - 3
+        *failed, last = groups
+        if numbers == 2:
+            assert not failed
+            assert [int(step.split("=")[1]) == target for step in last] == [False] * (len(last) - 1) + [True]
+            continue
+        assert last[-2].split("=")[1] == last[-1].split("=")[1]  # what is wanted is made
+        for i, group in enumerate(failed if numbers == 3 else []):  # all others were looked at, in vain
+            one, other = (number for k, number in enumerate(given) if k != i)
+            made, wanted = results(one, other), results(target, given[i])
+            assert {int(step.split("=")[1]) for step in group} == made | wanted
+            assert not made & wanted
+
+
+def results(one: int, other: int) -> set[int]:
+    """What two numbers make by one operation, if it is positive and whole."""
+    quotients = {a // b for a, b in ((one, other), (other, one)) if a % b == 0}
+    return ({one + other, abs(one - other), one * other} | quotients) - {0}
 
 
 @given(
