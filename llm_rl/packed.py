@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from gridzero.llm_rl.llama_weights import plain_llama, rotations
+from gridzero.llm_rl.operations import attend, gated, normalise, turned
 
 
 @dataclass(frozen=True)
@@ -74,97 +74,24 @@ def packed_states(model: Any, packing: Packing) -> Tensor | None:
         return None
     backbone = inner.model
     states = backbone.embed_tokens(packing.tokens)
-    halves = [table[packing.positions].to(states.dtype) for table in rotations(model, packing.places.shape[1])]
-    cosines, sines = halves[0].repeat(1, 2).unsqueeze(1), torch.cat([-halves[1], halves[1]], dim=1).unsqueeze(1)
+    rotation = tuple(table[packing.positions].unsqueeze(1) for table in rotations(model, packing.places.shape[1]))
     for block in backbone.layers:
-        normed = _normalise(block.input_layernorm, states)
-        states = states + _attend(block.self_attn, normed, cosines, sines, packing)
-        states = states + block.mlp(_normalise(block.post_attention_layernorm, states))
-    return _normalise(backbone.norm, states)
+        normed = normalise(block.input_layernorm, states)
+        states = states + _attend(block.self_attn, normed, rotation, packing)
+        normed, mlp = normalise(block.post_attention_layernorm, states), block.mlp
+        states = states + mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
+    return normalise(backbone.norm, states)
 
 
-def _attend(attention: Any, states: Tensor, cosines: Tensor, sines: Tensor, packing: Packing) -> Tensor:
-    size = attention.head_dim
+def _attend(attention: Any, states: Tensor, rotation: tuple[Tensor, ...], packing: Packing) -> Tensor:
     queries, keys, values = (
-        project(states).view(len(states), -1, size)
+        project(states).view(len(states), -1, attention.head_dim)
         for project in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
     if hasattr(attention, "q_norm"):
         queries, keys = attention.q_norm(queries), attention.k_norm(keys)
-    heads, key_heads = queries.shape[1], keys.shape[1]
-    each: Tensor = _Turned.apply(queries, keys, values, cosines, sines)  # type: ignore[no-untyped-call]  # torch's
-    padded = functional.embedding(packing.places, each.flatten(1))
-    padded = padded.view(*packing.places.shape, -1, size).transpose(1, 2)
-    queries, keys, values = torch.split(padded, [heads, key_heads, key_heads], dim=1)
-    attended = functional.scaled_dot_product_attention(
-        queries, keys, values, is_causal=True, scale=attention.scaling, enable_gqa=heads != key_heads
-    )
-    flat = attended.transpose(1, 2).reshape(-1, heads * size)
-    found: Tensor = attention.o_proj(flat[packing.owned])
+    each = turned(queries, keys, values, *rotation)
+    padded = functional.embedding(packing.places, each.flatten(1)).view(*packing.places.shape, *each.shape[1:])
+    attended = attend(padded, queries.shape[1], attention.scaling)
+    found: Tensor = attention.o_proj(attended.flatten(0, 1)[packing.owned])
     return found
-
-
-class _Turned(torch.autograd.Function):
-    """Rotary positions: queries and keys turned, and the values, side by side.
-
-    The halves of a vector are turned against each other, (a, b) → (a cos - b sin, b cos + a sin); back by -sin.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-        ctx.save_for_backward(cosines, sines)
-        ctx.counts = [queries.shape[1], keys.shape[1], values.shape[1]]
-        every = torch.cat([queries, keys, values], dim=1)
-        _turn(every[:, : sum(ctx.counts[:2])], cosines, sines)
-        return every
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        cosines, sines = ctx.saved_tensors
-        gradient = gradient.clone()
-        _turn(gradient[:, : sum(ctx.counts[:2])], cosines, -sines)
-        return *torch.split(gradient, ctx.counts, dim=1), None, None
-
-
-def _turn(vectors: Tensor, cosines: Tensor, sines: Tensor) -> None:
-    """In place; the sines of the first half are negative."""
-    swapped = vectors.view(*vectors.shape[:-1], 2, -1).flip(-2).view(vectors.shape).mul_(sines)
-    vectors.mul_(cosines).add_(swapped)
-
-
-def _normalise(module: Any, states: Tensor) -> Tensor:
-    """What the RMSNorm does, in single precision with fewer operations."""
-    if states.dtype != torch.float32 or module.weight.dtype != torch.float32:
-        found: Tensor = module(states)
-        return found
-    normed: Tensor = _Normalised.apply(states, module.weight, module.variance_epsilon)  # type: ignore[no-untyped-call]
-    return normed
-
-
-class _Normalised(torch.autograd.Function):
-    """RMSNorm, y = w x r with r = 1 / sqrt(mean x² + ε).
-
-    ∂/∂x = r (g w - x r² mean(g w x)), ∂/∂w = Σ g x r.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        scale = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
-        scale = scale.square_().div_(states.shape[-1]).add_(epsilon).rsqrt_()
-        normed: Tensor = states * scale
-        ctx.save_for_backward(normed, weight, scale)
-        found: Tensor = normed * weight
-        return found
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        normed, weight, scale = ctx.saved_tensors
-        of_weight = None
-        product = gradient * normed
-        if ctx.needs_input_grad[1]:
-            of_weight = product.sum(dim=0)
-        along: Tensor = (product @ weight).unsqueeze(-1).div_(normed.shape[-1])
-        of_normed: Tensor = gradient * weight
-        return of_normed.addcmul_(normed, along, value=-1.0).mul_(scale), of_weight, None
