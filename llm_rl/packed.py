@@ -13,6 +13,9 @@ from torch.nn import functional
 from gridzero.llm_rl.llama_weights import plain_llama, rotations
 from gridzero.llm_rl.operations import attend, gated, normalise, turned
 
+_PARTS = 4
+_SAVING = 3 / 4
+
 
 @dataclass(frozen=True)
 class Packing:
@@ -22,12 +25,14 @@ class Packing:
         tokens: (N,), what the model reads.
         positions: (N,), each token's place in its sequence.
         places: (B, L), where in the row each sequence has its tokens; what is after its end means nothing.
-        owned: (N,), where in the (B · L) the row's tokens are.
+        parts: of ``places``, rows of like length without the columns that none of them needs; all rows are in one.
+        owned: (N,), where in the parts, one after the other, the row's tokens are.
     """
 
     tokens: Tensor
     positions: Tensor
     places: Tensor
+    parts: tuple[Tensor, ...]
     owned: Tensor
 
     @classmethod
@@ -52,11 +57,30 @@ class Packing:
         own = (steps < lengths.unsqueeze(1)) & (~in_prompt | (owners == torch.arange(len(tokens))).unsqueeze(1))
         numbers = (own.reshape(-1).cumsum(0) - 1).reshape(own.shape)
         places = torch.where(in_prompt, numbers[owners], numbers).clamp(min=0)
-        return cls(tokens[own], steps.expand_as(own)[own], places, own.reshape(-1).nonzero().squeeze(-1))
+        shares = _like(lengths)
+        parts = tuple(places[rows, : int(lengths[rows].max())] for rows in shares)
+        owned = torch.empty(int(own.sum()), dtype=torch.long)
+        before = 0
+        for share, part in zip(shares, parts, strict=True):
+            here = own[share, : part.shape[1]].reshape(-1).nonzero().squeeze(-1)
+            owned[part.reshape(-1)[here]] = here + before
+            before += part.numel()
+        return cls(tokens[own], steps.expand_as(own)[own], places, parts, owned)
 
     def to(self, device: torch.device) -> Packing:
         """The same, there."""
-        return Packing(*(tensor.to(device) for tensor in (self.tokens, self.positions, self.places, self.owned)))
+        tokens, positions, places, owned, *parts = (
+            tensor.to(device) for tensor in (self.tokens, self.positions, self.places, self.owned, *self.parts)
+        )
+        return Packing(tokens, positions, places, tuple(parts), owned)
+
+
+def _like(lengths: Tensor) -> list[Tensor]:
+    """The numbers of the rows, those of like length together, where that saves much of what is after their ends."""
+    order = torch.argsort(lengths, stable=True)
+    shares = list(torch.tensor_split(order, min(_PARTS, len(order))))
+    steps = sum(len(rows) * int(lengths[rows].max()) for rows in shares)
+    return shares if steps <= _SAVING * len(lengths) * int(lengths.max()) else [torch.arange(len(lengths))]
 
 
 def packed_states(model: Any, packing: Packing) -> Tensor | None:
@@ -91,7 +115,13 @@ def _attend(attention: Any, states: Tensor, rotation: tuple[Tensor, ...], packin
     if hasattr(attention, "q_norm"):
         queries, keys = attention.q_norm(queries), attention.k_norm(keys)
     each = turned(queries, keys, values, *rotation)
-    padded = functional.embedding(packing.places, each.flatten(1)).view(*packing.places.shape, *each.shape[1:])
-    attended = attend(padded, queries.shape[1], attention.scaling)
-    found: Tensor = attention.o_proj(attended.flatten(0, 1)[packing.owned])
+    attended = [
+        attend(
+            functional.embedding(places, each.flatten(1)).view(*places.shape, *each.shape[1:]),
+            queries.shape[1],
+            attention.scaling,
+        ).flatten(0, 1)
+        for places in packing.parts
+    ]
+    found: Tensor = attention.o_proj((attended[0] if len(attended) == 1 else torch.cat(attended))[packing.owned])
     return found

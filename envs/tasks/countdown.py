@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Unpack
@@ -93,26 +94,32 @@ class Countdown(Task):
         return True, "right"
 
     def work(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:  # noqa: D102
-        return _worked(problem)[0]
+        return self._worked(problem)[0]
 
     def answer(self, problem: Problem, completions: Sequence[str] = ()) -> str:
         """What the work finds."""
-        return _worked(problem)[1].text
+        return self._worked(problem)[1].text
+
+    @staticmethod
+    def _worked(problem: Problem) -> tuple[str, Expression]:
+        metadata = problem.metadata
+        return _worked(tuple(metadata["numbers"]), metadata["target"], tuple(metadata["steps"]))
 
     def guess(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
         """Any expression of the numbers."""
         return _combined(problem.metadata["numbers"], rng).text
 
 
-def _worked(problem: Problem) -> tuple[str, Expression]:
-    """The work, and the expression that it finds."""
-    parts = [Expression.number(number) for number in problem.metadata["numbers"]]
-    opening = problem.metadata["steps"][: max(0, len(parts) - 3)]
+@functools.lru_cache
+def _worked(numbers: tuple[int, ...], target: int, solution: tuple[str, ...]) -> tuple[str, Expression]:
+    """The work, and the expression that it finds, which begins as a solution that is known."""
+    parts = [Expression.number(number) for number in numbers]
+    opening = solution[: max(0, len(parts) - 3)]
     for step in opening:
         left, operation, right = _STEP.split(step.partition("=")[0])
         one, other = (_taken(parts, int(number)) for number in (left, right))
         parts.append(one.then(operation, other))
-    written, found = _search(parts, problem.metadata["target"])
+    written, found = _search(parts, target)
     return ";".join([*([",".join(opening)] if opening else []), *(",".join(steps) for steps in written)]), found
 
 

@@ -1,5 +1,6 @@
 """Packed sequences: the states and gradients of a padded pass by the model itself."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def adapted() -> Any:
     model = add_lora(tiny_model(11, **SIZES), 2, 4.0, seed=3)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(5))
+            torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(5))
     return model
 
 
@@ -52,12 +53,12 @@ MODELS = {
 }
 
 
-def sequences(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def sequences(seed: int, longest: int = 8) -> tuple[Tensor, Tensor, Tensor]:
     """Some sequences from few prompts of several lengths, in any order."""
     rng = np.random.default_rng(seed)
     prompts = [rng.integers(11, size=rng.integers(1, 6)) for _ in range(3)] + [np.zeros(2, int), np.zeros(3, int)]
     rows = [
-        (prompts[rng.integers(len(prompts))], rng.integers(11, size=rng.integers(0, 8)))
+        (prompts[rng.integers(len(prompts))], rng.integers(11, size=rng.integers(0, longest)))
         for _ in range(rng.integers(1, 12))
     ]
     prompt_lengths = torch.tensor([len(prompt) for prompt, _ in rows])
@@ -76,17 +77,29 @@ def test_every_token_has_its_place_and_prompts_are_there_once(seed: int) -> None
     prompts = {tuple(row[:n].tolist()) for row, n in zip(tokens, prompt_lengths, strict=True)}
     said = int((lengths - prompt_lengths).sum())
     assert len(packing.tokens) == said + sum(map(len, prompts))
+    steps = torch.cat([part.reshape(-1) for part in packing.parts])
+    assert steps[packing.owned].tolist() == list(range(len(packing.tokens)))
+    assert sum(map(len, packing.parts)) == len(tokens)
     for i, length in enumerate(lengths):
         places = packing.places[i, :length]
         assert packing.tokens[places].tolist() == tokens[i, :length].tolist()
         assert packing.positions[places].tolist() == list(range(length))
 
 
+def test_short_and_long_sequences_do_not_pad_each_other() -> None:
+    tokens = torch.ones(8, 100, dtype=torch.long)
+    lengths = torch.tensor([100, 3, 4, 99, 5, 5, 3, 2])
+    packing = Packing.of(tokens, torch.ones(8, dtype=torch.long), lengths)
+    assert [tuple(part.shape) for part in packing.parts] == [(2, 3), (2, 4), (2, 5), (2, 100)]
+    even = Packing.of(tokens, torch.ones(8, dtype=torch.long), torch.full((8,), 100))
+    assert [tuple(part.shape) for part in even.parts] == [(8, 100)]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_states_and_gradients_are_those_of_a_padded_pass(name: str) -> None:
     model = MODELS[name]()
-    for seed in range(5):
-        tokens, prompt_lengths, lengths = sequences(seed)
+    for seed, longest in itertools.product(range(5), (8, 40)):
+        tokens, prompt_lengths, lengths = sequences(seed, longest)
         there = torch.arange(tokens.shape[1]) < lengths.unsqueeze(1)
         packing = Packing.of(tokens, prompt_lengths, lengths)
         packed = packed_states(model, packing)
