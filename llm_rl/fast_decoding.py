@@ -1,38 +1,37 @@
 """Decoding with models of the Llama family on a processor: the arithmetic, and next to nothing around it.
 
-For a small model most of the time of a step goes into calling its modules. Here a step is a dozen calls a layer, into
-arrays made once: scales are moved into the matrices (those of the norms, and of the attention), queries and keys are
-turned as complex numbers, what is added to the residual stream is added by the product that makes it.
+For a small model most of the time of a step goes into calling its modules. Here a step is ten calls a layer, into
+arrays made once: scales are moved into the matrices (those of the norms, and of the attention), attention is one
+compiled loop, what is added to the residual stream is added by the product that makes it.
 """
 
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from gridzero.llm_rl.decoding import ModelDecoder
+from gridzero.llm_rl.attention_kernels import attend
 from gridzero.llm_rl.llama_weights import Layer, Linear, LlamaWeights, rotations
 
-# Torch multiplies smaller matrices than this many products, in a batch, one number at a time.
-_FEW_PRODUCTS = 400
+# Products of queries and keys that are worth a thread of their own.
+_WORTH = 10_000
 
 _Product = tuple[Tensor, Tensor | None]  # (inputs, outputs), and (outputs,) where there is a bias
 
 
 class _Layer(NamedTuple):
-    """The weights of a layer as they are multiplied, and its keys and values for B rows, C steps.
+    """The weights of a layer as they are multiplied.
 
     Attributes:
-        qkv: makes queries, keys and values.
+        qkv: makes queries, keys and values, what is turned together next to each other.
         o: makes what the attention adds.
         gate_up: makes the gates, then what goes through them.
         down: makes what the gated layers add.
         scale: (H + K, d), of queries and keys that are normalised.
-        keys: (B, K, C, d), what is turned together next to each other.
-        values: (B, K, C, d).
     """
 
     qkv: _Product
@@ -40,15 +39,13 @@ class _Layer(NamedTuple):
     gate_up: _Product
     down: _Product
     scale: Tensor | None
-    keys: Tensor
-    values: Tensor
 
 
 class FastDecoder:
     """A decoder, see :class:`~gridzero.llm_rl.decoding.Decoder`, of a model's weights as they are now.
 
     Args:
-        model: the model that the weights are of; it reads the prompts.
+        model: the model that the weights are of.
         weights: in single or double precision, on the processor.
         max_tokens: how many tokens will be appended at most.
     """
@@ -59,41 +56,42 @@ class FastDecoder:
         self.model = model
         self.weights = weights
         self.max_tokens = max_tokens
+        self.threads = torch.get_num_threads()
+        self.pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
     def start(self, prompts: Tensor, lengths: Tensor, copies: int) -> Tensor:
-        """Read the prompts by the model, each once, and copy its keys and values."""
-        reader = ModelDecoder(self.model, 0)
-        logits = reader.start(prompts, lengths, 1)
-        n, self.length = prompts.shape
-        room = self.length + self.max_tokens
+        """Read the prompts, each once, and copy its keys and values."""
         weights = self.weights
-        products = weights.size * weights.heads // weights.key_heads
-        self.least = min(room, -(-_FEW_PRODUCTS // products))  # steps attended to, those to come being masked
-        self.layers = [
-            self._layer(layer, read.room, copies) for layer, read in zip(weights.layers, reader.layers, strict=True)
-        ]
+        n, columns = prompts.shape
+        room = columns + self.max_tokens
+        self.layers = [self._layer(layer) for layer in weights.layers]
         self.head = weights.head.weight.T, weights.head.bias  # not copied: it can be large
         self.head_scale = weights.norm * math.sqrt(len(weights.norm))
         self.root = weights.norm.new_tensor(math.sqrt(len(weights.norm) * weights.epsilon))
         self.head_root = weights.norm.new_tensor(math.sqrt(weights.size * weights.epsilon))
-        self.rotations = torch.complex(*(part.to(weights.norm.dtype) for part in rotations(self.model, room)))
-        self.positions: Tensor | None = None  # by slot, if they differ
-        self.mask: Tensor | None = None  # (slots or 1, K or 1, C), -inf where there is nothing to attend to
-        steps, padding = torch.arange(room), self.length - lengths
-        if bool(padding.any()):
-            self.positions = lengths.repeat_interleave(copies)
-            nothing = (steps < padding.unsqueeze(-1)).repeat_interleave(copies, 0).unsqueeze(1)
-            nothing = nothing.repeat(1, weights.key_heads, 1)
-        else:
-            nothing = torch.zeros(1, 1, room, dtype=torch.bool)
-        nothing |= (steps >= self.length) & (steps < self.least)
-        if bool(nothing.any()):
-            self.mask = torch.zeros(nothing.shape, dtype=weights.norm.dtype).masked_fill_(nothing, -math.inf)
-        self._allocate(n * copies)
+        self.cosines, self.sines = (
+            part.to(weights.norm.dtype).contiguous().numpy() for part in rotations(self.model, room)
+        )
+        # (rows, K, C, d) each; nothing is read where nothing has been written.
+        empty = weights.norm.new_empty(n, weights.key_heads, columns, weights.size)
+        self.stores = [(torch.empty_like(empty), torch.empty_like(empty)) for _ in self.layers]
+        self.begins = columns - lengths.numpy()
+        self.length = 0
+        self._allocate(n, columns)
+        self._read(prompts.reshape(-1))
+        last = self.normal.view(n, columns, -1)[:, -1].clone()
+        self.stores = [
+            (_copied(keys, copies, self.max_tokens), _copied(values, copies, self.max_tokens))
+            for keys, values in self.stores
+        ]
+        self.begins = self.begins.repeat(copies)
+        logits = last.new_empty(n, self.head[0].shape[1])
+        _multiply(last, self.head, logits)
+        self._allocate(n * copies, 1)
         return logits.repeat_interleave(copies, 0)
 
-    def _layer(self, layer: Layer, read: tuple[Tensor, ...], copies: int) -> _Layer:
-        """The weights with all scales in them, and the prompts' keys and values with room for more."""
+    def _layer(self, layer: Layer) -> _Layer:
+        """The weights with all scales in them."""
         weights, root = self.weights, math.sqrt(self.weights.size)
         q, k = _paired(layer.q_proj, weights.size), _paired(layer.k_proj, weights.size)
         scale = None
@@ -103,105 +101,88 @@ class FastDecoder:
             scale = torch.stack(
                 [_pairs(layer.q_norm)] * weights.heads + [_pairs(layer.k_norm) * root] * weights.key_heads
             )
-        stores = []
-        for prompt in (_pairs(read[0]), read[1]):
-            n, heads, length, size = prompt.shape
-            store = prompt.new_empty(n, copies, heads, length + self.max_tokens, size)
-            store[..., :length, :] = prompt.unsqueeze(1)
-            store[..., length : self.least, :] = 0.0
-            stores.append(store.flatten(0, 1))
         return _Layer(
             qkv=_product([q, k, layer.v_proj], layer.attention_norm),
             o=_product([layer.o_proj]),
             gate_up=_product([layer.gate_proj, layer.up_proj], layer.gated_norm),
             down=_product([layer.down_proj]),
             scale=scale,
-            keys=stores[0],
-            values=stores[1],
         )
 
-    def _allocate(self, size: int) -> None:
-        """Arrays for the numbers of a step of so many rows, and the shapes they are seen in."""
+    def _allocate(self, rows: int, steps: int) -> None:
+        """Arrays for the numbers of so many new steps of so many rows, and the shapes they are seen in."""
         heads, key_heads, d = self.weights.heads, self.weights.key_heads, self.weights.size
-        like = self.head_scale
-        width, room = len(like), self.layers[0].keys.shape[2]
-        self.x, self.normal, self.norm = (like.new_empty(size, columns) for columns in (width, width, 1))
+        like, size = self.head_scale, rows * steps
+        self.x, self.normal, self.norm = (like.new_empty(size, columns) for columns in (len(like), len(like), 1))
         self.qkv = like.new_empty(size, (heads + 2 * key_heads) * d)
-        made = self.qkv.view(size, -1, d)
-        self.queries_keys, self.made_values = made[:, : heads + key_heads], made[:, heads + key_heads :]
+        self.queries_keys = self.qkv.view(size, -1, d)[:, : heads + key_heads]
         self.head_norms = like.new_empty(size, heads + key_heads, 1)
-        unturned = _complex(self.queries_keys)
-        self.unturned_queries, self.unturned_keys = unturned[:, :heads], unturned[:, heads:]
-        queries = like.new_empty(size, heads, d)
-        self.turned_queries, self.queries = _complex(queries), queries.view(size * key_heads, -1, d)
-        self.scores, self.attention = (like.new_empty(size * heads * room) for _ in range(2))
         self.mixed = like.new_empty(size, heads * d)
-        self.mixed_heads = self.mixed.view(size * key_heads, -1, d)
+        self.made = self.qkv.view(rows, steps, -1, d).numpy(), self.mixed.view(rows, steps, heads, d).numpy()
         self.gate_up = like.new_empty(size, self.layers[0].gate_up[0].shape[1])
         self.gate, self.up = self.gate_up.chunk(2, -1)
-        self.logits = like.new_empty(size, self.head[0].shape[1])
-        # As they are written, a step at a time, and as they are multiplied, a matrix for each row and head.
-        self.stores = [
-            (
-                _complex(layer.keys[:size]),
-                layer.values[:size],
-                layer.keys[:size].view(-1, room, d).transpose(1, 2),
-                layer.values[:size].view(-1, room, d),
-            )
-            for layer in self.layers
-        ]
+        self.arrays = [(keys.numpy(), values.numpy()) for keys, values in self.stores]
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append a token in each slot."""
-        at, length = self.length, self.length + 1
-        rotation = self.rotations[at] if self.positions is None else self.rotations[self.positions].unsqueeze(1)
-        places = max(length, self.least)
-        shape = (*self.queries.shape[:2], places)
-        count = math.prod(shape)
-        scores, attention = self.scores[:count].view(shape), self.attention[:count].view(shape)
-        mask = None
-        if self.mask is not None and (self.positions is not None or length < places):
-            self.mask[..., at] = 0.0
-            mask = self.mask.narrow(-1, 0, places).reshape(-1, 1, places)
+        self._read(tokens)
+        logits = self.normal.new_empty(len(tokens), self.head[0].shape[1])
+        _multiply(self.normal, self.head, logits)
+        return logits
+
+    def _read(self, tokens: Tensor) -> None:
+        """New steps of all rows, row by row; what the output layer is applied to is in ``normal`` then."""
         x, normal = self.x, self.normal
         torch.index_select(self.weights.embedding, 0, tokens, out=x)
-        for layer, (keys_at, values_at, keys, values) in zip(self.layers, self.stores, strict=True):
+        for layer, (keys, values) in zip(self.layers, self.arrays, strict=True):
             _normalise(x, self.root, self.norm, normal)
             _multiply(normal, layer.qkv, self.qkv)
             if layer.scale is not None:
                 _normalise(self.queries_keys, self.head_root, self.head_norms, self.queries_keys).mul_(layer.scale)
-            torch.mul(self.unturned_queries, rotation, out=self.turned_queries)
-            torch.mul(self.unturned_keys, rotation, out=keys_at.select(2, at))
-            values_at.select(2, at).copy_(self.made_values)
-            if mask is None:
-                torch.bmm(self.queries, keys.narrow(2, 0, places), out=scores)
-            else:
-                torch.baddbmm(mask, self.queries, keys.narrow(2, 0, places), out=scores)
-            torch.softmax(scores, -1, out=attention)
-            torch.bmm(attention, values.narrow(1, 0, places), out=self.mixed_heads)
+            self._attend(keys, values)
             _add(x, self.mixed, layer.o)
             _normalise(x, self.root, self.norm, normal)
             _multiply(normal, layer.gate_up, self.gate_up)
             torch.nn.functional.silu(self.gate, inplace=True).mul_(self.up)
             _add(x, self.gate, layer.down)
         _normalise(x, self.root, self.norm, normal).mul_(self.head_scale)
-        _multiply(normal, self.head, self.logits)
-        self.length = length
-        if self.positions is not None:
-            self.positions += 1
-        return self.logits
+        self.length += self.made[0].shape[1]
+
+    def _attend(self, keys: Any, values: Any) -> None:
+        """Rows in as many threads as there is work for."""
+        made, mixed = self.made
+        rows, steps, heads, _ = mixed.shape
+        work = rows * steps * heads * (self.length + steps)
+        parts = 1 if self.pool is None else min(self.threads, rows, max(1, work // _WORTH))
+
+        def part(i: int) -> None:
+            some = slice(i * rows // parts, (i + 1) * rows // parts)
+            begins = self.begins[some]
+            attend(made[some], self.cosines, self.sines, keys[some], values[some], begins, self.length, mixed[some])
+
+        if self.pool is None or parts == 1:
+            part(0)
+        else:
+            list(self.pool.map(part, range(parts)))
 
     def shrink(self, size: int, sources: Tensor, targets: Tensor) -> None:
         """Keep some slots."""
-        for layer in self.layers:
-            for store in (layer.keys, layer.values):
+        for stores in self.stores:
+            for store in stores:
                 filled = store[:, :, : self.length]
                 filled[targets] = filled[sources]
-        if self.positions is not None and self.mask is not None:
-            for by_slot in (self.mask, self.positions):
-                by_slot[targets] = by_slot[sources]
-            self.mask, self.positions = self.mask[:size], self.positions[:size]
-        self._allocate(size)
+        self.begins[targets.numpy()] = self.begins[sources.numpy()]
+        self.begins = self.begins[:size]
+        self.stores = [(keys[:size], values[:size]) for keys, values in self.stores]
+        self._allocate(size, 1)
+
+
+def _copied(store: Tensor, copies: int, room: int) -> Tensor:
+    """(N, K, C, d) → (N · copies, K, C + room, d)."""
+    n, heads, length, size = store.shape
+    found = store.new_empty(n, copies, heads, length + room, size)
+    found[..., :length, :] = store.unsqueeze(1)
+    return found.flatten(0, 1)
 
 
 def _normalise(x: Tensor, root: Tensor, norm: Tensor, out: Tensor) -> Tensor:
@@ -246,7 +227,3 @@ def _paired(linear: Linear, size: int) -> Linear:
     """The layer that makes queries or keys of this size as pairs."""
     weight = _pairs(linear.weight.T.reshape(linear.weight.shape[1], -1, size)).flatten(-2).T
     return Linear(weight, None if linear.bias is None else _pairs(linear.bias.view(-1, size)).flatten())
-
-
-def _complex(pairs: Tensor) -> Tensor:
-    return torch.view_as_complex(pairs.view(*pairs.shape[:-1], -1, 2))

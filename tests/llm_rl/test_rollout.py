@@ -8,7 +8,7 @@ import transformers as tf
 from scipy import stats
 from torch import Tensor
 
-from gridzero.llm_rl import rollout
+from gridzero.llm_rl import fast_decoding, rollout
 from gridzero.llm_rl.decoding import ModelDecoder
 from gridzero.llm_rl.fast_decoding import FastDecoder
 from gridzero.llm_rl.graph_decoding import GraphDecoder
@@ -127,6 +127,16 @@ def test_the_fast_decoder_draws_what_the_general_one_does(name: str, monkeypatch
     general = complete(model, copies=20)
     assert torch.equal(fast.tokens, general.tokens)
     torch.testing.assert_close(fast.log_probs, general.log_probs)
+
+
+def test_threads_share_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make("llama")
+    alone = complete(model, copies=5)
+    monkeypatch.setattr(fast_decoding, "_WORTH", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    together = complete(model, copies=5)
+    assert torch.equal(alone.tokens, together.tokens)
+    assert torch.equal(alone.log_probs, together.log_probs)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2, window"])
