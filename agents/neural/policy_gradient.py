@@ -285,6 +285,7 @@ class PolicyGradientAgent(Agent):
 
     def exploring_policy(self) -> FloatArray:
         """(S, A) probabilities of what :meth:`act` does when it explores: the policy that is being trained."""
+        self._memoryless()  # or else says why there is no table
         return self.action_probabilities(*self._states.read())
 
     def policy(self) -> FloatArray:

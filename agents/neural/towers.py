@@ -13,7 +13,18 @@ from gridzero.agents.neural.observations import Leaf, Reader, initialise
 
 Memory = Literal["none", "gru", "lstm"]
 Activation = Literal["tanh", "relu"]
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+_MINUS_ONE = torch.tensor(-1.0)
+
+
+class Tanh(nn.Module):
+    """tanh x as 2 σ(2x) - 1, which torch computes in half the time on a processor; to 2·10⁻⁷."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Elementwise."""
+        return torch.add(_MINUS_ONE, torch.sigmoid(x + x), alpha=2)
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU}
 
 
 class Tower(nn.Module):
