@@ -7,6 +7,7 @@ Time indices as in the literature: step t takes action a_t in state s_t, is paid
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch
@@ -193,8 +194,10 @@ def clipped_surrogate(
     tensor([1.2000])
     """
     ratios = (log_probs - old_log_probs).exp()
-    clipped = ratios.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
-    return torch.minimum(ratios * advantages, clipped * advantages)
+    # The lesser of the products has the greater ratio where the advantage is negative: one bound counts at a time.
+    least = torch.where(advantages < 0, 1 - clip, -math.inf)
+    most = torch.where(advantages > 0, 1 + (clip if clip_high is None else clip_high), math.inf)
+    return torch.clamp(ratios, least, most) * advantages
 
 
 def truncated_importance_objective(
