@@ -55,7 +55,7 @@ class Recipe:
 
 
 RECIPES = {
-    "countdown": Recipe(steps=8000, batch=32),
+    "countdown": Recipe(steps=12_000, batch=32),
     "multiplication": Recipe(steps=5000, batch=32),
     "grid-path": Recipe(steps=4000, batch=32),
 }
