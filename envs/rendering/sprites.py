@@ -8,6 +8,7 @@ from functools import lru_cache
 import pygame
 
 from gridzero.envs.rendering.colors import RGB
+from gridzero.envs.rendering.fonts import font
 
 OVERSAMPLING = 4
 BLEND = pygame.BLEND_PREMULTIPLIED
@@ -107,16 +108,9 @@ def frame(cell: int, thickness: int, color: RGB) -> pygame.Surface:
     return surface.premul_alpha()
 
 
-@lru_cache(maxsize=64)
-def _font(size: int) -> pygame.font.Font:
-    """The font that comes with pygame, so that every machine draws the same."""
-    pygame.font.init()
-    return pygame.font.Font(None, size * OVERSAMPLING)
-
-
 def _words(string: str, size: int, color: RGB) -> pygame.Surface:
     """Text without premultiplied alpha; drawn large and scaled down, which spaces small letters evenly."""
-    large = _font(size).render(string, True, color)
+    large = font(size * OVERSAMPLING).render(string, True, color)
     return pygame.transform.smoothscale(
         large, (max(1, large.get_width() // OVERSAMPLING), max(1, large.get_height() // OVERSAMPLING))
     )
@@ -131,7 +125,7 @@ def text(string: str, size: int, color: RGB) -> pygame.Surface:
 @lru_cache(maxsize=4096)
 def text_width(string: str, size: int) -> int:
     """Pixels that a line of text takes."""
-    return int(_font(size).size(string)[0]) // OVERSAMPLING
+    return int(font(size * OVERSAMPLING).size(string)[0]) // OVERSAMPLING
 
 
 @lru_cache(maxsize=1024)

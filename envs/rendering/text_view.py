@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gridzero.envs.rendering import colors
 from gridzero.envs.rendering.colors import RGB
+from gridzero.envs.rendering.fonts import font
 from gridzero.envs.rendering.screen import to_array
 
 PAD = 20
@@ -133,14 +134,17 @@ def _words(text: str, size: int, color: RGB, bold: bool) -> pygame.Surface:
     return _font(size, bold).render(text, True, color)
 
 
-@lru_cache(maxsize=8)
 def _font(size: int, bold: bool) -> pygame.font.Font:
+    return font(size, _file(bold))
+
+
+@lru_cache
+def _file(bold: bool) -> str | None:
     """DejaVu Sans Mono, which comes with matplotlib and has most letters; without it, pygame's own."""
-    pygame.font.init()
     found = importlib.util.find_spec("matplotlib")
     if found is not None and found.origin is not None:
         name = f"DejaVuSansMono{'-Bold' * bold}.ttf"
         path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / name
         if path.is_file():
-            return pygame.font.Font(str(path), size)
-    return pygame.font.Font(None, size)
+            return str(path)
+    return None

@@ -7,7 +7,7 @@ import pytest
 
 from gridzero.envs.grid_world import GridWorld
 from gridzero.envs.grid_world_vector import GridWorldVector
-from gridzero.envs.rendering import GridRenderer, Picture, colors
+from gridzero.envs.rendering import GridRenderer, Picture, colors, sprites
 from gridzero.envs.rendering.colors import srgb_to_oklab
 from gridzero.envs.rendering.overlays import format_numbers
 from gridzero.envs.rendering.renderer import Layers
@@ -251,3 +251,14 @@ def test_a_foreign_environment_is_refused():
 def test_importing_gridzero_leaves_pygame_alone():
     code = "import sys, gridzero, gridzero.__main__; sys.exit('pygame' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_others_may_quit_pygame():
+    """Gymnasium's own environments do when they are closed, which makes all fonts invalid."""
+    before = sprites.text("some words", 20, (0, 0, 0)).get_size()
+    lake = gym.make("FrozenLake-v1", render_mode="rgb_array")
+    lake.reset()
+    lake.render()
+    lake.close()
+    sprites.text.cache_clear()
+    assert sprites.text("some words", 20, (0, 0, 0)).get_size() == before
