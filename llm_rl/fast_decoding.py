@@ -73,13 +73,13 @@ class FastDecoder:
             part.to(weights.norm.dtype).contiguous().numpy() for part in rotations(self.model, room)
         )
         # (rows, K, C, d) each; nothing is read where nothing has been written.
-        empty = weights.norm.new_empty(n, weights.key_heads, columns, weights.size)
-        self.stores = [(torch.empty_like(empty), torch.empty_like(empty)) for _ in self.layers]
+        shape = n, weights.key_heads, columns, weights.size
+        self.stores = [(weights.norm.new_empty(shape), weights.norm.new_empty(shape)) for _ in self.layers]
         self.begins = columns - lengths.numpy()
         self.length = 0
         self._allocate(n, columns)
         self._read(prompts.reshape(-1))
-        last = self.normal.view(n, columns, -1)[:, -1].clone()
+        last = self.normal.view(n, columns, -1)[:, -1]
         self.stores = [
             (_copied(keys, copies, self.max_tokens), _copied(values, copies, self.max_tokens))
             for keys, values in self.stores

@@ -13,8 +13,9 @@ from torch.nn import functional
 from gridzero.llm_rl.llama_weights import plain_llama, rotations
 from gridzero.llm_rl.operations import attend, gated, normalise, turned
 
+# Sequences attend in so many parts of like length, if they then have at most this share of the steps with padding.
 _PARTS = 4
-_SAVING = 3 / 4
+_WORTH = 3 / 4
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Packing:
         own = (steps < lengths.unsqueeze(1)) & (~in_prompt | (owners == torch.arange(len(tokens))).unsqueeze(1))
         numbers = (own.reshape(-1).cumsum(0) - 1).reshape(own.shape)
         places = torch.where(in_prompt, numbers[owners], numbers).clamp(min=0)
-        shares = _like(lengths)
+        shares = _of_like_length(lengths)
         parts = tuple(places[rows, : int(lengths[rows].max())] for rows in shares)
         owned = torch.empty(int(own.sum()), dtype=torch.long)
         before = 0
@@ -75,12 +76,12 @@ class Packing:
         return Packing(tokens, positions, places, tuple(parts), owned)
 
 
-def _like(lengths: Tensor) -> list[Tensor]:
+def _of_like_length(lengths: Tensor) -> list[Tensor]:
     """The numbers of the rows, those of like length together, where that saves much of what is after their ends."""
     order = torch.argsort(lengths, stable=True)
     shares = list(torch.tensor_split(order, min(_PARTS, len(order))))
     steps = sum(len(rows) * int(lengths[rows].max()) for rows in shares)
-    return shares if steps <= _SAVING * len(lengths) * int(lengths.max()) else [torch.arange(len(lengths))]
+    return shares if steps <= _WORTH * len(lengths) * int(lengths.max()) else [torch.arange(len(lengths))]
 
 
 def packed_states(model: Any, packing: Packing) -> Tensor | None:

@@ -287,12 +287,12 @@ class GRPO(PolicyGradientAgent):
         metrics = {"learning_rate": learning_rate}
         if world().total(len(batch)) == 0:
             return metrics
+        loss = functools.partial(self._loss, clip_factor=clip_factor, bonus=bonus)
         for _ in range(config.epochs):
             parts = list(minibatches(batch, config.minibatch_size, self.rng))
             for part in parts:
                 assert part.weights is not None
                 part = part.replace(weights=part.weights * len(parts))
-                loss = functools.partial(self._loss, clip_factor=clip_factor, bonus=bonus)
                 norm, terms = self._descend(part, loss, learning_rate)
                 metrics |= terms
         return metrics | {"gradient_norm": float(norm)}

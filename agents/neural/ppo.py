@@ -19,6 +19,7 @@ from gridzero.agents.neural.objectives import (
     clipped_surrogate,
     discounted_sums,
     generalised_advantages,
+    step_weights,
     value_loss,
 )
 from gridzero.agents.neural.parallel import world
@@ -153,6 +154,7 @@ class PPO(PolicyGradientAgent):
             batch = batch.without("values")
         if self.network.memoryless:
             batch = batch.single_steps()
+        loss = functools.partial(self._loss, clip=clip, bonus=bonus)
         epochs, here = 0, world()
         kl = clipped = 0.0
         while epochs < config.epochs:
@@ -162,8 +164,9 @@ class PPO(PolicyGradientAgent):
                 if config.normalise_advantages == "minibatch":
                     assert part.advantages is not None
                     part = part.replace(advantages=_standardised(part.advantages, part.mask))
-                part = part.replace(weights=_weights(part, here.share_of(part.steps())))
-                norm, terms = self._descend(part, functools.partial(self._loss, clip=clip, bonus=bonus), learning_rate)
+                there = torch.ones_like(part.log_probs, dtype=torch.bool) if part.mask is None else part.mask
+                part = part.replace(weights=step_weights(there, "token") * here.share_of(part.steps()))
+                norm, terms = self._descend(part, loss, learning_rate)
                 kl += terms.pop("approximate_kl", 0.0) * part.steps() / batch.steps()
                 clipped += terms.pop("clip_fraction", 0.0) * part.steps() / batch.steps()
             if config.target_kl is not None and here.mean({"kl": kl})["kl"] > 1.5 * config.target_kl:
@@ -235,12 +238,6 @@ class PPO(PolicyGradientAgent):
             self.reward_sums = torch.from_numpy(np.array(state["reward_sums"]))
             self.network.state = torch.from_numpy(np.array(state["memory"]))
             self.network.starting = np.array(state["starting"], dtype=np.bool_)
-
-
-def _weights(part: Trajectories, share: float) -> Tensor:
-    """(B, T) the same for each of the steps there are, ``share`` together."""
-    each = share / max(1, part.steps())
-    return torch.full(part.log_probs.shape, each) if part.mask is None else part.mask * each
 
 
 def _flat(per_step: Tensor, mask: Tensor | None) -> Tensor:

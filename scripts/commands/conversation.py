@@ -146,14 +146,17 @@ class TokenConversations(Conversations):
     def round(self, width: int, show: Show) -> None:
         """A new conversation in the first ``width`` environments, to their end; see :meth:`Conversations.round`."""
         observations = self._begin(width)
+        if hasattr(self.agent, "forget"):
+            self.agent.forget()
         texts = [env.unwrapped.text for env in self.envs[:width]]
         show([(i, Piece(text, "prompt")) for i, text in enumerate(texts)])
         tokens, active = 0, list(range(width))
         while active:
             tokens += 1
-            actions, probabilities = self._act(np.stack([observations[i] for i in active]), active)
+            actions, probabilities = self._act(np.stack(observations))  # the ended ones too: a memory has its row
             news, going_on = [], []
-            for i, action, probability in zip(active, actions, probabilities, strict=True):
+            for i in active:
+                action, probability = actions[i], probabilities[i]
                 world = self.envs[i].unwrapped
                 written = world.vocabulary.decode([world.action_tokens[action]])
                 observations[i], _, terminated, truncated, info = self.envs[i].step(action)
@@ -170,23 +173,23 @@ class TokenConversations(Conversations):
             show(news)
             active = going_on
 
-    def _act(self, observations: Any, who: Sequence[int]) -> tuple[list[Any], list[float | None]]:
+    def _act(self, observations: Any) -> tuple[list[Any], list[float | None]]:
         """Actions, and their probabilities where they are known."""
-        masks = None
+        masks, count = None, len(observations)
         if getattr(self.agent.config, "action_masks", False):
-            masks = np.stack([self.envs[i].unwrapped.action_masks() for i in who])
+            masks = np.stack([env.unwrapped.action_masks() for env in self.envs[:count]])
         try:
             table = self.agent.action_probabilities(observations, action_masks=masks)
         except (AttributeError, ValueError):  # it has none
             given = {} if masks is None else {"action_masks": masks}
-            return self.agent.act(observations, explore=self.temperature > 0, **given).tolist(), [None] * len(who)
+            return self.agent.act(observations, explore=self.temperature > 0, **given).tolist(), [None] * count
         if self.temperature == 0:
             actions = table.argmax(axis=1)
         else:
             with np.errstate(divide="ignore"):
                 noise = self._rng.gumbel(size=table.shape)
                 actions = (np.log(table) / self.temperature + noise).argmax(axis=1)
-        return actions.tolist(), table[np.arange(len(who)), actions].tolist()
+        return actions.tolist(), table[np.arange(count), actions].tolist()
 
 
 def verdict(info: Mapping[str, Any], judged: bool = True, ended: bool = True) -> list[Piece]:
