@@ -25,6 +25,7 @@ from gridzero.llm_rl.packed import Packing, packed_states
 from gridzero.llm_rl.rollout import generate
 from gridzero.llm_rl.sampling import Draws, Sampling
 from gridzero.llm_rl.storage import load_model, model_files, read_weights
+from gridzero.llm_rl.talks import Talk, as_trajectories, joined
 from gridzero.llm_rl.token_log_probs import token_log_probs
 
 _NETWORKS_ONLY = ("hidden", "activation", "memory", "normalise_observations", "action_masks", "initial_log_std")
@@ -232,7 +233,7 @@ class LanguagePolicy(Policy):
         keys = rng.integers(2**64, size=groups * size, dtype=np.uint64)[mine.start * size : mine.stop * size]
         shown, _ = env.reset(seed=seeds.tolist())  # type: ignore[arg-type]  # these take one for each environment
         shown = list(shown)
-        talks = [_Talk(ids) for prompt in shown[::size] for ids in [self.encode(prompt)] * size]
+        talks = [Talk(ids) for prompt in shown[::size] for ids in [self.encode(prompt)] * size]
         began, written = time.perf_counter(), 0
         active, copies = np.arange(len(talks)), size
         outcome: dict[int, dict[str, Any]] = {}
@@ -266,7 +267,7 @@ class LanguagePolicy(Policy):
             active, copies = np.array([i for i in active if int(i) not in outcome], dtype=np.int64), 1
         seconds = time.perf_counter() - began
         self._note(talks, [outcome[i] for i in range(len(talks))], size, written / max(seconds, 1e-9))
-        return _trajectories(talks, self.pad)
+        return as_trajectories(talks, self.pad)
 
     def rollout(self, env: Interaction, steps: int, rng: np.random.Generator) -> Trajectories:
         """A new conversation in each environment, with the critic's values; see :meth:`Policy.rollout`."""
@@ -293,7 +294,7 @@ class LanguagePolicy(Policy):
     def _score(self, model: Any, t: Trajectories, value_head: ValueHead | None = None) -> Scores:
         """One forward pass over prompts, each once, and what was said; the output layer sees the model's own tokens."""
         assert t.mask is not None
-        tokens, first, lengths = _joined(t, self.pad)
+        tokens, first, lengths = joined(t, self.pad)
         tokens = tokens[:, :-1]  # nothing follows the last
         rows, steps = t.mask.nonzero(as_tuple=True)
         before = first[rows] + steps - 1  # the state before a token is that of the token before it
@@ -335,7 +336,7 @@ class LanguagePolicy(Policy):
 
     # What is logged
 
-    def _note(self, talks: Sequence[_Talk], outcomes: Sequence[Mapping[str, Any]], size: int, speed: float) -> None:
+    def _note(self, talks: Sequence[Talk], outcomes: Sequence[Mapping[str, Any]], size: int, speed: float) -> None:
         count = len(talks)
         lengths = [talk.written for talk in talks]
         self._metrics = {
@@ -401,84 +402,6 @@ class LanguagePolicy(Policy):
             self.make_reference()
             assert self.reference is not None
             read_weights(self.reference.copy, folder / "reference")
-
-
-class _Talk:
-    """One conversation: the prompt, and what was said since."""
-
-    def __init__(self, prompt: list[int]) -> None:
-        self.prompt = prompt
-        self.said: list[int] = []
-        self.log_probs: list[float] = []
-        self.own: list[bool] = []
-        self.rewards: list[float] = []
-        self.text = ""
-        self.written = 0
-        self.turns = 0
-        self.ended = False
-
-    @property
-    def tokens(self) -> list[int]:
-        return self.prompt + self.said
-
-    def wrote(self, tokens: Tensor, log_probs: Tensor, length: int, ended: bool) -> None:
-        self.said += tokens[:length].tolist()
-        self.log_probs += log_probs[:length].tolist()
-        self.own += [True] * length
-        self.rewards += [0.0] * length
-        self.written += length
-        self.turns += 1
-        self.ended = ended
-
-    def heard(self, tokens: list[int]) -> None:
-        self.said += tokens
-        self.log_probs += [0.0] * len(tokens)
-        self.own += [False] * len(tokens)
-        self.rewards += [0.0] * len(tokens)
-
-    def rewarded(self, reward: float) -> None:
-        self.rewards[-1] += reward
-
-
-def _trajectories(talks: Sequence[_Talk], pad: int) -> Trajectories:
-    def table(rows: list[list[Any]], fill: Any, dtype: torch.dtype) -> Tensor:
-        width = max(map(len, rows))
-        return torch.tensor([row + [fill] * (width - len(row)) for row in rows], dtype=dtype)
-
-    mask = table([talk.own for talk in talks], False, torch.bool)
-    last = torch.tensor([len(talk.said) - 1 for talk in talks])
-    done = torch.zeros_like(mask)
-    done[torch.arange(len(talks)), last] = torch.tensor([talk.ended for talk in talks])
-    return Trajectories(
-        {
-            "prompts": table([talk.prompt for talk in talks], pad, torch.long),
-            "prompt_lengths": torch.tensor([len(talk.prompt) for talk in talks]),
-        },
-        table([talk.said for talk in talks], pad, torch.long),
-        table([talk.log_probs for talk in talks], 0.0, torch.float32),
-        mask,
-        rewards=table([talk.rewards for talk in talks], 0.0, torch.float32),
-        done=done,
-        env_steps=torch.tensor([talk.turns for talk in talks]),
-    )
-
-
-def _joined(t: Trajectories, pad: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, L) prompts followed by what was said, without a gap, and (B,) where that begins, and how much it is.
-
-    Padding comes last, where a causal model does not look, so that no attention mask is needed.
-    """
-    assert t.mask is not None
-    prompts, first = t.observations["prompts"], t.observations["prompt_lengths"]
-    steps = torch.arange(t.mask.shape[1])
-    lengths = torch.where(t.mask, steps + 1, 0).amax(dim=1)
-    longest = int(lengths.max())
-    tokens = torch.full((len(prompts), int((first + lengths).max())), pad)
-    width = min(prompts.shape[1], tokens.shape[1])
-    tokens[:, :width] = prompts[:, :width]
-    rows, said = (steps[:longest] < lengths.unsqueeze(1)).nonzero(as_tuple=True)
-    tokens[rows, first[rows] + said] = t.actions[rows, said]
-    return tokens, first, lengths
 
 
 def _values(scores: Scores) -> Tensor:

@@ -12,9 +12,10 @@ from gridzero.agents import checkpoint
 from gridzero.agents.neural.objectives import group_advantages
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.vocabulary import Vocabulary
-from gridzero.llm_rl.language_policy import LanguageOptions, LanguagePolicy, _joined, _majority, _thought
+from gridzero.llm_rl.language_policy import LanguageOptions, LanguagePolicy, _majority, _thought
 from gridzero.llm_rl.models import tiny_model
 from gridzero.llm_rl.storage import save_model
+from gridzero.llm_rl.talks import joined
 from gridzero.llm_rl.tokenizer import character_tokenizer
 
 SMALL = {"width": 16, "layers": 2, "heads": 2, "positions": 512}
@@ -87,7 +88,7 @@ def test_members_of_a_group_have_one_prompt_and_draws_of_their_own():
 def test_prompts_and_completions_are_joined_without_a_gap():
     policy = small_policy("sorting")
     t = policy.episodes(vector(8, task="sorting"), 8, 1, 16, np.random.default_rng(3))
-    tokens, first, _ = _joined(t, policy.pad)
+    tokens, first, _ = joined(t, policy.pad)
     for i, row in enumerate(tokens.tolist()):
         prompt = t.observations["prompts"][i, : first[i]].tolist()
         said = t.actions[i][t.mask[i]].tolist()
