@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -54,6 +54,7 @@ def test_frequencies_are_those_of_the_distribution(temperature: float, top_k: in
     top_p=st.floats(0.01, 1),
     uniform=st.sampled_from([0.0, LARGEST]) | st.integers(0, 2**24 - 1).map(lambda i: i / 2**24),
 )
+@example(logits=[0.0, 1.401298464324817e-45], temperature=1.0, top_k=1, top_p=1.0, uniform=0.0)
 @settings(max_examples=200, deadline=None)
 def test_every_draw_is_possible_and_its_log_probability_is_the_untruncated_one(
     logits: list[float], temperature: float, top_k: int, top_p: float, uniform: float
@@ -62,10 +63,12 @@ def test_every_draw_is_possible_and_its_log_probability_is_the_untruncated_one(
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
     token, log_prob = choose(row, torch.tensor([uniform]), sampling)
     expected = torch.log_softmax(row.double() / temperature, -1)[0, token]
-    # Nothing that single precision says is impossible, and nothing below the k most likely.
+    # Nothing that single precision says is impossible, and nothing below the k most likely, as far as it can tell them
+    # apart: logits that differ by next to nothing have the same probability.
     assert row.div(temperature).softmax(-1)[0, token] > 0
     if top_k:
-        assert (row[0] > row[0, token]).sum() < top_k
+        likely = torch.log_softmax(row / temperature, -1)[0]
+        assert (likely > likely[token]).sum() < top_k
     torch.testing.assert_close(log_prob.double(), expected, atol=1e-5, rtol=1e-5)
 
 
