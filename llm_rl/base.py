@@ -25,7 +25,8 @@ from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.task import Task
 from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl.models import output_head, tiny_model
-from gridzero.llm_rl.packed import Packing, packed_states
+from gridzero.llm_rl.packed_states import packed_states
+from gridzero.llm_rl.packing import Packing
 from gridzero.llm_rl.storage import load_model, save_model
 from gridzero.llm_rl.token_log_probs import token_log_probs
 from gridzero.llm_rl.tokenizer import character_tokenizer

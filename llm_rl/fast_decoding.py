@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gridzero.llm_rl.attention_kernels import attend
+from gridzero.llm_rl.kernels import attend
 from gridzero.llm_rl.llama_weights import Layer, Linear, LlamaWeights, rotations
 
 # Products of queries and keys that are worth a thread of their own.

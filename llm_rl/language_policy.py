@@ -21,7 +21,8 @@ from gridzero.agents.neural.policy import Policy, Scores, Trajectories
 from gridzero.envs.tasks.numbers import shown
 from gridzero.llm_rl.base import base_model
 from gridzero.llm_rl.models import Reference, ValueHead, add_lora, hidden_states, output_head
-from gridzero.llm_rl.packed import Packing, packed_states
+from gridzero.llm_rl.packed_states import packed_states
+from gridzero.llm_rl.packing import Packing
 from gridzero.llm_rl.rollout import generate
 from gridzero.llm_rl.sampling import Draws, Sampling
 from gridzero.llm_rl.storage import load_model, model_files, read_weights

@@ -10,79 +10,58 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from gridzero.llm_rl import kernels
+from gridzero.llm_rl.packing import Packing
+
 # On a processor, sequences up to this long attend faster with all their weights in memory.
 _SHORT = 128
 
 
-def turned(queries: Tensor, keys: Tensor, values: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """(N, H + 2K, d) queries and keys, turned by their positions, and the values, side by side.
+def attend(
+    queries: Tensor, keys: Tensor, values: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing, scale: float
+) -> Tensor:
+    """(N, H · d) what each step of packed sequences takes from itself and those before it in its sequence.
 
-    The halves a and b of a vector become a cos - b sin and b cos + a sin. These stand next to each other, as parts of
-    complex numbers: attention does not mind in which order queries and keys have their entries.
+    Queries and keys are turned by their positions first: the halves a and b become a cos - b sin and b cos + a sin.
 
     Args:
-        queries: (N, H, d).
+        queries: (N, H, d); H a multiple of K.
         keys: (N, K, d).
         values: (N, K, d).
-        cosines: (N, 1, d / 2).
-        sines: (N, 1, d / 2).
-
-    Source: Su et al. (2021), RoFormer, section 3.4.
-    """
-    found: Tensor = _Turned.apply(queries, keys, values, cosines, sines)  # type: ignore[no-untyped-call]  # torch's
-    return found
-
-
-class _Turned(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-        heads, half = queries.shape[1], queries.shape[2] // 2
-        ctx.counts = heads, keys.shape[1]
-        single = torch.promote_types(queries.dtype, torch.float32)
-        rotation = torch.complex(cosines.to(single), sines.to(single))
-        ctx.save_for_backward(rotation)
-        every = queries.new_empty(len(queries), heads + 2 * keys.shape[1], 2 * half, dtype=single)
-        numbers = _numbers(every)
-        for vectors, place in ((queries, 0), (keys, heads)):
-            vectors = vectors.to(single)
-            torch.complex(
-                vectors[..., :half], vectors[..., half:], out=numbers[:, place : place + vectors.shape[1]]
-            ).mul_(rotation)
-        every[:, heads + keys.shape[1] :] = values
-        return every.to(queries.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (rotation,) = ctx.saved_tensors
-        heads, key_heads = ctx.counts
-        numbers = _numbers(gradient[:, : heads + key_heads].to(rotation.real.dtype)) * rotation.conj()
-        both = torch.cat([numbers.real, numbers.imag], dim=-1).to(gradient.dtype)
-        return both[:, :heads], both[:, heads:], gradient[:, heads + key_heads :], None, None
-
-
-def _numbers(pairs: Tensor) -> Tensor:
-    """(…, d) as d / 2 complex numbers."""
-    return torch.view_as_complex(pairs.view(*pairs.shape[:-1], -1, 2))
-
-
-def attend(made: Tensor, heads: int, scale: float) -> Tensor:
-    """(B, L, H · d) what each step takes from itself and those before it.
-
-    Args:
-        made: (B, L, H + 2K, d) queries, keys and values; H a multiple of K.
-        heads: H.
+        rotation: cosines and sines, (N, d / 2) each.
+        packing: which sequences have which steps.
         scale: of the products of queries and keys.
+
+    Source: Su et al. (2021), RoFormer, section 3.4; Vaswani et al. (2017), Attention is all you need, section 3.2.
     """
-    key_heads = (made.shape[2] - heads) // 2
-    if made.device.type == "cpu" and made.shape[1] <= _SHORT:
-        found: Tensor = _Attended.apply(made, heads, scale)  # type: ignore[no-untyped-call]  # torch's
+    short = max(places.shape[1] for places in packing.parts) <= _SHORT
+    if short and _compiled(queries):
+        cosines, sines = (part.to(queries.dtype) for part in rotation)
+        found: Tensor = _Attended.apply(queries, keys, values, cosines, sines, packing, scale)  # type: ignore[no-untyped-call]  # torch's
         return found
-    queries, keys, values = torch.split(made.transpose(1, 2), [heads, key_heads, key_heads], dim=1)
-    attended = functional.scaled_dot_product_attention(
-        queries, keys, values, is_causal=True, scale=scale, enable_gqa=heads != key_heads
-    )
-    return attended.transpose(1, 2).flatten(2)
+    counts = [queries.shape[1], keys.shape[1], values.shape[1]]
+    every = torch.cat([_turned(queries, *rotation), _turned(keys, *rotation), values], dim=1)
+    attended = []
+    for places in packing.parts:
+        made = functional.embedding(places, every.flatten(1)).view(*places.shape, *every.shape[1:]).transpose(1, 2)
+        q, k, v = torch.split(made, counts, dim=1)
+        mixed = functional.scaled_dot_product_attention(
+            q, k, v, is_causal=True, scale=scale, enable_gqa=counts[0] != counts[1]
+        )
+        attended.append(mixed.transpose(1, 2).reshape(-1, counts[0] * mixed.shape[-1]))
+    return torch.cat(attended)[packing.owned]
+
+
+def _compiled(tensor: Tensor) -> bool:
+    """Whether there are compiled loops for such tensors."""
+    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
+
+
+def _turned(vectors: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """(N, H, d) vectors, each turned by its (N, d / 2) cosines and sines."""
+    cosines, sines = cosines.unsqueeze(1), sines.unsqueeze(1)
+    a, b = vectors.float().chunk(2, dim=-1) if vectors.element_size() == 2 else vectors.chunk(2, dim=-1)
+    return torch.cat([a * cosines - b * sines, b * cosines + a * sines], dim=-1).to(vectors.dtype)
 
 
 class _Attended(torch.autograd.Function):
@@ -92,46 +71,60 @@ class _Attended(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, made: Tensor, heads: int, scale: float) -> Tensor:
-        length, key_heads = made.shape[1], (made.shape[2] - heads) // 2
-        ctx.sizes, ctx.scale = (heads, key_heads), scale
-        queries, keys, values = (
-            _by_head(made[:, :, :heads], key_heads),
-            *(_by_head(made[:, :, heads + i * key_heads : heads + (i + 1) * key_heads], key_heads) for i in (0, 1)),
-        )
-        later = made.new_full((length, length), -math.inf).triu(1).repeat(heads // key_heads, 1)
-        attention = torch.baddbmm(later, queries, keys.transpose(1, 2), alpha=scale).softmax(-1)
-        ctx.save_for_backward(queries, keys, values, attention)
-        return _by_step(torch.bmm(attention, values), length, key_heads).flatten(2)
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        cosines: Tensor,
+        sines: Tensor,
+        packing: Packing,
+        scale: float,
+    ) -> Tensor:
+        heads, key_heads, d = queries.shape[1], keys.shape[1], queries.shape[2]
+        found = torch.empty_like(queries)
+        ctx.scale, ctx.packing, before, kept = scale, packing, 0, []
+        for places in packing.parts:
+            size, length = places.shape
+            sorted_ = [queries.new_empty(size, part.shape[1], length, d) for part in (queries, keys, values)]
+            kernels.lay_out(*(part.numpy() for part in (queries, keys, values, cosines, sines, places, *sorted_)))
+            q, k, v = (part.view(size * key_heads, -1, d) for part in sorted_)
+            later = q.new_full((length, length), -math.inf).triu_(1).repeat(heads // key_heads, 1)
+            attention = torch.baddbmm(later, q, k.transpose(1, 2), alpha=scale).softmax(-1)
+            mixed = torch.bmm(attention, v).view(size, heads, length, d)
+            kernels.pick(mixed.numpy(), packing.owned.numpy(), before, found.numpy())
+            before += places.numel()
+            kept += [q, k, v, attention]
+        ctx.save_for_backward(cosines, sines, *kept)
+        return found.flatten(1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        queries, keys, values, attention = ctx.saved_tensors
-        heads, key_heads = ctx.sizes
-        length = gradient.shape[1]
-        of_mixed = _by_head(gradient.view(len(gradient), length, heads, -1), key_heads)
-        of_attention = torch.bmm(of_mixed, values.transpose(1, 2))
-        # The softmax's own gradient.
-        of_scores = torch._softmax_backward_data(of_attention, attention, -1, attention.dtype).mul_(ctx.scale)
-        parts = (
-            torch.bmm(of_scores, keys),
-            torch.bmm(of_scores.transpose(1, 2), queries),
-            torch.bmm(attention.transpose(1, 2), of_mixed),
-        )
-        return torch.cat([_by_step(part, length, key_heads) for part in parts], dim=2), None, None
-
-
-def _by_head(vectors: Tensor, key_heads: int) -> Tensor:
-    """(B, L, H, d) → (B · K, H / K · L, d): the queries of a key head one after the other."""
-    size, length, _, d = vectors.shape
-    return vectors.reshape(size, length, key_heads, -1, d).permute(0, 2, 3, 1, 4).reshape(size * key_heads, -1, d)
-
-
-def _by_step(vectors: Tensor, length: int, key_heads: int) -> Tensor:
-    """Back from :func:`_by_head`."""
-    apart = vectors.view(-1, key_heads, vectors.shape[1] // length, length, vectors.shape[2])
-    return apart.permute(0, 3, 1, 2, 4).flatten(2, 3)
+        cosines, sines, *kept = ctx.saved_tensors
+        n, d, before = len(gradient), kept[0].shape[-1], 0
+        gradient = gradient.contiguous().view(n, -1, d)
+        of_each: list[Tensor] = []
+        for i, places in enumerate(ctx.packing.parts):
+            q, k, v, attention = kept[4 * i : 4 * i + 4]
+            size, length = places.shape
+            of_mixed = gradient.new_zeros(size, gradient.shape[1], length, d)
+            kernels.put(gradient.numpy(), ctx.packing.owned.numpy(), before, of_mixed.numpy())
+            of_mixed, before = of_mixed.view(q.shape), before + places.numel()
+            of_attention = torch.bmm(of_mixed, v.transpose(1, 2))
+            # The softmax's own gradient.
+            of_scores = torch._softmax_backward_data(of_attention, attention, -1, attention.dtype).mul_(ctx.scale)
+            parts = [
+                part.view(size, -1, length, d)
+                for part in (
+                    torch.bmm(of_scores, k),
+                    torch.bmm(of_scores.transpose(1, 2), q),
+                    torch.bmm(attention.transpose(1, 2), of_mixed),
+                )
+            ]
+            of_each = of_each or [part.new_zeros(n, part.shape[1], d) for part in parts]
+            kernels.bring_back(*(part.numpy() for part in (*parts, cosines, sines, places, *of_each)))
+        return *of_each, None, None, None, None
 
 
 def gated(gates: Tensor, values: Tensor) -> Tensor:
@@ -158,38 +151,44 @@ class _Gated(torch.autograd.Function):
         return of_gates, functional.silu(gates).mul_(gradient)
 
 
-def normalise(module: Any, states: Tensor) -> Tensor:
-    """What the RMSNorm does, in single precision with fewer operations."""
-    if states.dtype != torch.float32 or module.weight.dtype != torch.float32:
-        found: Tensor = module(states)
-        return found
-    normed: Tensor = _Normalised.apply(states, module.weight, module.variance_epsilon)  # type: ignore[no-untyped-call]
-    return normed
+def add_and_normalise(module: Any, states: Tensor, update: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of two (N, D), and what an RMSNorm makes of it.
+
+    Source: Zhang and Sennrich (2019), Root mean square layer normalization, eq. 4.
+    """
+    if not _compiled(states) or states.dtype != module.weight.dtype:
+        states = states + update
+        return states, module(states)
+    summed, normed = _Normalised.apply(states, update, module.weight, module.variance_epsilon)  # type: ignore[no-untyped-call]  # torch's
+    return summed, normed
 
 
 class _Normalised(torch.autograd.Function):
-    """RMSNorm, y = w x r with r = 1 / sqrt(mean x² + ε).
+    """y = w x r of the sum x, with r = 1 / sqrt(mean x² + ε).
 
     ∂/∂x = r (g w - x r² mean(g w x)), ∂/∂w = Σ g x r.
     """
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        scale = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
-        scale = scale.square_().div_(states.shape[-1]).add_(epsilon).rsqrt_()
-        normed: Tensor = states * scale
-        ctx.save_for_backward(normed, weight, scale)
-        found: Tensor = normed * weight
-        return found
+    def forward(ctx: Any, states: Tensor, update: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+        summed, normed, scales = torch.empty_like(states), torch.empty_like(states), states.new_empty(len(states))
+        kernels.add_and_normalise(
+            states.numpy(),
+            update.numpy(),
+            weight.detach().numpy(),
+            epsilon,
+            summed.numpy(),
+            scales.numpy(),
+            normed.numpy(),
+        )
+        ctx.save_for_backward(summed, weight, scales)
+        return summed, normed
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        normed, weight, scale = ctx.saved_tensors
-        of_weight = None
-        product = gradient * normed
-        if ctx.needs_input_grad[1]:
-            of_weight = product.sum(dim=0)
-        along: Tensor = (product @ weight).unsqueeze(-1).div_(normed.shape[-1])
-        of_normed: Tensor = gradient * weight
-        return of_normed.addcmul_(normed, along, value=-1.0).mul_(scale), of_weight, None
+    def backward(ctx: Any, of_summed: Tensor, of_normed: Tensor) -> tuple[Tensor | None, ...]:
+        summed, weight, scales = ctx.saved_tensors
+        of_states, of_weight = torch.empty_like(summed), torch.zeros_like(weight)
+        given = (of_summed, of_normed, summed, weight.detach(), scales, of_states, of_weight)
+        kernels.normalisation_gradient(*(part.numpy() for part in given))
+        return of_states, of_states, of_weight if ctx.needs_input_grad[2] else None, None

@@ -27,6 +27,7 @@ from gridzero.envs.tasks import Vocabulary
 from gridzero.llm_rl.models import tiny_model
 from gridzero.llm_rl.storage import save_model
 from gridzero.llm_rl.tokenizer import character_tokenizer
+from gridzero.process import keep_memory
 
 ID = "gridzero/TextGeneration-v0"
 PEER = "TRL's GRPOTrainer"
@@ -38,6 +39,7 @@ Maker = Callable[..., Agent]
 
 def rows(quick: bool) -> list[Row]:
     """All of the comparisons."""
+    keep_memory()  # as commands do; the peer, in the same process, has it too
     makers: dict[str, Maker] = {"ours": ours}
     if installed("trl"):
         makers[PEER] = theirs

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gridzero.commands.train import Length, Session, set_threads
+from gridzero.commands.train import Length, Session
+from gridzero.process import keep_memory, set_threads
 
 POLL = 0.2
 FINISHED = "evaluation.json"
@@ -124,6 +125,7 @@ def _prepare(stop: Any, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     set_threads(threads)
+    keep_memory()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -173,6 +175,7 @@ def ray(jobs: Sequence[Job], at_once: int | None, stopped: Callable[[], bool]) -
 def _train_there(job: Job) -> None:
     warnings.simplefilter("ignore")
     set_threads(job.length.threads)
+    keep_memory()
     job.train()
 
 

@@ -24,6 +24,7 @@ from gridzero.commands.arguments import (
     split_dotted,
 )
 from gridzero.commands.conversation import converses
+from gridzero.process import keep_memory, set_threads
 
 RUNS = Path("runs")
 Chosen = TypeVar("Chosen")
@@ -130,6 +131,7 @@ def main(argv: Sequence[str]) -> int:
     name = needed_agent("train", name, record)
     parsed = _parse(name, arguments, record, given)
     set_threads(parsed.options.threads)
+    keep_memory()
     with _together():
         session = _resumed(parsed.options, given, record) if record else _new(name, parsed, given)
         with contextlib.nullcontext() if session.run is None else contextlib.closing(session.run):
@@ -329,19 +331,6 @@ class Given(Generic[Chosen]):
     options: Chosen
     num_envs: int | None
     config: Any
-
-
-def set_threads(count: int) -> None:
-    """Libraries read the variables when they are first imported; those that have been are told."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(count)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(count)
-    if "numba" in sys.modules:
-        numba = sys.modules["numba"]
-        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
-    else:
-        os.environ["NUMBA_NUM_THREADS"] = str(count)
 
 
 # --- Sessions ----------------------------------------------------------------------------------------------------

@@ -1,61 +1,102 @@
 """What packed sequences are scored with is what it is written to be, and so are its gradients."""
 
-import math
-
 import pytest
 import torch
 from torch.nn import functional
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from gridzero.llm_rl import operations
-from gridzero.llm_rl.operations import attend, gated, turned
+from gridzero.llm_rl.operations import add_and_normalise, attend, gated
+from gridzero.llm_rl.packing import Packing
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
 
 
+def rotation(steps: torch.Tensor, half: int) -> tuple[torch.Tensor, torch.Tensor]:
+    angles = steps.double().unsqueeze(1) * torch.tensor([1.0, 0.3, 0.1, 0.03], dtype=torch.float64)[:half]
+    return angles.cos(), angles.sin()
+
+
+def one_sequence(length: int) -> Packing:
+    return Packing.of(torch.arange(length).unsqueeze(0), torch.tensor([1]), torch.tensor([length]))
+
+
 @pytest.mark.parametrize(("heads", "key_heads"), [(4, 4), (4, 2), (3, 1)])
-@pytest.mark.parametrize("length", [1, 7])
-def test_attention_is_torchs_own(heads: int, key_heads: int, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = random(3, length, heads + 2 * key_heads, 8)
-    ours = attend(made, heads, 0.3)
+@pytest.mark.parametrize("lengths", [[1], [7, 4, 5], [3, 60, 4, 5, 3, 8, 60, 60]])
+def test_attention_is_torchs_own(
+    heads: int, key_heads: int, lengths: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two begin with the same prompt of two tokens; the last lengths are in several parts."""
+    tokens = torch.arange(len(lengths) * max(lengths)).reshape(len(lengths), -1)
+    prompts = torch.ones(len(lengths), dtype=torch.long)
+    if len(lengths) > 1:
+        tokens[1, :2], prompts[:2] = tokens[0, :2], 2
+    packing = Packing.of(tokens, prompts, torch.tensor(lengths))
+    assert len(packing.tokens) == sum(lengths) - (2 if len(lengths) > 1 else 0)
+    size = len(packing.tokens)
+    given = [random(size, count, 8, seed=i) for i, count in enumerate((heads, key_heads, key_heads))]
+    turns = rotation(packing.positions, 4)
+    ours = attend(*given, turns, packing, 0.3)
     monkeypatch.setattr(operations, "_SHORT", 0)
-    theirs = attend(made, heads, 0.3)
-    weights = random(*ours.shape, seed=1).detach()
+    theirs = attend(*given, turns, packing, 0.3)
+    weights = random(*ours.shape, seed=3).detach()
     torch.testing.assert_close(ours, theirs)
-    torch.testing.assert_close(*(torch.autograd.grad((out * weights).sum(), made)[0] for out in (ours, theirs)))
+    gradients = [torch.autograd.grad((out * weights).sum(), given) for out in (ours, theirs)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_each_step_attends_to_itself_and_before() -> None:
-    made = random(1, 5, 3, 4)
+    values, packing = random(5, 1, 4), one_sequence(5)
     for step in range(5):
-        gradient = torch.autograd.grad(attend(made, 1, 1.0)[0, step].sum(), made)[0][0]
-        assert gradient[: step + 1].any()
+        out = attend(random(5, 1, 4), random(5, 1, 4, seed=1), values, rotation(torch.arange(5), 2), packing, 1.0)
+        gradient = torch.autograd.grad(out[step].sum(), values)[0]
+        assert gradient[: step + 1].all()
         assert not gradient[step + 1 :].any()
 
 
-def test_turning_keeps_products_and_depends_on_the_distance_alone() -> None:
-    vectors = random(6, 1, 8)
-    angles = torch.arange(6.0, dtype=torch.float64).reshape(6, 1, 1) * torch.tensor([1.0, 0.3, 0.1, 0.03])
-    same = vectors[:1].expand(6, 1, 8)
-    every = turned(same, same, vectors, angles.cos(), angles.sin())
-    queries, keys, values = (part.squeeze(1) for part in every.split(1, dim=1))
-    torch.testing.assert_close(values, vectors.squeeze(1))
-    products = queries @ keys.T
-    a, b = vectors[0, 0, :4], vectors[0, 0, 4:]
-    for i in range(6):
-        for j in range(6):
-            between = (i - j) * torch.tensor([1.0, 0.3, 0.1, 0.03], dtype=torch.float64)
-            expected = ((a * a + b * b) * between.cos()).sum()
-            torch.testing.assert_close(products[i, j], expected)
+@pytest.mark.parametrize("short", [0, 128])
+def test_what_is_attended_to_depends_on_distances_alone(short: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Softmax attention as it is written, the products those of vectors turned by the distance between them."""
+    monkeypatch.setattr(operations, "_SHORT", short)
+    length, frequencies = 6, torch.tensor([1.0, 0.3, 0.1, 0.03], dtype=torch.float64)
+    queries, keys, values = (random(length, 1, 8, seed=i).detach() for i in range(3))
+    out = attend(queries, keys, values, rotation(torch.arange(length) + 11, 4), one_sequence(length), 0.5)
+    q, k = (torch.complex(part[:, 0, :4], part[:, 0, 4:]) for part in (queries, keys))
+    for i in range(length):
+        turns = torch.polar(torch.ones_like(frequencies), frequencies * 1.0)
+        products = torch.stack([(q[i] * (k[j] * turns ** (j - i)).conj()).real.sum() for j in range(i + 1)])
+        expected = (0.5 * products).softmax(0) @ values[: i + 1, 0]
+        torch.testing.assert_close(out[i], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_norm_of_a_sum_is_that_of_the_module(dtype: torch.dtype) -> None:
+    """The module itself computes in single precision, whatever it is given."""
+    module = LlamaRMSNorm(12, eps=0.1).to(dtype)
+    torch.nn.init.normal_(module.weight, generator=torch.Generator().manual_seed(2))
+    states, update = (random(7, 12, seed=i).detach().to(dtype).requires_grad_() for i in range(2))
+    weights = [random(7, 12, seed=i).detach().to(dtype) for i in (3, 4)]
+    ours = add_and_normalise(module, states, update)
+    theirs = states + update, module(states + update)
+    given = (states, update, module.weight)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
+    gradients = [
+        torch.autograd.grad(sum((out * w).sum() for out, w in zip(outs, weights, strict=True)), given)
+        for outs in (ours, theirs)
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
-    angles = random(5, 1, 3).detach()
-    assert torch.autograd.gradcheck(
-        lambda q, k, v: turned(q, k, v, angles.cos(), angles.sin()), (random(5, 2, 6), random(5, 1, 6), random(5, 1, 6))
-    )
-    assert torch.autograd.gradcheck(lambda made: attend(made, 2, 1 / math.sqrt(3)), (random(2, 4, 4, 3),))
+    packing = Packing.of(torch.tensor([[1, 2, 3, 4], [1, 2, 5, 0]]), torch.tensor([2, 2]), torch.tensor([4, 3]))
+    turns = rotation(packing.positions, 2)
+    given = (random(5, 2, 4), random(5, 1, 4, seed=1), random(5, 1, 4, seed=2))
+    assert torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, turns, packing, 0.7), given)
+    norm = LlamaRMSNorm(3, eps=0.1).double()
+    assert torch.autograd.gradcheck(lambda x, y: add_and_normalise(norm, x, y), (random(4, 3), random(4, 3, seed=1)))
     assert torch.autograd.gradcheck(gated, (random(4, 3), random(4, 3, seed=1)))
     gates, values = random(4, 3), random(4, 3, seed=1)
     torch.testing.assert_close(gated(gates, values), functional.silu(gates) * values)

@@ -17,7 +17,7 @@ import pytest
 from gridzero.__main__ import COMMANDS, main
 from gridzero.agents import REGISTRY, checkpoint, runs
 from gridzero.commands.arguments import coerce, condense, environment_options
-from gridzero.commands.train import set_threads
+from gridzero.process import set_threads
 
 LAKE = ["--env", "FrozenLake-v1"]
 QUICK = ["--steps", "2000", "--evaluation-episodes", "5"]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gridzero.llm_rl.models import add_lora, hidden_states, tiny_model
-from gridzero.llm_rl.packed import Packing, packed_states
+from gridzero.llm_rl.packed_states import packed_states
+from gridzero.llm_rl.packing import Packing
 
 SIZES = {"width": 16, "layers": 2, "heads": 4, "positions": 64}
 

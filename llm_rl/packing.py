@@ -1,17 +1,12 @@
-"""Hidden states of many sequences without padding, prompts that several begin with read once, with gradients."""
+"""Where the tokens of many sequences are in one row without padding."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
-
-from gridzero.llm_rl.llama_weights import plain_llama, rotations
-from gridzero.llm_rl.operations import attend, gated, normalise, turned
 
 # Sequences attend in so many parts of like length, if they then have at most this share of the steps with padding.
 _PARTS = 4
@@ -82,47 +77,3 @@ def _of_like_length(lengths: Tensor) -> list[Tensor]:
     shares = list(torch.tensor_split(order, min(_PARTS, len(order))))
     steps = sum(len(rows) * int(lengths[rows].max()) for rows in shares)
     return shares if steps <= _WORTH * len(lengths) * int(lengths.max()) else [torch.arange(len(lengths))]
-
-
-def packed_states(model: Any, packing: Packing) -> Tensor | None:
-    """What the output layer is applied to, (N, D), with gradients.
-
-    For models of the Llama family, adapters included; None for others. All but attention treats each token for itself,
-    and so need not know whose it is.
-
-    Args:
-        model: a causal model, adapted by peft or not.
-        packing: of the sequences.
-    """
-    inner = plain_llama(model, packing.places.shape[1])
-    if inner is None:
-        return None
-    backbone = inner.model
-    states = backbone.embed_tokens(packing.tokens)
-    rotation = tuple(table[packing.positions].unsqueeze(1) for table in rotations(model, packing.places.shape[1]))
-    for block in backbone.layers:
-        normed = normalise(block.input_layernorm, states)
-        states = states + _attend(block.self_attn, normed, rotation, packing)
-        normed, mlp = normalise(block.post_attention_layernorm, states), block.mlp
-        states = states + mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
-    return normalise(backbone.norm, states)
-
-
-def _attend(attention: Any, states: Tensor, rotation: tuple[Tensor, ...], packing: Packing) -> Tensor:
-    queries, keys, values = (
-        project(states).view(len(states), -1, attention.head_dim)
-        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-    )
-    if hasattr(attention, "q_norm"):
-        queries, keys = attention.q_norm(queries), attention.k_norm(keys)
-    each = turned(queries, keys, values, *rotation)
-    attended = [
-        attend(
-            functional.embedding(places, each.flatten(1)).view(*places.shape, *each.shape[1:]),
-            queries.shape[1],
-            attention.scaling,
-        ).flatten(0, 1)
-        for places in packing.parts
-    ]
-    found: Tensor = attention.o_proj((attended[0] if len(attended) == 1 else torch.cat(attended))[packing.owned])
-    return found

@@ -1,0 +1,49 @@
+"""Hidden states of many sequences without padding, prompts that several begin with read once, with gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gridzero.llm_rl.llama_weights import plain_llama, rotations
+from gridzero.llm_rl.operations import add_and_normalise, attend, gated
+from gridzero.llm_rl.packing import Packing
+
+
+def packed_states(model: Any, packing: Packing) -> Tensor | None:
+    """What the output layer is applied to, (N, D), with gradients.
+
+    For models of the Llama family, adapters included; None for others. All but attention treats each token for itself,
+    and so need not know whose it is.
+
+    Args:
+        model: a causal model, adapted by peft or not.
+        packing: of the sequences.
+    """
+    inner = plain_llama(model, packing.places.shape[1])
+    if inner is None:
+        return None
+    backbone = inner.model
+    states = backbone.embed_tokens(packing.tokens)
+    cosines, sines = (table[packing.positions] for table in rotations(model, packing.places.shape[1]))
+    update = torch.zeros_like(states)
+    for block in backbone.layers:
+        states, normed = add_and_normalise(block.input_layernorm, states, update)
+        update = _attend(block.self_attn, normed, (cosines, sines), packing)
+        states, normed = add_and_normalise(block.post_attention_layernorm, states, update)
+        mlp = block.mlp
+        update = mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
+    return add_and_normalise(backbone.norm, states, update)[1]
+
+
+def _attend(attention: Any, states: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing) -> Tensor:
+    queries, keys, values = (
+        project(states).view(len(states), -1, attention.head_dim)
+        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    if hasattr(attention, "q_norm"):
+        queries, keys = attention.q_norm(queries), attention.k_norm(keys)
+    found: Tensor = attention.o_proj(attend(queries, keys, values, rotation, packing, attention.scaling))
+    return found
