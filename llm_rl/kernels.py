@@ -7,6 +7,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.extending import overload
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
@@ -40,21 +41,81 @@ def exponential(x: np.float32) -> np.float32:
     return power if x > _SINGLE(-87.0) else _SINGLE(0.0)
 
 
+def _exp(x: Any) -> Any:
+    """The exponential that suits the type, in compiled loops."""
+    return math.exp(x)
+
+
+@overload(_exp)
+def _exp_of(x: Any) -> Any:
+    def single(x: Any) -> Any:
+        return exponential(x)
+
+    def double(x: Any) -> Any:
+        return math.exp(x)
+
+    return single if x == numba.float32 else double
+
+
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def gate(gates: Floats, values: Floats, out: Floats) -> None:
-    """silu(gates) · values, (N,) each, in single precision."""
+    """silu(gates) · values, (N,) each."""
+    one = gates.dtype.type(1)
     for i in range(len(gates)):
-        out[i] = gates[i] * values[i] / (_SINGLE(1.0) + exponential(-gates[i]))
+        out[i] = gates[i] * values[i] / (one + _exp(-gates[i]))
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def gate_gradient(gradient: Floats, gates: Floats, values: Floats, of_gates: Floats, of_values: Floats) -> None:
-    """The gradients of :func:`gate`, from those of what it gives."""
+    """The gradients of :func:`gate`, from that of what it gives."""
+    one = gates.dtype.type(1)
     for i in range(len(gates)):
-        share = _SINGLE(1.0) / (_SINGLE(1.0) + exponential(-gates[i]))
+        share = one / (one + _exp(-gates[i]))
         silu = gates[i] * share
         of_values[i] = gradient[i] * silu
-        of_gates[i] = gradient[i] * values[i] * (share + silu * (_SINGLE(1.0) - share))
+        of_gates[i] = gradient[i] * values[i] * (share + silu * (one - share))
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def causal_softmax(scores: Floats, scale: float) -> None:
+    """Softmax of scale · scores, in place, over the steps up to a query's own.
+
+    Args:
+        scores: (N, G · L, L), L queries of each of G heads after one another.
+        scale: of the scores.
+    """
+    length = scores.shape[2]
+    factor, zero = scores.dtype.type(scale), scores.dtype.type(0)
+    for n in range(scores.shape[0]):
+        for query in range(scores.shape[1]):
+            seen = query % length + 1
+            greatest = scores[n, query, 0]
+            for i in range(1, seen):
+                greatest = max(greatest, scores[n, query, i])
+            for i in range(seen):
+                scores[n, query, i] = _exp(factor * (scores[n, query, i] - greatest))
+            total = zero
+            for i in range(seen):
+                total += scores[n, query, i]
+            share = 1 / total
+            for i in range(seen):
+                scores[n, query, i] *= share
+            scores[n, query, seen:] = zero
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def causal_softmax_gradient(attention: Floats, gradient: Floats, scale: float) -> None:
+    """The gradient of :func:`causal_softmax`, in the place of that of what it gives."""
+    length = attention.shape[2]
+    factor, zero = attention.dtype.type(scale), attention.dtype.type(0)
+    for n in range(attention.shape[0]):
+        for query in range(attention.shape[1]):
+            seen, mean = query % length + 1, zero
+            for i in range(seen):
+                mean += attention[n, query, i] * gradient[n, query, i]
+            for i in range(seen):
+                gradient[n, query, i] = factor * attention[n, query, i] * (gradient[n, query, i] - mean)
+            gradient[n, query, seen:] = zero
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -120,7 +181,7 @@ def attend(
                     greatest = max(greatest, a, b, c, e)
                 total = zero
                 for seen in range(begin, place + 1):
-                    weight = math.exp(weights[seen] - greatest)
+                    weight = _exp(weights[seen] - greatest)
                     weights[seen] = weight
                     total += weight
                 share = 1 / total
@@ -142,74 +203,64 @@ def attend(
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def lay_out(
-    queries: Floats,
-    keys: Floats,
-    values: Floats,
+    made: Floats,
     cosines: Floats,
     sines: Floats,
     places: NDArray[np.int64],
-    sorted_queries: Floats,
-    sorted_keys: Floats,
-    sorted_values: Floats,
+    queries: Floats,
+    keys: Floats,
+    values: Floats,
 ) -> None:
     """From packed steps to sequences, head by head; queries and keys are turned by their positions.
 
     Args:
-        queries: (N, H, d).
-        keys: (N, K, d).
-        values: (N, K, d).
+        made: (N, H + 2K, d), queries, keys and values.
         cosines: (N, d / 2), by which the halves of queries and keys are turned.
         sines: (N, d / 2).
         places: (B, L), which of the N steps each sequence has.
-        sorted_queries: (B, H, L, d), the result.
-        sorted_keys: (B, K, L, d), the result.
-        sorted_values: (B, K, L, d), the result.
+        queries: (B, H, L, d), the result.
+        keys: (B, K, L, d), the result.
+        values: (B, K, L, d), the result.
     """
-    half = cosines.shape[1]
+    half, heads, key_heads = cosines.shape[1], queries.shape[1], keys.shape[1]
     for row in range(places.shape[0]):
         for step in range(places.shape[1]):
             n = places[row, step]
-            for vectors, found in ((queries, sorted_queries), (keys, sorted_keys)):
-                for head in range(vectors.shape[1]):
-                    vector, out = vectors[n, head], found[row, head, step]
+            for first, turned in ((0, queries), (heads, keys)):
+                for head in range(turned.shape[1]):
                     for i in range(half):
-                        a, b = vector[i], vector[half + i]
-                        out[i] = a * cosines[n, i] - b * sines[n, i]
-                        out[half + i] = b * cosines[n, i] + a * sines[n, i]
-            for head in range(values.shape[1]):
-                vector, out = values[n, head], sorted_values[row, head, step]
+                        a, b = made[n, first + head, i], made[n, first + head, half + i]
+                        turned[row, head, step, i] = a * cosines[n, i] - b * sines[n, i]
+                        turned[row, head, step, half + i] = b * cosines[n, i] + a * sines[n, i]
+            for head in range(key_heads):
                 for i in range(2 * half):
-                    out[i] = vector[i]
+                    values[row, head, step, i] = made[n, heads + key_heads + head, i]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def bring_back(
-    sorted_queries: Floats,
-    sorted_keys: Floats,
-    sorted_values: Floats,
-    cosines: Floats,
-    sines: Floats,
-    places: NDArray[np.int64],
     queries: Floats,
     keys: Floats,
     values: Floats,
+    cosines: Floats,
+    sines: Floats,
+    places: NDArray[np.int64],
+    made: Floats,
 ) -> None:
-    """The way back from :func:`lay_out`, for gradients: they are turned back and added where they came from."""
-    half = cosines.shape[1]
+    """The way back from :func:`lay_out`, for gradients: they are turned back and added to where they came from."""
+    half, heads, key_heads = cosines.shape[1], queries.shape[1], keys.shape[1]
     for row in range(places.shape[0]):
         for step in range(places.shape[1]):
             n = places[row, step]
-            for vectors, found in ((sorted_queries, queries), (sorted_keys, keys)):
-                for head in range(vectors.shape[1]):
-                    vector, out = vectors[row, head, step], found[n, head]
+            for first, turned in ((0, queries), (heads, keys)):
+                for head in range(turned.shape[1]):
                     for i in range(half):
-                        a, b = vector[i], vector[half + i]
-                        out[i] += a * cosines[n, i] + b * sines[n, i]
-                        out[half + i] += b * cosines[n, i] - a * sines[n, i]
-            for head in range(values.shape[1]):
-                vector, out = sorted_values[row, head, step], values[n, head]
+                        a, b = turned[row, head, step, i], turned[row, head, step, half + i]
+                        made[n, first + head, i] += a * cosines[n, i] + b * sines[n, i]
+                        made[n, first + head, half + i] += b * cosines[n, i] - a * sines[n, i]
+            for head in range(key_heads):
                 for i in range(2 * half):
-                    out[i] += vector[i]
+                    made[n, heads + key_heads + head, i] += values[row, head, step, i]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,12 +1,12 @@
-"""What a transformer does between its matrices, with gradients, in fewer passes over memory than its modules take."""
+"""What a transformer does with packed steps, with gradients: on a processor in compiled loops where there are some."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
@@ -17,38 +17,46 @@ from gridzero.llm_rl.packing import Packing
 _SHORT = 128
 
 
-def attend(
-    queries: Tensor, keys: Tensor, values: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing, scale: float
-) -> Tensor:
+def side_by_side(layers: Sequence[Any], states: Tensor) -> Tensor:
+    """(N, outputs) what several linear layers make of the same, by one product if they are nothing else."""
+    biases = [getattr(layer, "bias", None) for layer in layers]
+    alike = all(bias is None for bias in biases) or not any(bias is None for bias in biases)
+    if not alike or any(type(layer) is not nn.Linear for layer in layers):
+        return torch.cat([layer(states) for layer in layers], dim=-1)
+    bias = None if biases[0] is None else torch.cat(biases)
+    return functional.linear(states, torch.cat([layer.weight for layer in layers]), bias)
+
+
+def attend(made: Tensor, heads: int, rotation: tuple[Tensor, Tensor], packing: Packing, scale: float) -> Tensor:
     """(N, H · d) what each step of packed sequences takes from itself and those before it in its sequence.
 
     Queries and keys are turned by their positions first: the halves a and b become a cos - b sin and b cos + a sin.
 
     Args:
-        queries: (N, H, d); H a multiple of K.
-        keys: (N, K, d).
-        values: (N, K, d).
+        made: (N, H + 2K, d) queries, keys and values; H a multiple of K.
+        heads: H.
         rotation: cosines and sines, (N, d / 2) each.
         packing: which sequences have which steps.
         scale: of the products of queries and keys.
 
-    Source: Su et al. (2021), RoFormer, section 3.4; Vaswani et al. (2017), Attention is all you need, section 3.2.
+    Source: Su et al. (2021), RoFormer, section 3.4; Vaswani et al. (2017), Attention is all you need, section 3.2.1.
     """
     short = max(places.shape[1] for places in packing.parts) <= _SHORT
-    if short and _compiled(queries):
-        cosines, sines = (part.to(queries.dtype) for part in rotation)
-        found: Tensor = _Attended.apply(queries, keys, values, cosines, sines, packing, scale)  # type: ignore[no-untyped-call]  # torch's
+    if short and _compiled(made):
+        cosines, sines = (part.to(made.dtype) for part in rotation)
+        found: Tensor = _Attended.apply(made.contiguous(), heads, cosines, sines, packing, scale)  # type: ignore[no-untyped-call]  # torch's
         return found
-    counts = [queries.shape[1], keys.shape[1], values.shape[1]]
-    every = torch.cat([_turned(queries, *rotation), _turned(keys, *rotation), values], dim=1)
+    key_heads = (made.shape[1] - heads) // 2
+    turned, values = torch.split(made, [heads + key_heads, key_heads], dim=1)
+    every = torch.cat([_turned(turned, *rotation), values], dim=1)
     attended = []
     for places in packing.parts:
-        made = functional.embedding(places, every.flatten(1)).view(*places.shape, *every.shape[1:]).transpose(1, 2)
-        q, k, v = torch.split(made, counts, dim=1)
+        laid_out = functional.embedding(places, every.flatten(1)).view(*places.shape, *every.shape[1:]).transpose(1, 2)
+        q, k, v = torch.split(laid_out, [heads, key_heads, key_heads], dim=1)
         mixed = functional.scaled_dot_product_attention(
-            q, k, v, is_causal=True, scale=scale, enable_gqa=counts[0] != counts[1]
+            q, k, v, is_causal=True, scale=scale, enable_gqa=heads != key_heads
         )
-        attended.append(mixed.transpose(1, 2).reshape(-1, counts[0] * mixed.shape[-1]))
+        attended.append(mixed.transpose(1, 2).reshape(-1, heads * mixed.shape[-1]))
     return torch.cat(attended)[packing.owned]
 
 
@@ -60,7 +68,7 @@ def _compiled(tensor: Tensor) -> bool:
 def _turned(vectors: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """(N, H, d) vectors, each turned by its (N, d / 2) cosines and sines."""
     cosines, sines = cosines.unsqueeze(1), sines.unsqueeze(1)
-    a, b = vectors.float().chunk(2, dim=-1) if vectors.element_size() == 2 else vectors.chunk(2, dim=-1)
+    a, b = (vectors.float() if vectors.element_size() == 2 else vectors).chunk(2, dim=-1)
     return torch.cat([a * cosines - b * sines, b * cosines + a * sines], dim=-1).to(vectors.dtype)
 
 
@@ -72,29 +80,24 @@ class _Attended(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        queries: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        cosines: Tensor,
-        sines: Tensor,
-        packing: Packing,
-        scale: float,
+        ctx: Any, made: Tensor, heads: int, cosines: Tensor, sines: Tensor, packing: Packing, scale: float
     ) -> Tensor:
-        heads, key_heads, d = queries.shape[1], keys.shape[1], queries.shape[2]
-        found = torch.empty_like(queries)
-        ctx.scale, ctx.packing, before, kept = scale, packing, 0, []
+        n, vectors, d = made.shape
+        key_heads = (vectors - heads) // 2
+        found = made.new_empty(n, heads, d)
+        before, kept = 0, []
         for places in packing.parts:
             size, length = places.shape
-            sorted_ = [queries.new_empty(size, part.shape[1], length, d) for part in (queries, keys, values)]
-            kernels.lay_out(*(part.numpy() for part in (queries, keys, values, cosines, sines, places, *sorted_)))
-            q, k, v = (part.view(size * key_heads, -1, d) for part in sorted_)
-            later = q.new_full((length, length), -math.inf).triu_(1).repeat(heads // key_heads, 1)
-            attention = torch.baddbmm(later, q, k.transpose(1, 2), alpha=scale).softmax(-1)
+            laid_out = [made.new_empty(size, count, length, d) for count in (heads, key_heads, key_heads)]
+            kernels.lay_out(*(part.numpy() for part in (made, cosines, sines, places, *laid_out)))
+            q, k, v = (part.view(size * key_heads, -1, d) for part in laid_out)
+            attention = torch.bmm(q, k.transpose(1, 2))
+            kernels.causal_softmax(attention.numpy(), scale)
             mixed = torch.bmm(attention, v).view(size, heads, length, d)
             kernels.pick(mixed.numpy(), packing.owned.numpy(), before, found.numpy())
             before += places.numel()
             kept += [q, k, v, attention]
+        ctx.shape, ctx.heads, ctx.scale, ctx.packing = made.shape, heads, scale, packing
         ctx.save_for_backward(cosines, sines, *kept)
         return found.flatten(1)
 
@@ -102,29 +105,25 @@ class _Attended(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         cosines, sines, *kept = ctx.saved_tensors
-        n, d, before = len(gradient), kept[0].shape[-1], 0
-        gradient = gradient.contiguous().view(n, -1, d)
-        of_each: list[Tensor] = []
+        n, _, d = ctx.shape
+        gradient = gradient.contiguous().view(n, ctx.heads, d)
+        of_made, before = gradient.new_zeros(ctx.shape), 0
         for i, places in enumerate(ctx.packing.parts):
             q, k, v, attention = kept[4 * i : 4 * i + 4]
             size, length = places.shape
-            of_mixed = gradient.new_zeros(size, gradient.shape[1], length, d)
+            of_mixed = gradient.new_zeros(size, ctx.heads, length, d)
             kernels.put(gradient.numpy(), ctx.packing.owned.numpy(), before, of_mixed.numpy())
             of_mixed, before = of_mixed.view(q.shape), before + places.numel()
-            of_attention = torch.bmm(of_mixed, v.transpose(1, 2))
-            # The softmax's own gradient.
-            of_scores = torch._softmax_backward_data(of_attention, attention, -1, attention.dtype).mul_(ctx.scale)
-            parts = [
-                part.view(size, -1, length, d)
-                for part in (
-                    torch.bmm(of_scores, k),
-                    torch.bmm(of_scores.transpose(1, 2), q),
-                    torch.bmm(attention.transpose(1, 2), of_mixed),
-                )
-            ]
-            of_each = of_each or [part.new_zeros(n, part.shape[1], d) for part in parts]
-            kernels.bring_back(*(part.numpy() for part in (*parts, cosines, sines, places, *of_each)))
-        return *of_each, None, None, None, None
+            of_scores = torch.bmm(of_mixed, v.transpose(1, 2))
+            kernels.causal_softmax_gradient(attention.numpy(), of_scores.numpy(), ctx.scale)
+            of_each = (
+                torch.bmm(of_scores, k),
+                torch.bmm(of_scores.transpose(1, 2), q),
+                torch.bmm(attention.transpose(1, 2), of_mixed),
+            )
+            laid_out = [part.view(size, -1, length, d) for part in of_each]
+            kernels.bring_back(*(part.numpy() for part in (*laid_out, cosines, sines, places, of_made)))
+        return of_made, None, None, None, None, None
 
 
 def gated(gates: Tensor, values: Tensor) -> Tensor:
@@ -132,7 +131,7 @@ def gated(gates: Tensor, values: Tensor) -> Tensor:
 
     Source: Shazeer (2020), GLU variants improve transformer, eq. 6 (SwiGLU).
     """
-    if gates.device.type != "cpu" or not gates.dtype == values.dtype == torch.float32:
+    if not _compiled(gates) or gates.dtype != values.dtype:
         return functional.silu(gates) * values
     found: Tensor = _Gated.apply(gates.contiguous(), values.contiguous())  # type: ignore[no-untyped-call]  # torch's
     return found

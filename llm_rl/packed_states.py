@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gridzero.llm_rl.llama_weights import plain_llama, rotations
-from gridzero.llm_rl.operations import add_and_normalise, attend, gated
+from gridzero.llm_rl.operations import add_and_normalise, attend, gated, side_by_side
 from gridzero.llm_rl.packing import Packing
 
 
@@ -39,11 +39,12 @@ def packed_states(model: Any, packing: Packing) -> Tensor | None:
 
 
 def _attend(attention: Any, states: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing) -> Tensor:
-    queries, keys, values = (
-        project(states).view(len(states), -1, attention.head_dim)
-        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-    )
+    made = side_by_side((attention.q_proj, attention.k_proj, attention.v_proj), states)
+    made = made.view(len(states), -1, attention.head_dim)
+    heads = attention.q_proj.out_features // attention.head_dim
     if hasattr(attention, "q_norm"):
-        queries, keys = attention.q_norm(queries), attention.k_norm(keys)
-    found: Tensor = attention.o_proj(attend(queries, keys, values, rotation, packing, attention.scaling))
+        key_heads = (made.shape[1] - heads) // 2
+        queries, keys, values = made.split([heads, key_heads, key_heads], dim=1)
+        made = torch.cat([attention.q_norm(queries), attention.k_norm(keys), values], dim=1)
+    found: Tensor = attention.o_proj(attend(made, heads, rotation, packing, attention.scaling))
     return found
