@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gridzero.llm_rl.kernels import attend
+from gridzero.llm_rl.kernels import attend, gate_halves, normalise
 from gridzero.llm_rl.llama_weights import Layer, Linear, LlamaWeights, rotations
 
 # Products of queries and keys that are worth a thread of their own.
@@ -67,8 +67,6 @@ class FastDecoder:
         self.layers = [self._layer(layer) for layer in weights.layers]
         self.head = weights.head.weight.T, weights.head.bias  # not copied: it can be large
         self.head_scale = weights.norm * math.sqrt(len(weights.norm))
-        self.root = weights.norm.new_tensor(math.sqrt(len(weights.norm) * weights.epsilon))
-        self.head_root = weights.norm.new_tensor(math.sqrt(weights.size * weights.epsilon))
         self.cosines, self.sines = (
             part.to(weights.norm.dtype).contiguous().numpy() for part in rotations(self.model, room)
         )
@@ -113,14 +111,13 @@ class FastDecoder:
         """Arrays for the numbers of so many new steps of so many rows, and the shapes they are seen in."""
         heads, key_heads, d = self.weights.heads, self.weights.key_heads, self.weights.size
         like, size = self.head_scale, rows * steps
-        self.x, self.normal, self.norm = (like.new_empty(size, columns) for columns in (len(like), len(like), 1))
+        self.x, self.normal = like.new_empty(size, len(like)), like.new_empty(size, len(like))
         self.qkv = like.new_empty(size, (heads + 2 * key_heads) * d)
         self.queries_keys = self.qkv.view(size, -1, d)[:, : heads + key_heads]
-        self.head_norms = like.new_empty(size, heads + key_heads, 1)
         self.mixed = like.new_empty(size, heads * d)
         self.made = self.qkv.view(rows, steps, -1, d).numpy(), self.mixed.view(rows, steps, heads, d).numpy()
         self.gate_up = like.new_empty(size, self.layers[0].gate_up[0].shape[1])
-        self.gate, self.up = self.gate_up.chunk(2, -1)
+        self.gated, self.halves = like.new_empty(size, self.gate_up.shape[1] // 2), self.gate_up.numpy()
         self.arrays = [(keys.numpy(), values.numpy()) for keys, values in self.stores]
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -132,20 +129,23 @@ class FastDecoder:
 
     def _read(self, tokens: Tensor) -> None:
         """New steps of all rows, row by row; what the output layer is applied to is in ``normal`` then."""
-        x, normal = self.x, self.normal
+        x, normal, epsilon = self.x, self.normal, self.weights.epsilon
+        residual, normed = x.numpy(), normal.numpy()
         torch.index_select(self.weights.embedding, 0, tokens, out=x)
         for layer, (keys, values) in zip(self.layers, self.arrays, strict=True):
-            _normalise(x, self.root, self.norm, normal)
+            normalise(residual, epsilon, normed)
             _multiply(normal, layer.qkv, self.qkv)
             if layer.scale is not None:
-                _normalise(self.queries_keys, self.head_root, self.head_norms, self.queries_keys).mul_(layer.scale)
+                squares = self.queries_keys.square().sum(-1, keepdim=True)
+                self.queries_keys.mul_(squares.add_(self.weights.size * epsilon).rsqrt_()).mul_(layer.scale)
             self._attend(keys, values)
             _add(x, self.mixed, layer.o)
-            _normalise(x, self.root, self.norm, normal)
+            normalise(residual, epsilon, normed)
             _multiply(normal, layer.gate_up, self.gate_up)
-            torch.nn.functional.silu(self.gate, inplace=True).mul_(self.up)
-            _add(x, self.gate, layer.down)
-        _normalise(x, self.root, self.norm, normal).mul_(self.head_scale)
+            gate_halves(self.halves, self.gated.numpy())
+            _add(x, self.gated, layer.down)
+        normalise(residual, epsilon, normed)
+        normal.mul_(self.head_scale)
         self.length += self.made[0].shape[1]
 
     def _attend(self, keys: Any, values: Any) -> None:
@@ -183,12 +183,6 @@ def _copied(store: Tensor, copies: int, room: int) -> Tensor:
     found = store.new_empty(n, copies, heads, length + room, size)
     found[..., :length, :] = store.unsqueeze(1)
     return found.flatten(0, 1)
-
-
-def _normalise(x: Tensor, root: Tensor, norm: Tensor, out: Tensor) -> Tensor:
-    """X / √(|x|² + D ε), with root √(D ε): the RMSNorm but for √D and its weights. The norm goes to ``norm``."""
-    torch.linalg.vector_norm(x, dim=-1, keepdim=True, out=norm)
-    return torch.div(x, norm.hypot_(root), out=out)
 
 
 def _multiply(x: Tensor, product: _Product, out: Tensor) -> None:

@@ -77,6 +77,67 @@ def gate_gradient(gradient: Floats, gates: Floats, values: Floats, of_gates: Flo
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def gate_halves(made: Floats, out: Floats) -> None:
+    """silu(a) · b, (N, F), of the halves a and b of (N, 2F)."""
+    size, one = out.shape[1], made.dtype.type(1)
+    for n in range(len(made)):
+        gates, values = made[n, :size], made[n, size:]
+        for i in range(size):
+            out[n, i] = gates[i] * values[i] / (one + _exp(-gates[i]))
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def normalise(x: Floats, epsilon: float, out: Floats) -> None:
+    """Each x of (N, D) divided by √(|x|² + D ε): its RMSNorm but for √D and the weights."""
+    size, zero = x.shape[1], x.dtype.type(0)
+    for n in range(len(x)):
+        squares = zero
+        for i in range(size):
+            squares += x[n, i] * x[n, i]
+        scale = x.dtype.type(1 / math.sqrt(squares + size * epsilon))
+        for i in range(size):
+            out[n, i] = x[n, i] * scale
+
+
+@numba.njit(cache=True, fastmath=True)
+def _sum(numbers: Floats) -> float:
+    """In double precision."""
+    total = 0.0
+    for number in numbers:
+        total += number
+    return total
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_IN_ORDER, error_model="numpy")
+def draw(logits: Floats, uniforms: Floats, tokens: NDArray[np.int64], log_probs: Floats) -> None:
+    """Draw a token from each row of logits, by inverting the distribution function.
+
+    Args:
+        logits: (N, V).
+        uniforms: (N,), from 0 to below 1, with at most 24 bits.
+        tokens: (N,), the result: the first at which the probabilities up to it are more than the uniform number.
+        log_probs: (N,), theirs.
+    """
+    size = logits.shape[1]
+    powers = np.empty(size, logits.dtype)
+    for row in range(len(logits)):
+        greatest = logits[row, 0]
+        for i in range(1, size):
+            greatest = max(greatest, logits[row, i])
+        for i in range(size):
+            powers[i] = _exp(logits[row, i] - greatest)
+        total = _sum(powers)
+        share, seen, token = uniforms[row] * total, 0.0, 0
+        for i in range(size):
+            seen += powers[i]
+            token = i
+            if seen > share:
+                break
+        tokens[row] = token
+        log_probs[row] = logits[row, token] - greatest - math.log(total)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def causal_softmax(scores: Floats, scale: float) -> None:
     """Softmax of scale · scores, in place, over the steps up to a query's own.
 

@@ -19,12 +19,13 @@ _SHORT = 128
 
 def side_by_side(layers: Sequence[Any], states: Tensor) -> Tensor:
     """(N, outputs) what several linear layers make of the same, by one product if they are nothing else."""
-    biases = [getattr(layer, "bias", None) for layer in layers]
-    alike = all(bias is None for bias in biases) or not any(bias is None for bias in biases)
-    if not alike or any(type(layer) is not nn.Linear for layer in layers):
+    plain = all(type(layer) is nn.Linear for layer in layers)
+    biases = [layer.bias for layer in layers if layer.bias is not None] if plain else []
+    if not plain or len(biases) not in (0, len(layers)):
         return torch.cat([layer(states) for layer in layers], dim=-1)
-    bias = None if biases[0] is None else torch.cat(biases)
-    return functional.linear(states, torch.cat([layer.weight for layer in layers]), bias)
+    return functional.linear(
+        states, torch.cat([layer.weight for layer in layers]), torch.cat(biases) if biases else None
+    )
 
 
 def attend(made: Tensor, heads: int, rotation: tuple[Tensor, Tensor], packing: Packing, scale: float) -> Tensor:

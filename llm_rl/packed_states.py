@@ -44,7 +44,7 @@ def _attend(attention: Any, states: Tensor, rotation: tuple[Tensor, Tensor], pac
     heads = attention.q_proj.out_features // attention.head_dim
     if hasattr(attention, "q_norm"):
         key_heads = (made.shape[1] - heads) // 2
-        queries, keys, values = made.split([heads, key_heads, key_heads], dim=1)
+        queries, keys, values = torch.split(made, [heads, key_heads, key_heads], dim=1)
         made = torch.cat([attention.q_norm(queries), attention.k_norm(keys), values], dim=1)
     found: Tensor = attention.o_proj(attend(made, heads, rotation, packing, attention.scaling))
     return found

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gridzero.envs.random_streams import GOLDEN, mix_array
+from gridzero.llm_rl.kernels import draw
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,18 @@ def choose(logits: Tensor, uniforms: Tensor | None, sampling: Sampling) -> tuple
     logits = logits.float()
     if sampling.temperature != 1.0:
         logits = logits / sampling.temperature
+    truncated = (sampling.top_k and sampling.top_k < logits.shape[-1]) or sampling.top_p < 1
+    if logits.device.type == "cpu" and not sampling.greedy and not truncated:
+        assert uniforms is not None
+        drawn, theirs = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits))
+        draw(*(part.numpy() for part in (logits.contiguous(), uniforms.contiguous(), drawn, theirs)))
+        return drawn, theirs
     log_probs = torch.log_softmax(logits, -1)
     if sampling.greedy:
         best, tokens = log_probs.max(-1)
         return tokens, best
     assert uniforms is not None
-    if (sampling.top_k and sampling.top_k < logits.shape[-1]) or sampling.top_p < 1:
+    if truncated:
         tokens = _draw_truncated(log_probs, uniforms, sampling)
     else:
         tokens = _invert(log_probs.exp().cumsum(-1), uniforms)
