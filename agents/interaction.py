@@ -194,7 +194,7 @@ class Interaction:
         if done.any():
             if self.mode is AutoresetMode.SAME_STEP:
                 following = _with_final(observations, info["final_obs"], done)
-                info = _with_final_info(info, done)
+                info = with_final_info(info, done)
             self._close(done, info)
             if self.mode is AutoresetMode.DISABLED:
                 observations = self._reset_some(done)
@@ -366,6 +366,8 @@ def _with_final(observations: Any, final: Any, done: NDArray[np.bool_]) -> Any:
             key: _with_final(part, [None if last is None else last[key] for last in final], done)
             for key, part in observations.items()
         }
+    if isinstance(observations, tuple) and isinstance(observations[0], str):
+        return tuple(last if over else text for text, last, over in zip(observations, final, done, strict=True))
     if isinstance(observations, tuple):
         return tuple(
             _with_final(part, [None if last is None else last[k] for last in final], done)
@@ -377,7 +379,7 @@ def _with_final(observations: Any, final: Any, done: NDArray[np.bool_]) -> Any:
     return merged
 
 
-def _with_final_info(info: Mapping[str, Any], done: NDArray[np.bool_]) -> dict[str, Any]:
+def with_final_info(info: Mapping[str, Any], done: NDArray[np.bool_]) -> dict[str, Any]:
     """The infos of the steps, where an episode ended without those of the next one's reset (SAME_STEP autoreset)."""
     merged = {key: value for key, value in info.items() if key.lstrip("_") not in ("final_obs", "final_info")}
     for key, final in info.get("final_info", {}).items():

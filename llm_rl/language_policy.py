@@ -15,7 +15,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gridzero.agents.interaction import Interaction
+from gridzero.agents.interaction import Interaction, with_final_info
 from gridzero.agents.neural.parallel import world
 from gridzero.agents.neural.policy import Policy, Scores, Trajectories
 from gridzero.envs.tasks.numbers import shown
@@ -255,6 +255,7 @@ class LanguagePolicy(Policy):
             shown, rewards, terminated, truncated, infos = env.step(tuple(actions))
             shown = list(shown)
             done = np.asarray(terminated) | np.asarray(truncated)
+            infos = with_final_info(infos, done)
             for i in active:
                 talk = talks[i]
                 talk.text += actions[i]

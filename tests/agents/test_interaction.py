@@ -135,6 +135,19 @@ def test_tuple_observations_have_their_last_ones_too() -> None:
     np.testing.assert_array_equal(seen[0], seen[1])
 
 
+def test_texts_have_their_last_ones_too() -> None:
+    seen = []
+    for mode in MODES:
+        envs = gym.make_vec("gridzero/TextGeneration-v0", num_envs=2, task="addition", autoreset_mode=mode)
+        interaction = Interaction(envs, seed=3)
+        interaction.start()
+        transition = interaction.step(("<answer>1</answer>", "nothing"))
+        assert transition.done.all()
+        assert transition.next_observations[1].endswith("nothing")
+        seen.append(transition.next_observations)
+    assert seen[0] == seen[1] == seen[2]
+
+
 def test_the_same_seed_gives_the_same_episodes_and_another_seed_others() -> None:
     def observations(seed: int) -> list[int]:
         interaction = Interaction(Draws(), seed)

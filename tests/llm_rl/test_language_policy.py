@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode
 
 import gridzero
 from gridzero.agents import checkpoint
@@ -174,6 +175,22 @@ def test_metrics_are_those_of_the_verdicts():
     assert metrics["pass_at_4"] == metrics["majority_at_4"] == 0.0
     assert 0 < metrics["completion_length"] <= 24
     assert {"prompt", "completion", "correct", "reason"} == set(policy.samples()[0])
+
+
+@pytest.mark.parametrize("task", ["addition", "grid-walk"])
+def test_episodes_are_the_same_in_every_way_of_resetting(task: str) -> None:
+    found = []
+    for mode in AutoresetMode:
+        policy = small_policy(task)
+        t = policy.episodes(vector(8, task=task, autoreset_mode=mode), 2, 4, 24, np.random.default_rng(4))
+        found.append((t, policy.samples(), policy.metrics()))
+    assert task != "addition" or all(sample["reason"] for sample in found[0][1])
+    for t, samples, metrics in found[1:]:
+        torch.testing.assert_close(t.rewards, found[0][0].rewards, rtol=0, atol=0)
+        torch.testing.assert_close(t.actions, found[0][0].actions, rtol=0, atol=0)
+        assert samples == found[0][1]
+        same = metrics.keys() - {"tokens_per_second"}
+        assert {name: metrics[name] for name in same} == {name: found[0][2][name] for name in same}
 
 
 # Learning
