@@ -117,9 +117,6 @@ def latest(folder: Path) -> Path | None:
     return folder / str(max(steps)) if steps else None
 
 
-# --- Reading -----------------------------------------------------------------------------------------------------
-
-
 def read(folder: Path) -> tuple[dict[str, Any], Any, dict[str, NDArray[Any]]]:
     """Manifest, tree and tensors of a checkpoint, every byte of them checked.
 
@@ -200,9 +197,6 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}") from error
 
 
-# --- Trees -------------------------------------------------------------------------------------------------------
-
-
 def flatten(tree: Any) -> tuple[Any, dict[str, NDArray[Any]]]:
     """A state as JSON, and the arrays that it refers to.
 
@@ -248,9 +242,6 @@ def unflatten(tree: Any, tensors: Mapping[str, NDArray[Any]]) -> Any:
     if isinstance(tree, list):
         return [unflatten(value, tensors) for value in tree]
     return tree
-
-
-# --- Writing -----------------------------------------------------------------------------------------------------
 
 
 def write_directory(target: Path, contents: Mapping[str, bytes]) -> None:

@@ -133,9 +133,6 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
     )
 
 
-# --- Intervals ---------------------------------------------------------------------------------------------------
-
-
 def interval(returns: FloatArray) -> tuple[float, float]:
     """A 95 % confidence interval for the mean: Wilson's where all are 0 or 1, else Student's t.
 
@@ -164,9 +161,6 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
     return (0.0 if successes == 0 else centre - half), (1.0 if successes == trials else centre + half)
-
-
-# --- Playing -----------------------------------------------------------------------------------------------------
 
 
 def _copy(env: Any, episodes: int) -> tuple[VectorEnv[Any, Any, Any], int]:
@@ -242,9 +236,6 @@ def _play_model(agent: Agent, mdp: FiniteMDP, episodes: int, seed: int) -> tuple
         chosen = (drawn >= cumulative).sum(axis=1)
         states = np.where(live, mdp.successors[states, actions, chosen], states)
     return totals, lengths, None
-
-
-# --- Exact values ------------------------------------------------------------------------------------------------
 
 
 def _model(env: VectorEnv[Any, Any, Any]) -> FiniteMDP | None:

@@ -144,8 +144,6 @@ class FiniteMDP:
             (self.probabilities.reshape(-1), self.successors.reshape(-1), rows), shape=(states * actions, states)
         )
 
-    # --- Bellman operators -------------------------------------------------------------------------------------------
-
     def action_values(self, state_values: ArrayLike, gamma: float) -> FloatArray:
         r"""One backup: $q(s, a) = r(s, a) + \gamma \sum_{s'} p(s' \mid s, a)\, v(s')$ (Sutton & Barto, eq. 4.10).
 
@@ -165,8 +163,6 @@ class FiniteMDP:
         r"""$\max_s |\max_a q(s, a) - v(s)|$, 0 at $v^*$; $\|v - v^*\|_\infty$ is at most $1/(1-\gamma)$ times it."""
         values = np.where(self.terminal, 0.0, np.asarray(state_values, dtype=np.float64))
         return float(np.abs(self.action_values(values, gamma).max(axis=1) - values).max())
-
-    # --- Exact solutions ---------------------------------------------------------------------------------------------
 
     def policy_matrix(self, policy: ArrayLike) -> FloatArray:
         """A policy as (S, A) probabilities, from (S,) action indices or (S, A) probabilities.
@@ -276,8 +272,6 @@ class FiniteMDP:
             if np.array_equal(values, before):  # then they stay, as where every episode is over by now
                 break
         return values
-
-    # --- Construction ------------------------------------------------------------------------------------------------
 
     @classmethod
     def from_env(cls, env: Any) -> FiniteMDP:

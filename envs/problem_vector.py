@@ -111,8 +111,6 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
                 raise ValueError(f"the task {task} has no option {name!r}; {hint}")
         return given
 
-    # --- Problems ----------------------------------------------------------------------------------------------------
-
     def _fixed_problems(self, count: int) -> tuple[Problem, ...]:
         rng = np.random.default_rng(0)  # whatever the seed is, so that all environments have the same ones
         found: dict[str, Problem] = {}
@@ -157,8 +155,6 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         self._verdicts.pop(i, None)
         self._open(i, self.task.prompt(problem))
 
-    # --- What subclasses say -----------------------------------------------------------------------------------------
-
     @abstractmethod
     def _open(self, i: int, prompt: str) -> None:
         """Begin the conversation of environment i."""
@@ -193,8 +189,6 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
     def reward(self, verdict: Verdict) -> float:
         """What a verdict pays."""
         return float(verdict.correct) + self.form_weight * verdict.well_formed
-
-    # --- Gymnasium's interface ---------------------------------------------------------------------------------------
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -332,8 +326,6 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         mark = gym.utils.colorize("right" if verdict.correct else "wrong", "green" if verdict.correct else "red")
         form = "" if verdict.well_formed else ", not well-formed"
         return f"{self._text(i)}\n{mark}{form} ({verdict.reason})\n"
-
-    # --- Saving ------------------------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
         """All that goes on from here: the random streams, the problems by their place in them, the conversations."""

@@ -266,8 +266,6 @@ class SB3Agent(Agent):
         elif self._beginning is not None:
             self._beginning = self._beginning | episodes
 
-    # --- Tables, for worlds whose states can be counted ---
-
     def _table(self) -> tuple[Any, NDArray[np.bool_] | None]:
         if hasattr(self.model, "_last_lstm_states"):
             raise ValueError("a policy with a memory has no table of states")

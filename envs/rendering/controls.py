@@ -55,8 +55,6 @@ class Controls:
         self._before: dict[tuple[int, int], Any] = {}
         self._last_message = ""
 
-    # --- What happened since it was last asked -----------------------------------------------------------------------
-
     def take_single_step(self) -> bool:
         """Whether a single step was asked for."""
         asked, self._single = self._single, False
@@ -76,8 +74,6 @@ class Controls:
         """Whether anything that is drawn may have changed."""
         changed, self._changed = self._changed, False
         return changed
-
-    # --- Events ------------------------------------------------------------------------------------------------------
 
     def handle(self, event: pygame.Event) -> None:
         """Do what an event asks for."""
@@ -144,8 +140,6 @@ class Controls:
         self.restart_asked = True
         self.viewer.forget()
         self.say("started over")
-
-    # --- The mouse: tiles and rewards --------------------------------------------------------------------------------
 
     @property
     def _grid(self) -> GridWorldBoard | None:
@@ -226,8 +220,6 @@ class Controls:
         self._before.setdefault(place, before)
         self.edited = True
         self.say("")
-
-    # --- What the panel says about it --------------------------------------------------------------------------------
 
     def say(self, message: str) -> None:
         """A line at the foot of the panel."""

@@ -115,8 +115,6 @@ class GridRenderer:
         xs, ys = (range(MARGIN, MARGIN + count * self.cell, self.cell) for count in (columns, rows))
         self._corners = [(x, y) for y in ys for x in xs]
 
-    # --- The frame ---------------------------------------------------------------------------------------------------
-
     def frame(self, picture: Picture | None = None) -> NDArray[np.uint8]:
         """Draw, and show if there is a window.
 
@@ -202,8 +200,6 @@ class GridRenderer:
         self._ground_dark = colors.is_dark(faces)[self.ground.kinds].reshape(-1)
         self._open = np.flatnonzero(~self.ground.solid)
         self._overlays = Overlays(self.surface, self.board, self.ground, self.cell, self._corners)
-
-    # --- Cells -------------------------------------------------------------------------------------------------------
 
     def _fill(self, cells: NDArray[np.uint32]) -> None:
         """One colour for each cell (H, W)."""

@@ -122,8 +122,6 @@ class Viewer:
         """Whether the user has closed the window."""
         return self.window is not None and self.window.closed
 
-    # --- While the agent learns --------------------------------------------------------------------------------------
-
     def update(self, update: UpdateLike) -> None:
         """Take in an update; draw it if a frame is due. Waits only if the user paused or slowed the agent down."""
         self._plot(update)
@@ -176,8 +174,6 @@ class Viewer:
                 if self.closed:
                     return
 
-    # --- While the agent plays ---------------------------------------------------------------------------------------
-
     def present(self, repeat: int = 1) -> None:
         """Draw a frame, into the recording too, and wait until it is time for the next, or the user goes on."""
         episodes = self.episodes
@@ -213,8 +209,6 @@ class Viewer:
             if not self.closed and self.controls.changed():
                 self.draw()
             time.sleep(min(1 / MOST_FRAMES, 0.25 / self.controls.rate))
-
-    # --- Frames ------------------------------------------------------------------------------------------------------
 
     def draw(self) -> pygame.Surface:
         """Draw map and panel, and show them if there is a window."""
@@ -288,8 +282,6 @@ class Viewer:
             if name not in said:
                 self._seen[name.replace("_", " ")] = number(float(value))
         return self._seen
-
-    # --- The user ----------------------------------------------------------------------------------------------------
 
     def _handle_events(self) -> None:
         if self.window is not None:

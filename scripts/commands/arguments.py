@@ -121,9 +121,6 @@ def _described(types_: str) -> str:
     return " or ".join(names.get(part, part) for part in reversed(types_.split("|")))
 
 
-# --- Environments ------------------------------------------------------------------------------------------------
-
-
 def split_dotted(prefix: str, arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Take ``--PREFIX.KEY VALUE`` and ``--PREFIX.KEY=VALUE`` out of the arguments.
 

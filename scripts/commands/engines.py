@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gridzero.commands.train import Length, Session
+from gridzero.commands.session import Length, Session
 from gridzero.process import keep_memory, set_threads
 
 POLL = 0.2

@@ -23,12 +23,11 @@ from gridzero.agents import checkpoint, runs
 from gridzero.agents.agent import agent_class, closest
 from gridzero.commands.arguments import coerce, environment_options, split_dotted
 from gridzero.commands.engines import ENGINES, Job, label
+from gridzero.commands.session import Length, new_path
 from gridzero.commands.train import (
-    Length,
     Vector,
     needed_agent,
     needed_environment,
-    new_path,
     parse_with_agent,
     refuse_changes,
     run_to_resume,

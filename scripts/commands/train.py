@@ -7,14 +7,12 @@ import dataclasses
 import itertools
 import os
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from gridzero.agents import runs
-from gridzero.agents.agent import REGISTRY, Agent, Update, agent_class, closest
-from gridzero.agents.training import Budget
+from gridzero.agents.agent import REGISTRY, agent_class, closest
 from gridzero.commands.arguments import (
     environment_help,
     environment_options,
@@ -24,9 +22,9 @@ from gridzero.commands.arguments import (
     split_dotted,
 )
 from gridzero.commands.conversation import converses
+from gridzero.commands.session import Length, Session, new_path, processes, together
 from gridzero.process import keep_memory, set_threads
 
-RUNS = Path("runs")
 Chosen = TypeVar("Chosen")
 CHANGEABLE = ("steps", "seconds", "run", "resume", "watch", "threads")
 """What may be different when a run is resumed."""
@@ -52,36 +50,6 @@ agents:
 example:
   gridzero train value-iteration --env gridzero/GridWorld-v0 --env.layout zhao-5x5 --gamma 0.9
 """
-
-
-@dataclass(frozen=True)
-class Length:
-    """Where, how long, and what is kept: what ``train`` and ``sweep`` have in common."""
-
-    env: str | None = None
-    """Id of the environment, as `gridzero list` shows it or any other of Gymnasium's."""
-    steps: int | None = None
-    """Environment steps in all (sweeps, for agents that plan); learners get 100,000 if nothing is said."""
-    seconds: float | None = None
-    """Time budget, instead of or besides the steps."""
-    threads: int = 1
-    """Threads of torch and of compiled kernels."""
-    checkpoint_every: int | None = None
-    """Steps between checkpoints; a tenth of the budget if not given."""
-    evaluate_every: int | None = None
-    """Steps between evaluations along the way; only at the end if not given."""
-    evaluation_episodes: int = 100
-    """Episodes of each evaluation."""
-
-    def __post_init__(self) -> None:
-        if self.threads < 1:
-            raise ValueError(f"threads must be at least 1, not {self.threads}")
-        self.budget()
-
-    def budget(self, default_steps: int | None = None) -> Budget:
-        """The budget that they say; ``default_steps`` where they do not say how long."""
-        steps = default_steps if self.steps is None and self.seconds is None else self.steps
-        return Budget(steps, self.seconds, self.checkpoint_every, self.evaluate_every, self.evaluation_episodes)
 
 
 @dataclass(frozen=True)
@@ -132,37 +100,15 @@ def main(argv: Sequence[str]) -> int:
     parsed = _parse(name, arguments, record, given)
     set_threads(parsed.options.threads)
     keep_memory()
-    with _together():
+    with together():
         session = _resumed(parsed.options, given, record) if record else _new(name, parsed, given)
         with contextlib.nullcontext() if session.run is None else contextlib.closing(session.run):
             status = _train(session, parsed.options.watch)
-    if _processes() > 1:
+    if processes() > 1:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)  # Gloo's threads, where they outlive it, abort an orderly exit
     return status
-
-
-def _processes() -> int:
-    """How many torchrun started; 1 where it did not."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _rank() -> int:
-    """The number of this process among those that torchrun started; 0 where it did not."""
-    return int(os.environ.get("RANK", "0"))
-
-
-@contextlib.contextmanager
-def _together() -> Generator[None, None, None]:
-    """Meet the other processes, if torchrun started several."""
-    if _processes() == 1:
-        yield
-        return
-    from gridzero.agents.neural.parallel import join
-
-    with join():
-        yield
 
 
 def _parse(
@@ -333,98 +279,6 @@ class Given(Generic[Chosen]):
     config: Any
 
 
-# --- Sessions ----------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Session:
-    """An agent, its run on disk, the budget, and perhaps a window.
-
-    Of several processes that learn together, the first alone has the run and the window.
-    """
-
-    agent: Agent
-    path: Path
-    run: Any
-    budget: Budget
-    viewer: Any
-    before: dict[str, Any]
-
-    @classmethod
-    def begin(
-        cls,
-        path: Path,
-        name: str,
-        env_id: str,
-        kwargs: Mapping[str, Any],
-        num_envs: int | None,
-        config: Mapping[str, Any],
-        length: Length,
-        seed: int,
-        watch: bool = False,
-        engine: str = "gridzero",
-    ) -> Session:
-        """A new run at ``path``.
-
-        Args:
-            path: its directory, which must not exist.
-            name: of the agent.
-            env_id: of the environment.
-            kwargs: of the environment.
-            num_envs: how many, for agents that do not say it themselves.
-            config: the agent's, as a dict.
-            length: how long.
-            seed: decides everything that is random.
-            watch: open a window on the agent at work.
-            engine: whose trainer it is.
-        """
-        from gridzero.agents.checkpoint import config_fields
-        from gridzero.agents.environments import make_environment
-        from gridzero.agents.runs import Run
-
-        env = make_environment(env_id, kwargs, num_envs)
-        agent = _agent(engine, name, env, seed, config_fields(name, config))
-        budget = length.budget(agent.default_steps)
-        settings = {**dataclasses.asdict(budget), "threads": length.threads}
-        if engine != "gridzero":
-            settings["engine"] = engine
-        agent.prepare()
-        if _rank() > 0:
-            return cls(agent, path, None, budget, None, {})
-        viewer = _viewer(agent, watch)
-        return cls(agent, path, Run.create(path, agent, settings), budget, viewer, {})
-
-    @classmethod
-    def resume(cls, path: Path, budget: Budget, watch: bool = False) -> Session:
-        """The run at ``path``, from its last checkpoint."""
-        from gridzero.agents.runs import Run, last_state
-
-        if _rank() > 0:
-            agent, before = last_state(path)
-            return cls(agent, path, None, budget, None, before)
-        run, agent, before = Run.resume(path)
-        try:
-            viewer = _viewer(agent, watch)
-        except BaseException:
-            run.close()
-            raise
-        return cls(agent, path, run, budget, viewer, before)
-
-    def updates(self) -> Generator[Update, None, None]:
-        """Train to the end of the budget; closing it saves the agent."""
-        from gridzero.agents.training import training
-
-        return training(self.agent, self.budget, self.run, self.before)
-
-    def evaluate(self) -> Any:
-        """Evaluate the agent as it is now, and write that into the run."""
-        from gridzero.agents.evaluation import evaluate
-
-        result = evaluate(self.agent, episodes=self.budget.evaluation_episodes, seed=self.agent.seed)
-        self.run.write_evaluation(result.to_json())
-        return result
-
-
 def _train(session: Session, watch: bool) -> int:
     """Train to the end of the budget or to Ctrl-C, then evaluate and report."""
     from gridzero.agents.training import interruptible
@@ -460,34 +314,6 @@ def _train(session: Session, watch: bool) -> int:
     return 0
 
 
-def _agent(engine: str, name: str, env: Any, seed: int, fields: Mapping[str, Any]) -> Agent:
-    """A new agent, to be trained by this engine."""
-    if engine == "gridzero":
-        from gridzero.agents.agent import make
-
-        return make(name, env, seed=seed, **fields)
-    if name != "grpo":
-        raise ValueError(f"--engine trl is for grpo, not for {name}")
-    from gridzero.llm_rl.trl_engine import TRLGRPO
-
-    agent = TRLGRPO(env, TRLGRPO.Config(**fields), seed=seed)
-    agent.name = name
-    return agent
-
-
-def _viewer(agent: Agent, wanted: bool) -> Any:
-    """A window on the agent at work; none where it writes, which the terminal shows."""
-    if not wanted or converses(agent.env):
-        return None
-    from gridzero.envs.rendering import Viewer
-
-    try:
-        return Viewer(agent.env, agent)
-    except ValueError as error:
-        hint = "train without --watch, then `gridzero watch RUN --record FILE.gif`"
-        raise ValueError(f"{error}; without a screen, {hint}") from error
-
-
 def _new(name: str, parsed: Given[Options], given: dict[str, str]) -> Session:
     options, config = parsed.options, dataclasses.asdict(parsed.config)
     env_id = needed_environment("train", name, options.env)
@@ -518,15 +344,3 @@ def _resumed(options: Options, given: dict[str, str], record: dict[str, Any]) ->
         if name not in described["kwargs"] or described["kwargs"][name] != value:
             raise ValueError(f"the run was begun without --env.{name} {value}; it cannot go on with it")
     return Session.resume(record["path"], options.budget(), options.watch)
-
-
-def new_path(name: str | None, default: str) -> Path:
-    """Where a new run goes; a name that nobody chose gets a number if it is taken."""
-    if name is not None:
-        if not name or name.startswith("-"):
-            raise ValueError(f"a run needs a name, not {name!r}")
-        return Path(name) if os.sep in name else RUNS / name
-    path, number = RUNS / default, 2
-    while path.exists():
-        path, number = RUNS / f"{default}-{number}", number + 1
-    return path

@@ -24,9 +24,6 @@ def planner(env: Any, gamma: float = 0.99) -> gridzero.agents.Agent:
     return agent
 
 
-# --- Optima ------------------------------------------------------------------------------------------------------
-
-
 def test_frozen_lake_is_held_against_what_its_time_limit_allows() -> None:
     result = evaluate(planner("FrozenLake-v1"), episodes=10)
     assert result.limit == 100
@@ -147,9 +144,6 @@ def test_a_single_episode_has_no_interval_and_its_record_is_still_json() -> None
     result = evaluate(planner("CliffWalking-v1", gamma=1.0), episodes=1)
     assert (result.low, result.high) == (-np.inf, np.inf)
     json.loads(json.dumps(result.to_json()), parse_constant=pytest.fail)
-
-
-# --- Sampling ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

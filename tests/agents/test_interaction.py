@@ -50,9 +50,6 @@ def counters(mode: AutoresetMode) -> SyncVectorEnv:
     return SyncVectorEnv([lambda: Count(end=3), lambda: Count(limit=4)], autoreset_mode=mode)
 
 
-# --- Steps -----------------------------------------------------------------------------------------------------------
-
-
 def test_a_single_environment_is_a_batch_of_one() -> None:
     interaction = Interaction(Count(end=3), seed=0)
     interaction.start()
@@ -161,9 +158,6 @@ def test_environments_of_a_vector_draw_apart() -> None:
     interaction = Interaction(SyncVectorEnv([Draws] * 8, autoreset_mode=AutoresetMode.DISABLED), seed=0)
     interaction.start()
     assert len(set(interaction.observations.tolist())) > 6
-
-
-# --- Restoring -------------------------------------------------------------------------------------------------------
 
 
 def trace(interaction: Interaction, steps: int, seed: int) -> list[Any]:

@@ -104,9 +104,6 @@ def checkpoints(path: Path) -> list[int]:
     return sorted(int(entry.name) for entry in (path / "checkpoints").iterdir() if entry.name.isdigit())
 
 
-# --- What is on disk ---------------------------------------------------------------------------------------------
-
-
 def test_a_run_has_what_the_design_says(tmp_path: Path) -> None:
     result = train(make(), steps=100, run=tmp_path / "run", evaluation_episodes=4, evaluate_every=50)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -171,9 +168,6 @@ def test_two_processes_do_not_write_one_run(tmp_path: Path) -> None:
     run.close()
 
 
-# --- Budgets -----------------------------------------------------------------------------------------------------
-
-
 def test_seconds_end_it() -> None:
     began = time.perf_counter()
     agent = make(stride=1)
@@ -200,9 +194,6 @@ def test_what_is_no_budget_is_refused(fields: dict[str, Any], tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"must be|never ends"):
         train(make(), run=tmp_path / "run", **fields)
     assert not (tmp_path / "run").exists()
-
-
-# --- Interruptions -----------------------------------------------------------------------------------------------
 
 
 def interrupt(path: Path, after: int, steps: int, **fields: Any) -> None:

@@ -48,9 +48,6 @@ def shortest_path(layout, moves=FOUR):
     return None
 
 
-# --- The named maps ---
-
-
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_named_layout_survives_being_written_and_read(name):
     layout = Layout.load(name)
@@ -142,8 +139,6 @@ def test_zhao_3x3_is_the_mc_basic_example():
     q = [reward + 0.9 * best[there] for reward, there in (outcomes[(0, 0), action] for action in range(5))]
     assert q == pytest.approx([-10, 7.29, 7.29, -10, -9])
 
-
-# --- The text ---
 
 PRINTABLE = st.characters(codec="utf-8").filter(
     lambda c: c.isprintable() and not c.isspace() and unicodedata.category(c)[0] != "M"
@@ -301,9 +296,6 @@ def test_a_target_that_some_options_reach_is_accepted(text):
     assert Layout.load(text).mask("target").any()
 
 
-# --- Sources ---
-
-
 def test_load_follows_its_rules(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("cliff").write_text("S.G\n")
@@ -352,9 +344,6 @@ def test_an_unknown_name_gets_the_closest():
             Layout.load(source)
     with pytest.raises(ValueError, match="not int"):
         Layout.load(3)
-
-
-# --- The object ---
 
 
 @pytest.mark.parametrize(

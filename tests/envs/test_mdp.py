@@ -49,9 +49,6 @@ def random_policy(rng, mdp):
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-# --- Evaluation of policies ---
-
-
 @settings(max_examples=60, deadline=None)
 @given(SEEDS, st.floats(0, 0.99), st.integers(0, 3))
 def test_policy_evaluation_is_the_dense_solve_and_the_limit_of_iteration(seed, gamma, terminals):
@@ -133,9 +130,6 @@ def test_a_long_random_walk_has_its_closed_form():
     np.testing.assert_allclose(mdp.evaluate_policy(np.zeros(n, dtype=int), 1), exact, rtol=0, atol=1e-8)
 
 
-# --- Bellman operators ---
-
-
 @settings(max_examples=40, deadline=None)
 @given(SEEDS, st.floats(0, 1))
 def test_action_values_are_the_dense_backup(seed, gamma):
@@ -165,9 +159,6 @@ def test_the_transition_matrix_shares_the_models_memory():
     mdp = random_mdp(np.random.default_rng(0))
     assert np.shares_memory(mdp.transition_matrix.data, mdp.probabilities)
     assert np.shares_memory(mdp.transition_matrix.indices, mdp.successors)
-
-
-# --- Finite horizons ---
 
 
 def best_return(mdp, state, horizon, gamma):
@@ -210,9 +201,6 @@ def test_no_stationary_policy_beats_the_finite_horizon_optimum():
     best = mdp.finite_horizon_values(7)
     for actions in itertools.product(range(2), repeat=4):
         assert (mdp.finite_horizon_values(7, policy=list(actions)) <= best + 1e-12).all()
-
-
-# --- Gymnasium's environments ---
 
 
 def optimal_values(mdp, gamma, sweeps):
@@ -279,9 +267,6 @@ def test_an_environment_with_an_mdp_gives_that_very_object():
         mdp = chain([1, 0, 0])
 
     assert FiniteMDP.from_env(Modelled()) is Modelled.mdp
-
-
-# --- Tables ---
 
 
 def test_a_state_entered_in_both_ways_continues_and_ends():
@@ -362,9 +347,6 @@ def test_a_tables_values_are_those_of_following_it(seed, states):
 def test_a_bad_table_is_refused(table, start, what):
     with pytest.raises(ValueError, match=what):
         FiniteMDP.from_table(table, start)
-
-
-# --- Validation ---
 
 
 def fields(**changes):

@@ -321,9 +321,6 @@ def test_a_first_reset_of_some_begins_them_all() -> None:
     assert observations[0] == make("text").reset(seed=0)[0]
 
 
-# --- Options of tasks, as the command line has them --------------------------------------------------------------
-
-
 def test_the_command_line_knows_the_options_of_every_task() -> None:
     for task in TASKS:
         known = parameters(TEXT, {"task": task})

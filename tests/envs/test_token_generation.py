@@ -132,9 +132,6 @@ def test_writable_characters_are_the_actions_after_the_end() -> None:
     assert envs.action_masks().shape == (3, 4)
 
 
-# --- The exact model ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -234,9 +231,6 @@ def test_the_largest_model_that_is_allowed_counts_every_completion() -> None:
             assert not hasattr(env, "mdp")
         else:
             assert env._vector._tree is not None
-
-
-# --- Learners ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("agent", ["value-iteration", "policy-iteration"])

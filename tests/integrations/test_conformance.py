@@ -30,9 +30,6 @@ def grid(num_envs: int | None = None, **options: Any) -> Any:
     return gym.make_vec("gridzero/GridWorld-v0", num_envs, vectorization_mode="vector_entry_point", **options)
 
 
-# --- Stable-Baselines3 and sb3-contrib ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", NUMERIC)
 def test_stable_baselines3_checks_the_environment(kind: str) -> None:
     from stable_baselines3.common.env_checker import check_env
@@ -65,9 +62,6 @@ def test_maskable_ppo_finds_the_masks_and_never_breaks_them() -> None:
 
     MaskablePPO("MlpPolicy", Watched(single), n_steps=128, batch_size=64, n_epochs=1, seed=0).learn(256)
     assert Watched.broken == 0
-
-
-# --- TorchRL -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("categorical", [True, False])
@@ -106,9 +100,6 @@ def test_torchrl_resets_only_what_is_done() -> None:
     assert (begins == 0).all()
 
 
-# --- skrl --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 @pytest.mark.parametrize("kind", NUMERIC)
 def test_skrl_recognises_a_native_vector(kind: str, mode: str) -> None:
@@ -145,9 +136,6 @@ def test_skrl_recognises_one_environment(kind: str) -> None:
     assert reward.shape == (1, 1)
 
 
-# --- Tianshou ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", NUMERIC)
 def test_tianshou_collects_true_transitions(kind: str) -> None:
     pytest.importorskip("tianshou")
@@ -172,9 +160,6 @@ def test_tianshou_collects_true_transitions(kind: str) -> None:
     after = [states[one.tobytes()] for one in buffer.obs_next]
     assert after == model.successors[before, buffer.act, 0].tolist()
     np.testing.assert_allclose(buffer.rew, model.rewards[before, buffer.act])
-
-
-# --- RLlib -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

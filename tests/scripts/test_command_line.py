@@ -40,8 +40,6 @@ def some_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# --- Mistakes ----------------------------------------------------------------------------------------------------
-
 MISTAKES: list[tuple[list[str], str]] = [
     (["tran"], "did you mean train?"),
     (["--foo"], "there are train"),
@@ -188,9 +186,6 @@ def test_what_should_not_happen_is_one_line_too(
     assert capsys.readouterr().err.startswith("gridzero: RuntimeError: a bug in two lines; ")
 
 
-# --- Help --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("command", ["train", "evaluate", "plot", "list", "benchmark"])
 def test_each_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
@@ -223,9 +218,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"gridzero {gridzero.__version__}\n"
-
-
-# --- Training ----------------------------------------------------------------------------------------------------
 
 
 def test_train_prints_the_gap_and_where_the_run_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -339,9 +331,6 @@ def test_threads_reach_libraries_that_were_imported_before(monkeypatch: pytest.M
     assert os.environ["OMP_NUM_THREADS"] == "3"
 
 
-# --- Looking at runs ---------------------------------------------------------------------------------------------
-
-
 def test_evaluate_as_table_and_as_json(
     some_runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -416,9 +405,6 @@ def test_list_has_every_agent_environment_and_layout(capsys: pytest.CaptureFixtu
     assert main(["list", "agents", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in found["agents"]] == list(REGISTRY)
-
-
-# --- Words into values -------------------------------------------------------------------------------------------
 
 
 def parameter(annotation: Any = inspect.Parameter.empty, default: Any = inspect.Parameter.empty) -> inspect.Parameter:

@@ -164,9 +164,6 @@ def test_letters_of_several_tokens_come_whole_with_their_joint_probability() -> 
     assert rest.text == "\N{REPLACEMENT CHARACTER}"
 
 
-# --- Where it is shown -------------------------------------------------------------------------------------------
-
-
 def test_not_a_terminal_gets_plain_text(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["watch", run, "--episodes", "3", "--columns", "2"]) == 0
     shown = capsys.readouterr().out
@@ -254,8 +251,6 @@ def test_errors_are_one_line(run: str, capsys: pytest.CaptureFixture[str], argum
     assert message in error
     assert error.count("\n") == 1
 
-
-# --- The other commands ------------------------------------------------------------------------------------------
 
 TRAIN = ["train", "grpo", "--env", "gridzero/TextGeneration-v0", "--env.digits", "1"]
 SIZES = ["--groups", "2", "--group-size", "2", "--episode-limit", str(LIMIT), "--evaluation-episodes", "2"]

@@ -21,8 +21,8 @@ from gridzero.__main__ import main
 from gridzero.agents import checkpoint, runs
 from gridzero.agents.agent import agent_class
 from gridzero.commands import engines, sweep
+from gridzero.commands.session import Length
 from gridzero.commands.summary import student_interval, summarise
-from gridzero.commands.train import Length
 
 LAKE = ["--env", "FrozenLake-v1"]
 SHORT = ["--steps", "1000", "--steps-per-update", "500", "--evaluation-episodes", "5"]
@@ -49,9 +49,6 @@ def numbers(path: Path) -> dict[str, Any]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.name != ".lock"}
-
-
-# --- The runs ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("engine", ["local", with_ray])
@@ -89,9 +86,6 @@ def test_values_are_of_the_types_of_their_settings() -> None:
     ]
     assert len(made.settings) == 24
     assert len({job.path for group in made.jobs for job in group}) == 24 * 5
-
-
-# --- The result --------------------------------------------------------------------------------------------------
 
 
 def test_result_as_table_json_and_picture(capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,8 +139,6 @@ def test_intervals_are_over_the_seeds(tmp_path: Path) -> None:
     assert np.isnan(student_interval(np.ones(1))).all()
     assert summarise({}, jobs[:1]).to_json()["low"] is None
 
-
-# --- Interruptions -----------------------------------------------------------------------------------------------
 
 TO_INTERRUPT = [
     "sweep", "q-learning", *LAKE, "--over", "gamma=0.9,0.99", "--seeds", "2", "--steps-per-update", "1000",
@@ -225,8 +217,6 @@ def test_a_process_that_is_killed_ends_the_sweep_in_one_line(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="was killed"):
         engines.local([job], 1, kill)
 
-
-# --- Mistakes ----------------------------------------------------------------------------------------------------
 
 MISTAKES: list[tuple[list[str], str]] = [
     (["q-lerning", *LAKE], "did you mean q-learning"),

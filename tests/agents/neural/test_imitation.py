@@ -51,9 +51,6 @@ class Rule:
         return self.rule(observations)
 
 
-# --- The examples ------------------------------------------------------------------------------------------------
-
-
 def distances(layout: Layout) -> dict[int, int]:
     """Steps from each cell to the target by breadth-first search, walls in the way."""
     blocked = np.array([tile.blocks for tile in layout.legend])[layout.cells]
@@ -128,9 +125,6 @@ def test_steps_that_only_reset_are_no_examples() -> None:
     assert agent.demonstrations is not None
     shown = agent.demonstrations.observations["observation"]
     assert sorted(set(shown.flatten().tolist())) == [0.0, 1.0, 2.0]  # never the last one, 3
-
-
-# --- Learning ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -210,9 +204,6 @@ def test_numbers_are_standardised_over_the_examples() -> None:
     assert (read.std(dim=0) - 1).abs().max() < 1e-2
 
 
-# --- Runs as experts ---------------------------------------------------------------------------------------------
-
-
 def test_a_run_with_other_observations_is_imitated_where_states_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,9 +242,6 @@ def test_a_checkpoint_of_counted_states_leaves_the_observations_out(tmp_path: Pa
     loaded = checkpoint.load(tmp_path / "saved")
     assert isinstance(loaded, Imitation)
     assert learn(loaded, 2) == learn(agent, 2)
-
-
-# --- Mistakes ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,6 @@ def test_there_is_no_margin_in_acting(name: HeadName) -> None:
     assert brentq(difference, 0, ANGLE, xtol=1e-13) == pytest.approx(ANGLE / 2, abs=1e-9)
 
 
-# --- The functions -----------------------------------------------------------------------------------------------
-
-
 @given(angle=st.floats(0, math.pi), margin=st.integers(1, 6))
 def test_psi_is_its_definition_by_parts(angle: float, margin: int) -> None:
     found = margins.angular_psi(torch.tensor(math.cos(angle), dtype=torch.float64), margin).item()
@@ -140,9 +137,6 @@ def test_a_large_lambda_takes_the_margin_of_sphereface_away() -> None:
     assert torch.allclose(margins.sphereface_target(cosine, 4), margins.angular_psi(cosine, 4))
     halfway = margins.sphereface_target(cosine, 4, annealing=1.0)
     assert torch.allclose(halfway, (cosine + margins.angular_psi(cosine, 4)) / 2)
-
-
-# --- The loss ----------------------------------------------------------------------------------------------------
 
 
 @given(st.data())

@@ -51,9 +51,6 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-# --- as_vec_env --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_a_native_vector_steps_as_its_same_step_twin(mode: AutoresetMode) -> None:
     """Gymnasium's SAME_STEP mode is what SB3 means by a vector: the adapter adds and loses nothing, in any mode."""
@@ -198,8 +195,6 @@ def test_what_sb3_cannot_take_is_refused_in_one_line() -> None:
     with pytest.raises(ValueError, match="reset without options"):
         as_vec_env(grid()).set_options({"x": 1})
 
-
-# --- The agent ---------------------------------------------------------------------------------------------------
 
 # Environment, number of environments, fields. Small networks and buffers: what is tested is the going on.
 RESUMED = {

@@ -90,8 +90,6 @@ def random_mdp(seed: int, states: int = 5, actions: int = 2, ends: float = 0.2) 
     return FiniteMDP(successors, probabilities, rewards, np.arange(states) == states - 1, start)
 
 
-# --- One update, by hand ---------------------------------------------------------------------------------------------
-
 Q = np.array([[1.0, 2.0], [5.0, 3.0], [7.0, 4.0], *[[0.0, 0.0]] * 5])
 
 
@@ -186,9 +184,6 @@ def test_exploring_frequencies() -> None:
     assert stats.chisquare(agent.memory["visits"][0], 40_000 * expected).pvalue > 0.001
 
 
-# --- Algorithms that are others in special cases ---------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("one", "fields", "other", "shared"),
     [
@@ -258,9 +253,6 @@ def test_repeated_visits(trace: str) -> None:
     assert learn(agent).action_values()[0, 0] == pytest.approx(expected)
 
 
-# --- Convergence to exact values -------------------------------------------------------------------------------------
-
-
 def assert_means(samples: np.ndarray, expected: np.ndarray, width: float, confidence: float = 0.999) -> None:
     """Each mean over runs is within its Student interval (Bonferroni), and the intervals are narrow."""
     runs = len(samples)
@@ -325,9 +317,6 @@ def test_td0_evaluates_the_optimal_and_any_given_policy() -> None:
     # Always up: it never ends, and each episode that is cut off goes on in value.
     assert agent.state_values()[0] == pytest.approx(-10, abs=1e-3)
     assert set(agent.act(np.array([0, 36]))) == {0}
-
-
-# --- Published results -----------------------------------------------------------------------------------------------
 
 
 def test_random_walk_errors() -> None:
@@ -480,9 +469,6 @@ def test_blackjack(name: str) -> None:
     assert agent.state_values()[twenty] > agent.state_values()[agent.states.number((13, 10, 0))] - 0.2 * (name == "td0")
 
 
-# --- One environment or many -----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 @pytest.mark.parametrize("name", ALL)
 def test_a_vector_of_one_is_the_single_environment(name: str, mode: AutoresetMode) -> None:
@@ -511,9 +497,6 @@ def test_a_native_vector_solves_the_lake(name: str) -> None:
         return
     value = float(mdp.evaluate_policy(agent.policy(), 0.99) @ mdp.start)
     assert value > 0.542 * 0.95  # the optimum is 0.54202593
-
-
-# --- Errors ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -226,9 +226,6 @@ def test_other_worlds_cannot_be_edited():
     viewer.close()
 
 
-# --- Learning ----------------------------------------------------------------------------------------------------
-
-
 def test_watching_changes_nothing_of_the_learning():
     def learn(watch):
         env = gym.make("gridzero/GridWorld-v0", layout="four-rooms", slip=0.1)
