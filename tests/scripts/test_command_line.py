@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ import pytest
 from gridzero.__main__ import COMMANDS, main
 from gridzero.agents import REGISTRY, checkpoint, runs
 from gridzero.commands.arguments import coerce, condense, environment_options
-from gridzero.process import set_threads
 
 LAKE = ["--env", "FrozenLake-v1"]
 QUICK = ["--steps", "2000", "--evaluation-episodes", "5"]
@@ -318,17 +316,6 @@ def test_many_environments_at_once() -> None:
     assert main(["train", "q-learning", *grid, *QUICK, "--num-envs", "8", "--run", "native"]) == 0
     assert main(["train", "q-learning", *LAKE, *QUICK, "--num-envs", "3", "--run", "sync"]) == 0
     assert [runs.read_config(Path("runs") / name)["environment"]["num_envs"] for name in ("native", "sync")] == [8, 3]
-
-
-def test_threads_reach_libraries_that_were_imported_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_to: list[int] = []
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    config = SimpleNamespace(NUMBA_NUM_THREADS=2)
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(set_num_threads=set_to.append))
-    monkeypatch.setitem(sys.modules, "numba", SimpleNamespace(set_num_threads=set_to.append, config=config))
-    set_threads(3)
-    assert set_to == [3, 2]
-    assert os.environ["OMP_NUM_THREADS"] == "3"
 
 
 def test_evaluate_as_table_and_as_json(
