@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,59 +18,22 @@ from gridzero.agents.neural.parallel import world
 from gridzero.agents.neural.policy import Policy, Scores, Trajectories
 from gridzero.envs.tasks.numbers import shown
 from gridzero.llm_rl.base import base_model
+from gridzero.llm_rl.language_options import LanguageOptions, device_of, dtype_of, language_options
 from gridzero.llm_rl.models import Reference, ValueHead, add_lora, hidden_states, output_head
 from gridzero.llm_rl.packed_states import packed_states
 from gridzero.llm_rl.packing import Packing
 from gridzero.llm_rl.rollout import generate
 from gridzero.llm_rl.sampling import Draws, Sampling
 from gridzero.llm_rl.storage import load_model, model_files, read_weights
+from gridzero.llm_rl.talk_metrics import talk_metrics, talk_samples
 from gridzero.llm_rl.talks import Talk, as_trajectories, joined
 from gridzero.llm_rl.token_log_probs import token_log_probs
 
 _NETWORKS_ONLY = ("hidden", "activation", "memory", "normalise_observations", "action_masks", "initial_log_std")
 _TURN = "</answer>\n"
-_SAMPLES = 3
 _ROWS_AT_ONCE = 512
 _MARGIN = 1.25
 _DEMONSTRATIONS = 200
-
-
-@dataclass(frozen=True)
-class LanguageOptions:
-    """The options of a language model as a policy: ``--policy.KEY VALUE``."""
-
-    model: str | None = None
-    """A folder in Hugging Face's format, or a GGUF file; by default a tiny model warmed up on the task's solutions."""
-    temperature: float = 1.0
-    """Divides the logits, in acting and in learning."""
-    top_k: int = 0
-    """Act with the k most likely tokens; 0: all."""
-    top_p: float = 1.0
-    """Act with the most likely tokens that have this much probability together."""
-    lora_rank: int = 0
-    """Train low-rank adapters of this rank instead of all weights; 0: all weights."""
-    lora_alpha: float = 16.0
-    """Adapters count lora_alpha / lora_rank."""
-    lora_targets: str = "all-linear"
-    """Names of the adapted layers, with commas between, or "all-linear"."""
-    dtype: str = "auto"
-    """"float32", "bfloat16", or "auto": bfloat16 on a GPU."""
-    device: str = "auto"
-    """"cpu", "cuda", or "auto"."""
-
-    def __post_init__(self) -> None:
-        """Refuse what makes no sense, with what does."""
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be above 0, not {self.temperature}")
-        if self.top_k < 0:
-            raise ValueError(f"top_k must be at least 0, not {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, not {self.top_p}")
-        if self.lora_rank < 0:
-            raise ValueError(f"lora_rank must be at least 0, not {self.lora_rank}")
-        for name, allowed in (("dtype", ("auto", "float32", "bfloat16")), ("device", ("auto", "cpu", "cuda"))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
 
 
 class LanguagePolicy(Policy):
@@ -152,8 +113,8 @@ class LanguagePolicy(Policy):
                 raise ValueError(
                     "with lora_rank, the reference is the model without adapters; reference_updates must be 0"
                 )
-        device = _device(options.device)
-        dtype = _dtype(options.dtype, device)
+        device = device_of(options.device)
+        dtype = dtype_of(options.dtype, device)
         if options.model is None:
             task = getattr(vector.unwrapped, "task", None)
             if task is None:
@@ -268,7 +229,10 @@ class LanguagePolicy(Policy):
                     talk.text += reply
             active, copies = np.array([i for i in active if int(i) not in outcome], dtype=np.int64), 1
         seconds = time.perf_counter() - began
-        self._note(talks, [outcome[i] for i in range(len(talks))], size, written / max(seconds, 1e-9))
+        outcomes = [outcome[i] for i in range(len(talks))]
+        self._metrics = talk_metrics(talks, outcomes, size, lambda text: len(self.encode(text, begins=False)))
+        self._metrics["tokens_per_second"] = written / max(seconds, 1e-9)
+        self._samples = talk_samples(talks, outcomes, self.tokenizer.decode)
         return as_trajectories(talks, self.pad)
 
     def rollout(self, env: Interaction, steps: int, rng: np.random.Generator) -> Trajectories:
@@ -338,38 +302,6 @@ class LanguagePolicy(Policy):
 
     # What is logged
 
-    def _note(self, talks: Sequence[Talk], outcomes: Sequence[Mapping[str, Any]], size: int, speed: float) -> None:
-        count = len(talks)
-        lengths = [talk.written for talk in talks]
-        self._metrics = {
-            "completion_length": sum(lengths) / count,
-            "truncations": sum(not talk.ended for talk in talks) / count,
-            "tokens_per_second": speed,
-        }
-        thoughts = [_thought(talk.text) for talk in talks]
-        if any(thought is not None for thought in thoughts):
-            ids = [self.encode(thought or "", begins=False) for thought in thoughts]
-            self._metrics["thought_length"] = sum(map(len, ids)) / count
-        if "correct" not in outcomes[0]:
-            return
-        correct = np.array([outcome["correct"] for outcome in outcomes], dtype=np.bool_).reshape(-1, size)
-        formed = [bool(outcome["well_formed"]) for outcome in outcomes]
-        self._metrics |= {"accuracy": float(correct.mean()), "form": sum(formed) / count}
-        if size > 1:
-            answers = [outcome["answer"] for outcome in outcomes]
-            majority = [_majority(answers[g * size : (g + 1) * size], correct[g]) for g in range(len(correct))]
-            self._metrics[f"pass_at_{size}"] = float(correct.any(axis=1).mean())
-            self._metrics[f"majority_at_{size}"] = float(np.mean(majority))
-        self._samples = [
-            {
-                "prompt": self.tokenizer.decode(talks[i].prompt),
-                "completion": talks[i].text,
-                "correct": bool(outcomes[i]["correct"]),
-                "reason": str(outcomes[i]["reason"]),
-            }
-            for i in range(0, count, max(1, count // _SAMPLES))[:_SAMPLES]
-        ]
-
     def metrics(self) -> dict[str, float]:
         """Accuracy, form, lengths and speed of the episodes collected last."""
         return dict(self._metrics)
@@ -425,21 +357,6 @@ def _usual_limit(task: Any) -> int:
     return round(_MARGIN * longest) * int(task.turns)
 
 
-def language_options(given: Mapping[str, Any]) -> LanguageOptions:
-    """Options from their names and values.
-
-    Raises:
-        ValueError: for an unknown name or a value that is not allowed.
-    """
-    from gridzero.agents.agent import closest
-
-    known = LanguageOptions.__dataclass_fields__
-    for name in given:
-        if name not in known:
-            raise ValueError(f"a language model has no option {name!r}; {closest(name, known)}")
-    return LanguageOptions(**given)
-
-
 def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """What ends a completion: the tokenizer's mark, and what the model's own settings say."""
     of_model = getattr(model.generation_config, "eos_token_id", None)
@@ -450,35 +367,5 @@ def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("there is no GPU that torch can use; --policy.device cpu")
-    return torch.device(name)
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
-
-
 def _row_of(infos: Mapping[str, Any], i: int) -> dict[str, Any]:
     return {name: values[i] for name, values in infos.items() if not name.startswith("_") and len(values) > i}
-
-
-def _thought(text: str) -> str | None:
-    """What stands between the tags of a thought; None without one."""
-    _, began, rest = text.partition("<think>")
-    thought, ended, _ = (rest if began else text).partition("</think>")
-    return thought if ended else None
-
-
-def _majority(answers: Sequence[Any], correct: NDArray[np.bool_]) -> bool:
-    """Whether the answer that most of a group give, the first among equals, is right."""
-    given = [(answer, bool(right)) for answer, right in zip(answers, correct, strict=True) if answer]
-    if not given:
-        return False
-    most, _ = Counter(answer for answer, _ in given).most_common(1)[0]
-    return any(right for answer, right in given if answer == most)

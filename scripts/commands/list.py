@@ -116,7 +116,7 @@ def _templates() -> tuple[list[str], list[list[str]]]:
 
 def _policies() -> tuple[list[str], list[list[str]]]:
     """Read, not imported: that would take the seconds that torch and transformers take."""
-    found = importlib.util.find_spec("gridzero.llm_rl.language_policy")
+    found = importlib.util.find_spec("gridzero.llm_rl.language_options")
     assert found is not None
     assert found.origin is not None
     tree = ast.parse(Path(found.origin).read_text(encoding="utf-8"))

@@ -13,7 +13,8 @@ from gridzero.agents import checkpoint
 from gridzero.agents.neural.objectives import group_advantages
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.vocabulary import Vocabulary
-from gridzero.llm_rl.language_policy import LanguageOptions, LanguagePolicy, _majority, _thought
+from gridzero.llm_rl.language_options import LanguageOptions
+from gridzero.llm_rl.language_policy import LanguagePolicy
 from gridzero.llm_rl.models import tiny_model
 from gridzero.llm_rl.storage import save_model
 from gridzero.llm_rl.talks import joined
@@ -155,15 +156,6 @@ def test_what_the_task_answers_is_part_of_the_sequence_but_not_of_what_is_learnt
 
 
 # Metrics
-
-
-def test_majority_and_thoughts_by_hand():
-    assert _majority(["7", "8", "8", ""], np.array([True, False, False, False])) is False
-    assert _majority(["7", "7", "8", ""], np.array([True, True, False, False])) is True
-    assert _majority(["", ""], np.array([False, False])) is False
-    assert _thought("<think>ab</think> <answer>") == "ab"
-    assert _thought("ab</think> x") == "ab"
-    assert _thought("ab") is None
 
 
 def test_metrics_are_those_of_the_verdicts():

@@ -27,7 +27,7 @@ from gridzero.envs.rendering import colors
 from gridzero.envs.tasks import TASKS, TEMPLATES, Vocabulary, make_task
 from gridzero.envs.tasks.task import held_out
 from gridzero.llm_rl import rollout
-from gridzero.llm_rl.language_policy import LanguageOptions
+from gridzero.llm_rl.language_options import LanguageOptions
 from gridzero.llm_rl.models import tiny_model
 from gridzero.llm_rl.storage import save_model
 from gridzero.llm_rl.tokenizer import character_tokenizer
