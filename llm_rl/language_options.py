@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gridzero.agents.agent import closest
+from gridzero.llm_rl.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,7 @@ class LanguageOptions:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, with what does."""
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be above 0, not {self.temperature}")
-        if self.top_k < 0:
-            raise ValueError(f"top_k must be at least 0, not {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, not {self.top_p}")
+        Sampling(self.temperature, self.top_k, self.top_p)
         if self.lora_rank < 0:
             raise ValueError(f"lora_rank must be at least 0, not {self.lora_rank}")
         for name, allowed in (("dtype", ("auto", "float32", "bfloat16")), ("device", ("auto", "cpu", "cuda"))):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from gridzero.llm_rl import kernels
+from gridzero.llm_rl import attention_kernels, kernels
 from gridzero.llm_rl.packing import Packing
 
 # On a processor, sequences up to this long attend faster with all their weights in memory.
@@ -90,12 +90,12 @@ class _Attended(torch.autograd.Function):
         for places in packing.parts:
             size, length = places.shape
             laid_out = [made.new_empty(size, count, length, d) for count in (heads, key_heads, key_heads)]
-            kernels.lay_out(*(part.numpy() for part in (made, cosines, sines, places, *laid_out)))
+            attention_kernels.lay_out(*(part.numpy() for part in (made, cosines, sines, places, *laid_out)))
             q, k, v = (part.view(size * key_heads, -1, d) for part in laid_out)
             attention = torch.bmm(q, k.transpose(1, 2))
-            kernels.causal_softmax(attention.numpy(), scale)
+            attention_kernels.causal_softmax(attention.numpy(), scale)
             mixed = torch.bmm(attention, v).view(size, heads, length, d)
-            kernels.pick(mixed.numpy(), packing.owned.numpy(), before, found.numpy())
+            attention_kernels.pick(mixed.numpy(), packing.owned.numpy(), before, found.numpy())
             before += places.numel()
             kept += [q, k, v, attention]
         ctx.shape, ctx.heads, ctx.scale, ctx.packing = made.shape, heads, scale, packing
@@ -113,17 +113,17 @@ class _Attended(torch.autograd.Function):
             q, k, v, attention = kept[4 * i : 4 * i + 4]
             size, length = places.shape
             of_mixed = gradient.new_zeros(size, ctx.heads, length, d)
-            kernels.put(gradient.numpy(), ctx.packing.owned.numpy(), before, of_mixed.numpy())
+            attention_kernels.put(gradient.numpy(), ctx.packing.owned.numpy(), before, of_mixed.numpy())
             of_mixed, before = of_mixed.view(q.shape), before + places.numel()
             of_scores = torch.bmm(of_mixed, v.transpose(1, 2))
-            kernels.causal_softmax_gradient(attention.numpy(), of_scores.numpy(), ctx.scale)
+            attention_kernels.causal_softmax_gradient(attention.numpy(), of_scores.numpy(), ctx.scale)
             of_each = (
                 torch.bmm(of_scores, k),
                 torch.bmm(of_scores.transpose(1, 2), q),
                 torch.bmm(attention.transpose(1, 2), of_mixed),
             )
             laid_out = [part.view(size, -1, length, d) for part in of_each]
-            kernels.bring_back(*(part.numpy() for part in (*laid_out, cosines, sines, places, of_made)))
+            attention_kernels.bring_back(*(part.numpy() for part in (*laid_out, cosines, sines, places, of_made)))
         return of_made, None, None, None, None, None
 
 

@@ -11,6 +11,12 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _GREATEST = 32 << 20
 
 
+def prepare(threads: int) -> None:
+    """As commands have it: so many threads, and memory that stays."""
+    set_threads(threads)
+    keep_memory()
+
+
 def set_threads(count: int) -> None:
     """Libraries read the variables when they are first imported; those that have been are told."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):

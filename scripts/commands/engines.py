@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gridzero.commands.session import Length, Session
-from gridzero.process import keep_memory, set_threads
+from gridzero.process import prepare
 
 POLL = 0.2
 FINISHED = "evaluation.json"
@@ -124,8 +124,7 @@ def _prepare(stop: Any, threads: int) -> None:
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
-    set_threads(threads)
-    keep_memory()
+    prepare(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -174,8 +173,7 @@ def ray(jobs: Sequence[Job], at_once: int | None, stopped: Callable[[], bool]) -
 
 def _train_there(job: Job) -> None:
     warnings.simplefilter("ignore")
-    set_threads(job.length.threads)
-    keep_memory()
+    prepare(job.length.threads)
     job.train()
 
 

@@ -23,7 +23,7 @@ from gridzero.commands.arguments import (
 )
 from gridzero.commands.conversation import converses
 from gridzero.commands.session import Length, Session, new_path, processes, together
-from gridzero.process import keep_memory, set_threads
+from gridzero.process import prepare
 
 Chosen = TypeVar("Chosen")
 CHANGEABLE = ("steps", "seconds", "run", "resume", "watch", "threads")
@@ -98,8 +98,7 @@ def main(argv: Sequence[str]) -> int:
         record = {**runs.read_config(path), "path": path}
     name = needed_agent("train", name, record)
     parsed = _parse(name, arguments, record, given)
-    set_threads(parsed.options.threads)
-    keep_memory()
+    prepare(parsed.options.threads)
     with together():
         session = _resumed(parsed.options, given, record) if record else _new(name, parsed, given)
         with contextlib.nullcontext() if session.run is None else contextlib.closing(session.run):
