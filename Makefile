@@ -11,7 +11,7 @@ MODULES := $(shell find envs agents llm_rl scripts -name '*.py' | sort)
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.modules
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt $(VENV)/.modules
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing gridzero and what it needs into $(VENV): a few minutes the first time"
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
@@ -35,10 +35,9 @@ test-slow: install
 # Other libraries bring an older Gymnasium: an environment of their own, where ours are tested on that as well.
 test-integrations: $(INTEGRATIONS)/.installed
 	$(INTEGRATIONS)/bin/python -m pytest -n 2 --dist worksteal \
-		./tests/integrations ./tests/envs ./tests/agents/neural/test_sb3.py \
-		./tests/scripts/test_trl.py ./tests/llm_rl/test_adapters.py
+		./tests/integrations ./tests/envs ./tests/agents/neural/sb3 ./tests/llm_rl/integrations
 
-$(INTEGRATIONS)/.installed: pyproject.toml constraints-integrations.txt $(VENV)/.modules
+$(INTEGRATIONS)/.installed: pyproject.toml setup.py constraints-integrations.txt $(VENV)/.modules
 	@test -x $(INTEGRATIONS)/bin/python || { echo "making $(INTEGRATIONS)"; $(PYTHON) -m venv $(INTEGRATIONS); }
 	@echo "installing gridzero and what it plugs into, into $(INTEGRATIONS): some minutes the first time"
 	@$(INTEGRATIONS)/bin/python -m pip --disable-pip-version-check install --quiet \

@@ -11,7 +11,7 @@ from gridzero.agents.agent import REGISTRY, Agent, Update, agent_class, make, re
 if TYPE_CHECKING:
     from gridzero.agents.checkpoint import load, save
     from gridzero.agents.evaluation import Evaluation, evaluate
-    from gridzero.agents.neural.vec_env import as_vec_env
+    from gridzero.agents.neural.sb3.vec_env import as_vec_env
     from gridzero.agents.runs import Run
     from gridzero.agents.tabular.soft_value_iteration import soft_value_iteration
     from gridzero.agents.tabular.solver import Solution, solve
@@ -41,7 +41,7 @@ _LAZY = {
     "Evaluation": "gridzero.agents.evaluation",
     "Run": "gridzero.agents.runs",
     "Solution": "gridzero.agents.tabular.solver",
-    "as_vec_env": "gridzero.agents.neural.vec_env",
+    "as_vec_env": "gridzero.agents.neural.sb3.vec_env",
     "evaluate": "gridzero.agents.evaluation",
     "load": "gridzero.agents.checkpoint",
     "save": "gridzero.agents.checkpoint",
@@ -86,7 +86,7 @@ register(
     "imitation", "gridzero.agents.neural.imitation:Imitation", "a classifier of what the optimal policy or a run does"
 )
 
-_SB3 = "gridzero.agents.neural.sb3"
+_SB3 = "gridzero.agents.neural.sb3.agents"
 for _name in ("PPO", "A2C", "DQN", "SAC", "TD3", "DDPG"):
     register(f"sb3-{_name.lower()}", f"{_SB3}:{_name}", f"{_name} of Stable-Baselines3")
 if importlib.util.find_spec("sb3_contrib") is not None:

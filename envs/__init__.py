@@ -13,11 +13,11 @@ import gymnasium as gym
 from gridzero.envs.mdp import FiniteMDP
 
 if TYPE_CHECKING:
-    from gridzero.envs.grid_world import GridWorld
-    from gridzero.envs.grid_world_vector import GridWorldVector
-    from gridzero.envs.layouts import LAYOUTS, Layout, Tile
-    from gridzero.envs.text_generation import TextGeneration, TextGenerationVector
-    from gridzero.envs.token_generation import TokenGeneration, TokenGenerationVector
+    from gridzero.envs.grid.layouts.layout import LAYOUTS, Layout, Tile
+    from gridzero.envs.grid.vector import GridWorldVector
+    from gridzero.envs.grid.world import GridWorld
+    from gridzero.envs.text.generation import TextGeneration, TextGenerationVector
+    from gridzero.envs.text.token_generation import TokenGeneration, TokenGenerationVector
 
 __all__ = [
     "LAYOUTS",
@@ -33,15 +33,15 @@ __all__ = [
 ]
 
 _LAZY = {
-    "GridWorld": "gridzero.envs.grid_world",
-    "GridWorldVector": "gridzero.envs.grid_world_vector",
-    "LAYOUTS": "gridzero.envs.layouts",
-    "Layout": "gridzero.envs.layouts",
-    "TextGeneration": "gridzero.envs.text_generation",
-    "TextGenerationVector": "gridzero.envs.text_generation",
-    "Tile": "gridzero.envs.layouts",
-    "TokenGeneration": "gridzero.envs.token_generation",
-    "TokenGenerationVector": "gridzero.envs.token_generation",
+    "GridWorld": "gridzero.envs.grid.world",
+    "GridWorldVector": "gridzero.envs.grid.vector",
+    "LAYOUTS": "gridzero.envs.grid.layouts.layout",
+    "Layout": "gridzero.envs.grid.layouts.layout",
+    "TextGeneration": "gridzero.envs.text.generation",
+    "TextGenerationVector": "gridzero.envs.text.generation",
+    "Tile": "gridzero.envs.grid.layouts.layout",
+    "TokenGeneration": "gridzero.envs.text.token_generation",
+    "TokenGenerationVector": "gridzero.envs.text.token_generation",
 }
 
 
@@ -54,21 +54,21 @@ def __getattr__(name: str) -> Any:
 if "gridzero/GridWorld-v0" not in gym.registry:
     gym.register(
         "gridzero/GridWorld-v0",
-        entry_point="gridzero.envs.grid_world:GridWorld",
-        vector_entry_point="gridzero.envs.grid_world_vector:GridWorldVector",
+        entry_point="gridzero.envs.grid.world:GridWorld",
+        vector_entry_point="gridzero.envs.grid.vector:GridWorldVector",
         max_episode_steps=200,
     )
 
 if "gridzero/TextGeneration-v0" not in gym.registry:
     gym.register(
         "gridzero/TextGeneration-v0",
-        entry_point="gridzero.envs.text_generation:TextGeneration",
-        vector_entry_point="gridzero.envs.text_generation:TextGenerationVector",
+        entry_point="gridzero.envs.text.generation:TextGeneration",
+        vector_entry_point="gridzero.envs.text.generation:TextGenerationVector",
     )
 
 if "gridzero/TokenGeneration-v0" not in gym.registry:
     gym.register(
         "gridzero/TokenGeneration-v0",
-        entry_point="gridzero.envs.token_generation:TokenGeneration",
-        vector_entry_point="gridzero.envs.token_generation:TokenGenerationVector",
+        entry_point="gridzero.envs.text.token_generation:TokenGeneration",
+        vector_entry_point="gridzero.envs.text.token_generation:TokenGenerationVector",
     )

@@ -2,4 +2,4 @@
 
 from gridzero.agents.agent import register_policy
 
-register_policy("Text", "gridzero.llm_rl.language_policy:LanguagePolicy")
+register_policy("Text", "gridzero.llm_rl.policies.language_policy:LanguagePolicy")

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from gridzero.agents.agent import Update
-from gridzero.agents.neural.mlp_policy import MLPPolicy
+from gridzero.agents.neural.distributed import world
+from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
 from gridzero.agents.neural.objectives import (
     Baseline,
     Estimator,
@@ -26,7 +27,6 @@ from gridzero.agents.neural.objectives import (
     step_weights,
     truncated_importance_objective,
 )
-from gridzero.agents.neural.parallel import world
 from gridzero.agents.neural.policy import Policy, Trajectories, minibatches
 from gridzero.agents.neural.policy_gradient import PolicyGradientAgent, PolicyGradientConfig
 

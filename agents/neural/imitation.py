@@ -16,10 +16,10 @@ from torch import Tensor
 
 from gridzero.agents.agent import Agent, Update
 from gridzero.agents.interaction import Interaction
-from gridzero.agents.neural.margins import HEADS, MARGINS, HeadName, MarginHead, action_margin, cosines
-from gridzero.agents.neural.mlp_policy import MLPPolicy
+from gridzero.agents.neural.networks.heads import HEADS, MARGINS, HeadName, MarginHead, action_margin, cosines
+from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
+from gridzero.agents.neural.networks.torsos import ACTIVATIONS, Activation
 from gridzero.agents.neural.policy_gradient import PolicyGradientAgent
-from gridzero.agents.neural.towers import ACTIVATIONS, Activation
 from gridzero.agents.spaces import Numbering
 from gridzero.envs.mdp import FiniteMDP
 
@@ -128,7 +128,7 @@ class Imitation(PolicyGradientAgent):
     action and the best wrong one, in cosine and in logit, each a mean over the examples of the update.
 
     Source: Pomerleau (1989), ALVINN: An autonomous land vehicle in a neural network. For the heads see
-    :mod:`~gridzero.agents.neural.margins`.
+    :mod:`~gridzero.agents.neural.networks.heads`.
 
     Example:
         >>> import gridzero

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gridzero.agents.neural.parallel import world
+from gridzero.agents.neural.distributed import world
 
 
 class Optimiser:

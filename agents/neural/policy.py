@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gridzero.agents.neural.parallel import own_part, world
+from gridzero.agents.neural.distributed import own_part, world
 
 
 @dataclass(frozen=True)

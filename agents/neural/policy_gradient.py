@@ -16,14 +16,14 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gridzero.agents.agent import POLICIES, Agent, imported
-from gridzero.agents.neural.actions import Categoricals
-from gridzero.agents.neural.mlp_policy import MLPPolicy
+from gridzero.agents.neural.distributed import world
+from gridzero.agents.neural.networks.distributions import Categoricals
+from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
+from gridzero.agents.neural.networks.torsos import Activation, Memory
 from gridzero.agents.neural.objectives import kl_estimate
 from gridzero.agents.neural.optimiser import Optimiser
-from gridzero.agents.neural.parallel import world
 from gridzero.agents.neural.policy import Policy, Trajectories
 from gridzero.agents.neural.state_tables import StateTable
-from gridzero.agents.neural.towers import Activation, Memory
 from gridzero.agents.neural.vectors import copies
 from gridzero.agents.tabular.tabular import greedy_policy
 from gridzero.envs.mdp import FiniteMDP

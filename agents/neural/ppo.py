@@ -13,8 +13,8 @@ from torch import Tensor
 
 from gridzero.agents.agent import Update
 from gridzero.agents.interaction import Interaction
-from gridzero.agents.neural.mlp_policy import MLPPolicy
-from gridzero.agents.neural.moments import RunningMoments
+from gridzero.agents.neural.distributed import world
+from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
 from gridzero.agents.neural.objectives import (
     clipped_surrogate,
     discounted_sums,
@@ -22,9 +22,9 @@ from gridzero.agents.neural.objectives import (
     step_weights,
     value_loss,
 )
-from gridzero.agents.neural.parallel import world
 from gridzero.agents.neural.policy import Policy, Trajectories, minibatches
 from gridzero.agents.neural.policy_gradient import FloatArray, PolicyGradientAgent, PolicyGradientConfig
+from gridzero.agents.neural.running_mean_std import RunningMoments
 
 Advantages = Literal["minibatch", "batch", "none"]
 

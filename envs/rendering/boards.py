@@ -250,7 +250,7 @@ class GridWorldBoard(Board):
 
     def palette(self) -> list[Any]:
         """Wall, free, forbidden, target and hole, then what else the map has, but for copies with another reward."""
-        from gridzero.envs.tiles import DEFAULT_LEGEND
+        from gridzero.envs.grid.layouts.tiles import DEFAULT_LEGEND
 
         known = {tile.symbol: tile for tile in DEFAULT_LEGEND}
         common = [known[symbol] for symbol in "#.xGH"]

@@ -9,11 +9,11 @@ from typing import Unpack
 
 import numpy as np
 
-from gridzero.envs.generators import DENSITY, Generator
-from gridzero.envs.layouts import Layout
+from gridzero.envs.grid.layouts.generators import DENSITY, Generator
+from gridzero.envs.grid.layouts.layout import Layout
+from gridzero.envs.grid.layouts.tiles import DEFAULT_LEGEND, FREE, START, TARGET
 from gridzero.envs.tasks.numbers import shown
 from gridzero.envs.tasks.task import PATIENCE, CommonOptions, Problem, Task, check_integer
-from gridzero.envs.tiles import DEFAULT_LEGEND, FREE, START, TARGET
 
 MOVES = "URDL"
 """How answers write the four actions of ``GridWorld``, in their order."""
@@ -55,8 +55,8 @@ class World:
 @lru_cache(maxsize=1024)
 def world_of(text: str) -> World:
     """The world that a map's text draws; distances by breadth-first search from the target."""
-    from gridzero.envs import move_kernels
-    from gridzero.envs.grid_model import GridModel, Rules
+    from gridzero.envs.grid import move_kernels
+    from gridzero.envs.grid.model import GridModel, Rules
 
     layout = Layout(np.array([[_INDICES[symbol] for symbol in row] for row in text.split("\n")]), _LEGEND)
     words = GridModel(layout, Rules()).moves
@@ -78,8 +78,8 @@ def world_of(text: str) -> World:
 class GridPath(Task):
     r"""The moves of a shortest path from S to G on a map with walls, ``RRDD``.
 
-    The question is the map as :class:`~gridzero.envs.layouts.Layout` reads it; the answer is letters, U, R, D, L, with
-    nothing between them. The dynamics of :class:`~gridzero.envs.grid_world.GridWorld` judge it: it is right when its
+    The question is the map as :class:`~gridzero.envs.Layout` reads it; the answer is letters, U, R, D, L, with
+    nothing between them. The dynamics of :class:`~gridzero.envs.grid.world.GridWorld` judge it: it is right when its
     last move, and none before, enters the target, and no shorter path does. Any shortest path is right.
 
     The work names the places of start and target, then each move and the place it leads to, places being two digits,
@@ -89,7 +89,7 @@ class GridPath(Task):
         height: rows, 2 to 10.
         width: columns, 2 to 10.
         kind: how walls are laid: "obstacles", "maze", "rooms" or "empty"; see
-            :class:`~gridzero.envs.generators.Generator`. Start and target lie anywhere,
+            :class:`~gridzero.envs.grid.layouts.generators.Generator`. Start and target lie anywhere,
             with a way between them.
         density: for "obstacles", the probability of a wall.
         common: see :class:`Task`.

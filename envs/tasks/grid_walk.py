@@ -7,7 +7,7 @@ from typing import NamedTuple, Unpack
 
 import numpy as np
 
-from gridzero.envs.generators import DENSITY
+from gridzero.envs.grid.layouts.generators import DENSITY
 from gridzero.envs.tasks.grid_path import MOVES, GridPath, World, world_of
 from gridzero.envs.tasks.task import CommonOptions, Problem, Verdict, check_integer
 

@@ -24,9 +24,9 @@ from gridzero.agents import make
 from gridzero.agents.agent import Agent
 from gridzero.benchmarks.measure import Row, clock, installed, median_ratio, rounds
 from gridzero.envs.tasks import Vocabulary
-from gridzero.llm_rl.models import tiny_model
-from gridzero.llm_rl.storage import save_model
-from gridzero.llm_rl.tokenizer import character_tokenizer
+from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.models.pretrained import save_model
+from gridzero.llm_rl.models.tokenizer import character_tokenizer
 from gridzero.process import keep_memory
 
 ID = "gridzero/TextGeneration-v0"
@@ -153,7 +153,7 @@ def ours(generation: list[float], seed: int = 0, **fields: Any) -> Agent:
 
 def theirs(generation: list[float], seed: int = 0, **fields: Any) -> Agent:
     """GRPO of TRL, with the same settings."""
-    from gridzero.llm_rl.trl_engine import TRLGRPO
+    from gridzero.llm_rl.integrations.trl_engine import TRLGRPO
 
     class Timed(TRLGRPO):
         """Notes how long its trainer generates."""

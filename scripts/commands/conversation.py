@@ -92,7 +92,7 @@ class Conversations:
             width: at most as many as there are.
             show: is given what is new, with the numbers of the conversations, after each token.
         """
-        from gridzero.llm_rl.rollout import generate
+        from gridzero.llm_rl.decoding.generate import generate
 
         policy = self.agent.network
         shown = self._begin(width)
@@ -139,7 +139,7 @@ class Conversations:
 
 
 class TokenConversations(Conversations):
-    """The same in :class:`~gridzero.envs.token_generation.TokenGeneration`: an action is a token, ``max_turns`` counts
+    """The same in :class:`~gridzero.envs.TokenGeneration`: an action is a token, ``max_turns`` counts
     tokens, and an agent whose probabilities are not known draws as it does when it explores, but for temperature 0.
     """
 

@@ -74,7 +74,7 @@ def _agents() -> tuple[list[str], list[list[str]]]:
 
 
 def _layouts() -> tuple[list[str], list[list[str]]]:
-    from gridzero.envs.layouts import LAYOUTS, Layout
+    from gridzero.envs.grid.layouts.layout import LAYOUTS, Layout
 
     rows = []
     for name in LAYOUTS:
@@ -116,7 +116,7 @@ def _templates() -> tuple[list[str], list[list[str]]]:
 
 def _policies() -> tuple[list[str], list[list[str]]]:
     """Read, not imported: that would take the seconds that torch and transformers take."""
-    found = importlib.util.find_spec("gridzero.llm_rl.language_options")
+    found = importlib.util.find_spec("gridzero.llm_rl.policies.language_options")
     assert found is not None
     assert found.origin is not None
     tree = ast.parse(Path(found.origin).read_text(encoding="utf-8"))

@@ -144,7 +144,7 @@ def _agent(engine: str, name: str, env: Any, seed: int, fields: Mapping[str, Any
         return make(name, env, seed=seed, **fields)
     if name != "grpo":
         raise ValueError(f"--engine trl is for grpo, not for {name}")
-    from gridzero.llm_rl.trl_engine import TRLGRPO
+    from gridzero.llm_rl.integrations.trl_engine import TRLGRPO
 
     agent = TRLGRPO(env, TRLGRPO.Config(**fields), seed=seed)
     agent.name = name
@@ -192,7 +192,7 @@ def together() -> Generator[None, None, None]:
     if processes() == 1:
         yield
         return
-    from gridzero.agents.neural.parallel import join
+    from gridzero.agents.neural.distributed import join
 
     with join():
         yield

@@ -16,7 +16,7 @@ import argparse
 import verifiers.v1 as vf
 
 from gridzero.envs.tasks import make_task
-from gridzero.llm_rl.adapters import verifiers_taskset
+from gridzero.llm_rl.integrations.task_exports import verifiers_taskset
 
 __all__ = ["Countdown"]
 

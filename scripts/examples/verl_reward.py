@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gridzero.envs.tasks import make_task
-from gridzero.llm_rl.adapters import verl_reward, verl_rows
+from gridzero.llm_rl.integrations.task_exports import verl_reward, verl_rows
 
 OPTIONS = {"numbers": 4, "template": "r1-zero"}
 

@@ -13,9 +13,9 @@ import torch
 import gridzero
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.vocabulary import END, PAD, Vocabulary
-from gridzero.llm_rl.models import tiny_model
-from gridzero.llm_rl.storage import save_model
-from gridzero.llm_rl.tokenizer import character_tokenizer
+from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.models.pretrained import save_model
+from gridzero.llm_rl.models.tokenizer import character_tokenizer
 
 BATCH, LIMIT, BETA = 384, 2, 0.3
 GROUPS = {"groups": 6, "group_size": 64, "episode_limit": LIMIT, "epochs": 1}

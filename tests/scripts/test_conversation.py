@@ -26,11 +26,11 @@ from gridzero.commands.conversation import Piece, _Reader, conversations
 from gridzero.envs.rendering import colors
 from gridzero.envs.tasks import TASKS, TEMPLATES, Vocabulary, make_task
 from gridzero.envs.tasks.task import held_out
-from gridzero.llm_rl import rollout
-from gridzero.llm_rl.language_options import LanguageOptions
-from gridzero.llm_rl.models import tiny_model
-from gridzero.llm_rl.storage import save_model
-from gridzero.llm_rl.tokenizer import character_tokenizer
+from gridzero.llm_rl.decoding import generate as rollout
+from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.models.pretrained import save_model
+from gridzero.llm_rl.models.tokenizer import character_tokenizer
+from gridzero.llm_rl.policies.language_options import LanguageOptions
 
 LIMIT = 10
 

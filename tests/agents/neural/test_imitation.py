@@ -18,7 +18,7 @@ from gridzero.__main__ import main
 from gridzero.agents import checkpoint
 from gridzero.agents.checkpoint import flatten, unflatten
 from gridzero.agents.neural.imitation import Imitation, ImitationConfig
-from gridzero.agents.neural.margins import HEADS, MARGINS
+from gridzero.agents.neural.networks.heads import HEADS, MARGINS
 from gridzero.envs import Layout
 
 from .worlds import Clock, Identity

@@ -5,8 +5,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from gridzero.envs.grid_world import GridWorld
-from gridzero.envs.grid_world_vector import GridWorldVector
+from gridzero.envs.grid.vector import GridWorldVector
+from gridzero.envs.grid.world import GridWorld
 from gridzero.envs.rendering import GridRenderer, Picture, colors, sprites
 from gridzero.envs.rendering.colors import srgb_to_oklab
 from gridzero.envs.rendering.overlays import format_numbers

@@ -7,7 +7,7 @@ import pytest
 
 import gridzero
 from gridzero.agents import Update
-from gridzero.envs.grid_world import GridWorld
+from gridzero.envs.grid.world import GridWorld
 from gridzero.envs.rendering import Viewer
 from gridzero.envs.rendering.episodes import Episodes
 from gridzero.envs.rendering.screen import open_display

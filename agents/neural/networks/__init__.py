@@ -1,0 +1,1 @@
+"""Networks of numeric environments: encoders, torsos, distributions over actions, heads."""

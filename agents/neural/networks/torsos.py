@@ -1,0 +1,121 @@
+"""The body of a network: from observations to features, with a memory or without."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gridzero.agents.neural.networks.encoders import Leaf, Reader, initialise
+
+Memory = Literal["none", "gru", "lstm"]
+Activation = Literal["tanh", "relu"]
+_MINUS_ONE = torch.tensor(-1.0)
+
+
+class Tanh(nn.Module):
+    """tanh x as 2 σ(2x) - 1, which torch computes in half the time on a processor; to 2·10⁻⁷."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Elementwise."""
+        return torch.add(_MINUS_ONE, torch.sigmoid(x + x), alpha=2)
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU}
+
+
+class Tower(nn.Module):
+    """Reader, hidden layers and, if asked, a recurrent core.
+
+    Args:
+        leaves: name → space of the observations.
+        hidden: widths of the hidden layers, at least one.
+        activation: after each of them.
+        memory: the recurrent core after the last one, as wide.
+        generator: draws the initial weights.
+
+    Attributes:
+        width: of the features.
+    """
+
+    def __init__(
+        self,
+        leaves: Mapping[str, Leaf],
+        hidden: Sequence[int],
+        activation: Activation,
+        memory: Memory,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.reader = Reader(leaves, hidden[0])
+        layers: list[nn.Module] = [ACTIVATIONS[activation]()]
+        for before, after in itertools.pairwise(hidden):
+            layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]
+        self.hidden = nn.Sequential(*layers)
+        initialise(self, 2.0**0.5, generator)
+        self.width = hidden[-1]
+        self.core: nn.GRU | nn.LSTM | None = None
+        if memory != "none":
+            self.core = (nn.GRU if memory == "gru" else nn.LSTM)(self.width, self.width, batch_first=True)
+            for name, parameter in self.core.named_parameters():
+                if name.startswith("weight"):
+                    nn.init.orthogonal_(parameter, 1.0, generator=generator)
+                else:
+                    nn.init.zeros_(parameter)
+
+    @property
+    def memory_size(self) -> int:
+        """Numbers in the memory of one environment."""
+        if self.core is None:
+            return 0
+        return self.width * (2 if isinstance(self.core, nn.LSTM) else 1)
+
+    def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Features (..., width) of observations, without a memory."""
+        return torch.as_tensor(self.hidden(self.reader(observations)))
+
+    def step(self, observations: Mapping[str, Tensor], memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, width) and the new memory (N, memory_size), for one step of N environments."""
+        features = self.forward(observations)
+        if self.core is None:
+            return features, memory
+        output, after = self.core(features.unsqueeze(1), self._unpack(memory))
+        packed = (
+            torch.cat([part.squeeze(0) for part in after], dim=-1) if isinstance(after, tuple) else after.squeeze(0)
+        )
+        return output.squeeze(1), packed
+
+    def unroll(self, observations: Mapping[str, Tensor], starts: Tensor, memory: Tensor) -> Tensor:
+        """Features (B, T, width) of sequences; the memory begins empty wherever an episode starts.
+
+        Sequences are cut where episodes start, the pieces padded to one length and run through the core together.
+
+        Args:
+            observations: name → (B, T, …).
+            starts: (B, T) bool, the step is the first of an episode.
+            memory: (B, memory_size) before the first step.
+        """
+        features = self.forward(observations)
+        if self.core is None:
+            return features
+        batch, length = starts.shape
+        first = starts.clone()
+        first[:, 0] = True  # a piece begins with every sequence too, with the memory that came along
+        piece = first.reshape(-1).cumsum(0) - 1
+        begins = first.reshape(-1).nonzero().squeeze(-1)
+        position = torch.arange(batch * length) - begins[piece]
+        padded = features.new_zeros(len(begins), int(position.max()) + 1, self.width)
+        padded[piece, position] = features.reshape(-1, self.width)
+        fresh = starts.reshape(-1)[begins].unsqueeze(-1)
+        before = torch.where(fresh, torch.zeros(()), memory[begins // length])
+        output, _ = self.core(padded, self._unpack(before))
+        return torch.as_tensor(output[piece, position].reshape(batch, length, self.width))
+
+    def _unpack(self, memory: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        if isinstance(self.core, nn.LSTM):
+            hidden, cell = memory.unsqueeze(0).chunk(2, dim=-1)
+            return hidden.contiguous(), cell.contiguous()
+        return memory.unsqueeze(0)

@@ -1,0 +1,1 @@
+"""Stable-Baselines3: its algorithms as agents, our environments as its vectors."""

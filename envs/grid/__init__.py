@@ -1,0 +1,1 @@
+"""The grid world: scalar and vector environments, exact model, observations, compiled steps."""

@@ -1,0 +1,1 @@
+"""Maps: their text format, named ones, generators, validation, tiles."""

@@ -1,0 +1,194 @@
+"""Text in, text out: a prompt is observed, a whole completion is the action, and a verifier judges it."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from gridzero.envs.text.vector import ProblemEnv, ProblemVector
+
+LONGEST = 1 << 24
+"""Characters of an observation or action."""
+_SAMPLED = 64
+
+
+class AnyText(gym.spaces.Text):
+    """Every string of up to so many characters, whatever they are; samples are printable and short.
+
+    Args:
+        max_length: characters.
+        seed: of the samples.
+
+    Example:
+        >>> "2 + 2 = ?\N{SNOWMAN}" in AnyText(20), "2" * 21 in AnyText(20)
+        (True, False)
+    """
+
+    def __init__(self, max_length: int = LONGEST, seed: int | np.random.Generator | None = None) -> None:
+        super().__init__(max_length, min_length=0, charset=string.printable, seed=seed)
+
+    def contains(self, x: Any) -> bool:
+        """Whether it is a string that is not too long."""
+        return isinstance(x, str) and len(x) <= self.max_length
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """A string of at most 64 printable characters, unless a mask or probabilities say another length."""
+        if mask is None and probability is None:
+            mask = (int(self.np_random.integers(min(_SAMPLED, self.max_length) + 1)), None)
+        return super().sample(mask, probability)
+
+    def __repr__(self) -> str:
+        return f"AnyText({self.max_length})"
+
+
+class TextGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some libraries look at direct bases only
+    r"""N conversations: what :class:`TextGeneration` is, N times over.
+
+    Environment i does what a :class:`TextGeneration` on the random stream (seed, i) does. ``reset(seed=s)`` gives
+    environment i the stream (s, i); ``reset(seed=[s0, s1, …])`` gives it (s_i, 0), which a single one has after
+    ``reset(seed=s_i)``: equal seeds, equal problems. Observations and actions are N strings.
+
+    Args:
+        num_envs: N.
+        task: the name of a task.
+        form_weight: what a well-formed completion pays, at least 0.
+        distinct: the number of different problems, always the same ones; None: all that the task has.
+        max_episode_steps: after how many turns an episode is cut off, unjudged; None: never.
+        autoreset_mode: an ``AutoresetMode`` or its value: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``.
+        render_mode: ``"ansi"``.
+        **task_options: the task's own options, and those that all tasks have.
+
+    Attributes:
+        autoreset_mode: the mode.
+        task: the task.
+        problems: the N problems under way.
+
+    Raises:
+        ValueError: for an option that is not allowed; it says what is.
+
+    Example:
+        >>> envs = TextGenerationVector(num_envs=2, digits=1, template="plain")
+        >>> envs.reset(seed=[7, 7])[0]
+        ('2+4=\n', '2+4=\n')
+        >>> envs.step(["6", "10"])[1]
+        array([1.1, 0.1])
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        task: str = "addition",
+        *,
+        form_weight: float = 0.1,
+        distinct: int | None = None,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        **task_options: Any,
+    ) -> None:
+        super().__init__(
+            num_envs,
+            task,
+            form_weight=form_weight,
+            distinct=distinct,
+            max_episode_steps=max_episode_steps,
+            autoreset_mode=autoreset_mode,
+            render_mode=render_mode,
+            task_options=task_options,
+        )
+        self.single_observation_space, self.single_action_space = AnyText(), AnyText()
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._texts = [""] * self.num_envs
+
+    def _open(self, i: int, prompt: str) -> None:
+        self._texts[i] = prompt
+
+    def _check(self, actions: Any) -> list[str]:
+        batch = isinstance(actions, Sequence | np.ndarray) and not isinstance(actions, str)
+        taken: list[Any] = list(actions) if batch else [actions]
+        if not batch or len(taken) != self.num_envs or not all(isinstance(action, str) for action in taken):
+            raise ValueError(f"actions must be {self.num_envs} strings, not {_shortened(actions)}")
+        for action in taken:
+            if len(action) > LONGEST:
+                raise ValueError(f"an action has at most {LONGEST:,} characters, not {len(action):,}")
+        return taken
+
+    def _act(self, actions: list[str], acting: NDArray[np.bool_]) -> None:
+        for i in np.flatnonzero(acting).tolist():
+            self._texts[i] += actions[i] + (self._say(i, actions[i]) or "")
+
+    def _observe(self) -> tuple[str, ...]:
+        return tuple(text[-LONGEST:] for text in self._texts)
+
+    def _text(self, i: int) -> str:
+        return self._texts[i]
+
+    def _restore(self, completions: Sequence[Sequence[str]], state: Mapping[str, Any]) -> None:
+        for i, said in enumerate(completions):
+            for completion in said:
+                self._texts[i] += completion + (self._say(i, completion) or "")
+
+
+class TextGeneration(ProblemEnv):
+    r"""A problem is observed as text; the action is the completion, and a verifier judges it.
+
+    The observation is all text so far: the prompt, and for tasks that answer back also the completions and answers
+    since. An episode ends with its verdict: a right answer pays 1, a well-formed completion ``form_weight``. The info
+    has ``correct``, ``well_formed``, ``is_success`` (the same as ``correct``), the ``answer`` that was found and the
+    ``reason``.
+
+    Args:
+        task: the name of a task.
+        form_weight: what a well-formed completion pays, at least 0.
+        distinct: the number of different problems, always the same ones; None: all that the task has.
+        render_mode: ``"ansi"``: the conversation with its verdict.
+        **task_options: the task's own options, and those that all tasks have.
+
+    Attributes:
+        task: the task.
+        problem: the problem under way.
+
+    Raises:
+        ValueError: for an option that is not allowed; it says what is.
+
+    Example:
+        >>> env = TextGeneration("addition", digits=1)
+        >>> env.reset(seed=7)[0]
+        '2+4=\n'
+        >>> _, reward, terminated, _, info = env.step("<think>four more</think> <answer>6</answer>")
+        >>> reward, terminated, info["correct"], info["answer"], info["reason"]
+        (1.1, True, True, '6', 'right')
+    """
+
+    def __init__(
+        self,
+        task: str = "addition",
+        *,
+        form_weight: float = 0.1,
+        distinct: int | None = None,
+        render_mode: str | None = None,
+        **task_options: Any,
+    ) -> None:
+        vector = TextGenerationVector(
+            1,
+            task,
+            form_weight=form_weight,
+            distinct=distinct,
+            autoreset_mode=AutoresetMode.DISABLED,
+            render_mode=render_mode,
+            **task_options,
+        )
+        super().__init__(vector, render_mode)
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

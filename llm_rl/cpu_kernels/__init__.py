@@ -1,0 +1,1 @@
+"""Compiled loops of a transformer on a processor."""

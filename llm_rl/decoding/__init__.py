@@ -1,0 +1,1 @@
+"""The rollout engine: completions of prompts, with the log-probabilities of what was drawn."""

@@ -1,0 +1,230 @@
+"""The rollout engine: completions of prompts by a language model, with the log-probabilities of what was drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gridzero.llm_rl.decoding.decoder import Decoder, ModelDecoder
+from gridzero.llm_rl.decoding.llama_cpu import FastDecoder
+from gridzero.llm_rl.decoding.llama_cuda_graph import GraphDecoder
+from gridzero.llm_rl.decoding.llama_weights import LlamaWeights, plain_llama
+from gridzero.llm_rl.decoding.sampling import Draws, Sampling, choose
+
+__all__ = ["Completions", "Draws", "Sampling", "generate"]
+
+# Beyond so many parameters a step takes long on a processor, not the calls around it, and a second copy much memory.
+_SMALL = 100_000_000
+
+OnToken = Callable[[int, Tensor, Tensor, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Completions:
+    """Completions of B rows, the longest of T tokens.
+
+    Attributes:
+        tokens: (B, T) long, padded on the right; the end token, where there is one, is the last.
+        log_probs: (B, T), of the tokens under softmax(logits / temperature), before any truncation; 0 where padded.
+        lengths: (B,) long, with the end token.
+        ended: (B,) bool, by an end token; the others were cut off.
+    """
+
+    tokens: Tensor
+    log_probs: Tensor
+    lengths: Tensor
+    ended: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, T) bool, which tokens there are."""
+        return torch.arange(self.tokens.shape[1], device=self.lengths.device) < self.lengths.unsqueeze(-1)
+
+
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    copies: int,
+    sampling: Sampling,
+    *,
+    end: Collection[int],
+    pad: int,
+    rng: np.random.Generator | Draws,
+    on_token: OnToken | None = None,
+) -> Completions:
+    """Complete each prompt ``copies`` times.
+
+    Each prompt is read once, whatever ``copies`` is. Rows that are finished leave the batch, which changes nothing for
+    the others: each row has random numbers of its own, and ``rng`` gives ``sampling.max_tokens`` of them for each.
+
+    Args:
+        model: a causal model of Hugging Face, adapted by peft or not. It acts as in evaluation, without dropout.
+        prompts: N of them, in tokens; their lengths may differ.
+        copies: completions of each prompt.
+        sampling: how tokens are drawn.
+        end: tokens that end a completion.
+        pad: fills up what is shorter.
+        rng: decides the draws.
+        on_token: is called after each step with the step, from 0, and, for the rows that were going on, their numbers
+            (n,) among the B, their new tokens (n,), and log-probabilities (n,), all on the CPU.
+
+    Returns:
+        B = N · copies completions, those of a prompt next to each other, on the model's device.
+
+    Raises:
+        ValueError: for no prompts, an empty one, a token that the model does not know, or more tokens than it takes.
+    """
+    config = model.config.get_text_config(decoder=True)
+    _check(prompts, copies, sampling, end, config)
+    device = next(model.parameters()).device
+    size, steps = len(prompts) * copies, sampling.max_tokens
+    # All outside the inference mode: such tensors may enter a graph later.
+    tokens = torch.full((steps, size), pad, dtype=torch.long, device=device)
+    log_probs = torch.zeros(steps, size, device=device)
+    uniforms = None
+    if not sampling.greedy:
+        uniforms = torch.from_numpy(rng.random((steps, size), dtype=np.float32)).to(device)
+    ends = np.zeros(config.vocab_size, np.bool_)
+    ends[list(end)] = True
+    lengths = np.full(size, steps)
+    with _evaluating(model), torch.inference_mode():
+        prompt, prompt_lengths = _pad_left(prompts, pad, device)
+        length = prompt.shape[1] + steps
+        decoder: Decoder = fast_decoder(model, length, steps) or ModelDecoder(model, steps)
+        _decode(
+            decoder,
+            decoder.start(prompt, prompt_lengths, copies),
+            sampling,
+            uniforms,
+            ends,
+            tokens,
+            log_probs,
+            lengths,
+            on_token,
+        )
+    longest = int(lengths.max())
+    rows = torch.from_numpy(lengths).to(device)
+    there = torch.arange(longest, device=device) < rows.unsqueeze(-1)
+    tokens, log_probs = tokens[:longest].T, log_probs[:longest].T
+    last = tokens.gather(1, rows.unsqueeze(-1) - 1).squeeze(-1)
+    ended = torch.from_numpy(ends).to(device)[last]
+    return Completions(
+        tokens=torch.where(there, tokens, pad),
+        log_probs=torch.where(there, log_probs, 0.0),
+        lengths=rows,
+        ended=ended,
+    )
+
+
+def fast_decoder(model: Any, length: int, max_tokens: int) -> Decoder | None:
+    """The decoder that does the same in less time, for sequences of this length; None where there is none."""
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        inner = plain_llama(model, length)
+        return None if inner is None else GraphDecoder(model, inner, max_tokens)
+    if device.type != "cpu" or sum(parameter.numel() for parameter in model.parameters()) > _SMALL:
+        return None
+    weights = LlamaWeights.of(model, length)
+    if weights is None or weights.embedding.element_size() < 4:
+        return None
+    return FastDecoder(model, weights, max_tokens)
+
+
+def _decode(
+    decoder: Decoder,
+    logits: Tensor,
+    sampling: Sampling,
+    uniforms: Tensor | None,
+    ends: NDArray[np.bool_],
+    tokens: Tensor,
+    log_probs: Tensor,
+    lengths: NDArray[np.int64],
+    on_token: OnToken | None,
+) -> None:
+    """Draw tokens until all rows are finished; write into tokens and log_probs (T, B), and lengths (B,).
+
+    What rows get after their end means nothing.
+    """
+    rows = torch.arange(tokens.shape[1], device=tokens.device)  # slot → row
+    going_on = np.ones(len(rows), np.bool_)  # by slot
+    whole = True  # slots are rows
+    for step in range(sampling.max_tokens):
+        u = None if uniforms is None else uniforms[step]
+        drawn, their_log_probs = choose(logits, u if whole or u is None else u[rows], sampling)
+        if whole:
+            tokens[step], log_probs[step] = drawn, their_log_probs
+        else:
+            tokens[step, rows], log_probs[step, rows] = drawn, their_log_probs
+        if on_token is not None:
+            slots = torch.from_numpy(going_on)
+            on_token(step, rows.cpu()[slots], drawn.cpu()[slots], their_log_probs.cpu()[slots])
+        finished = ends[drawn.cpu().numpy()]
+        finished &= going_on
+        if finished.any():
+            lengths[rows.cpu().numpy()[finished]] = step + 1
+            going_on &= ~finished
+        left = int(np.count_nonzero(going_on))
+        if left == 0 or step == sampling.max_tokens - 1:
+            break
+        if left <= len(going_on) * (1 - decoder.drop):
+            # The rows at the end move to where others have finished.
+            targets = torch.from_numpy(np.flatnonzero(~going_on[:left])).to(rows.device)
+            sources = torch.from_numpy(np.flatnonzero(going_on[left:]) + left).to(rows.device)
+            decoder.shrink(left, sources, targets)
+            for by_slot in (rows, drawn):
+                by_slot[targets] = by_slot[sources]
+            rows, drawn = rows[:left], drawn[:left]
+            going_on = np.ones(left, np.bool_)
+            whole = False
+        logits = decoder.step(drawn)
+
+
+def _check(
+    prompts: Sequence[Sequence[int]], copies: int, sampling: Sampling, end: Collection[int], config: Any
+) -> None:
+    if not prompts:
+        raise ValueError("there must be at least one prompt")
+    if copies < 1:
+        raise ValueError(f"copies must be at least 1, not {copies}")
+    for i, prompt in enumerate(prompts):
+        if len(prompt) == 0:
+            raise ValueError(f"prompt {i} is empty")
+    known = config.vocab_size
+    for token in (*end, *(f(p) for p in prompts for f in (min, max))):
+        if not 0 <= token < known:
+            raise ValueError(f"the model's tokens are 0 to {known - 1}, not {token}")
+    positions = getattr(config, "max_position_embeddings", None)
+    longest = max(map(len, prompts))
+    if positions is not None and longest + sampling.max_tokens > positions:
+        raise ValueError(
+            f"a prompt of {longest} tokens and {sampling.max_tokens} more exceed the model's {positions} positions; "
+            f"allow fewer tokens: episode_limit of GRPO, rollout_steps of PPO"
+        )
+
+
+def _pad_left(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(N, P) tokens, and lengths (N,)."""
+    lengths = np.array([len(prompt) for prompt in prompts])
+    tokens = np.full((len(prompts), lengths.max()), pad)
+    for row, prompt in zip(tokens, prompts, strict=True):
+        row[len(row) - len(prompt) :] = prompt
+    return torch.from_numpy(tokens).to(device), torch.from_numpy(lengths).to(device)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """With the model as in evaluation."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,133 @@
+"""Decoding with models of the Llama family on a GPU: a step is recorded once, as a CUDA graph, and then replayed.
+
+On a GPU a step of a model takes longer to start, a kernel at a time, than to compute. Replaying needs every array of a
+step to stay where it is and as large as it is: so each step attends to all the room there is, with a mask.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gridzero.llm_rl.decoding.decoder import ModelDecoder
+
+# Masks in rows of such lengths suit all the kernels of attention.
+_ALIGNMENT = 16
+_WARM_UP = 3
+
+
+class GraphDecoder:
+    """A decoder, see :class:`~gridzero.llm_rl.decoding.decoder.Decoder`, of a model's layers; only attention is its own.
+
+    On a processor it computes the same without a graph.
+
+    Args:
+        model: reads the prompts.
+        inner: the same without the wrapping for adapters, from
+            :func:`~gridzero.llm_rl.decoding.llama_weights.plain_llama`.
+        max_tokens: how many tokens will be appended at most.
+    """
+
+    drop = 1 / 2  # recording again costs as much as many steps
+
+    def __init__(self, model: Any, inner: Any, max_tokens: int) -> None:
+        self.model = model
+        self.inner = inner
+        self.max_tokens = max_tokens
+
+    def start(self, prompts: Tensor, lengths: Tensor, copies: int) -> Tensor:
+        """Read the prompts by the model, each once, and copy its keys and values."""
+        reader = ModelDecoder(self.model, 0)
+        logits = reader.start(prompts, lengths, 1)
+        width = prompts.shape[1]
+        room = -(-(width + self.max_tokens) // _ALIGNMENT) * _ALIGNMENT
+        self.stores = [tuple(_with_room(array, copies, room) for array in layer.room) for layer in reader.layers]
+        self.positions = lengths.repeat_interleave(copies)
+        steps = torch.arange(room, device=prompts.device)
+        hidden = (steps < (width - lengths).unsqueeze(-1)) | (steps >= width)
+        mask = torch.zeros(hidden.shape, dtype=self.stores[0][0].dtype, device=prompts.device)
+        self.mask = mask.masked_fill_(hidden, -math.inf).repeat_interleave(copies, 0).view(-1, 1, 1, room)
+        self.at = torch.tensor([width], device=prompts.device)
+        self._allocate(len(self.positions))
+        return logits.repeat_interleave(copies, 0)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Append a token in each slot."""
+        self.tokens.copy_(tokens)
+        if not tokens.is_cuda:
+            self.logits = self._compute()
+        else:
+            if self.graph is None:
+                self._record()
+            assert self.graph is not None
+            self.graph.replay()
+        self.at += 1
+        self.positions += 1
+        return self.logits
+
+    def shrink(self, size: int, sources: Tensor, targets: Tensor) -> None:
+        """Keep some slots."""
+        for by_slot in (self.positions, self.mask, *(array for store in self.stores for array in store)):
+            by_slot[targets] = by_slot[sources]
+        self.positions, self.mask = self.positions[:size], self.mask[:size]
+        self.stores = [(keys[:size], values[:size]) for keys, values in self.stores]
+        self._allocate(size)
+
+    def _allocate(self, size: int) -> None:
+        self.tokens = self.positions.new_zeros(size)
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def _record(self) -> None:
+        """Record a step. The steps that warm up compute what the first one will compute again."""
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # it is so in torch
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                self._compute()
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.logits = self._compute()
+
+    def _compute(self) -> Tensor:
+        """The logits after :attr:`tokens` at the place :attr:`at`, by operations on tensors of fixed shapes alone."""
+        self.mask.index_fill_(-1, self.at, 0.0)
+        body = self.inner.model
+        x = body.embed_tokens(self.tokens)
+        cosines, sines = body.rotary_emb(x, self.positions.unsqueeze(-1))
+        for layer, (keys, values) in zip(body.layers, self.stores, strict=True):
+            attention = layer.self_attn
+            normal = layer.input_layernorm(x)
+            shape = (len(x), -1, attention.head_dim)
+            q, k, v = (
+                project(normal).view(shape) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+            )
+            if hasattr(attention, "q_norm"):
+                q, k = attention.q_norm(q), attention.k_norm(k)
+            keys.index_copy_(2, self.at, _turn(k, cosines, sines).unsqueeze(2))
+            values.index_copy_(2, self.at, v.unsqueeze(2))
+            # The queries of a key are as a sequence to it: all see the same.
+            queries = _turn(q, cosines, sines).view(len(x), keys.shape[1], -1, attention.head_dim)
+            mixed = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=self.mask)
+            x = x + attention.o_proj(mixed.reshape(len(x), -1))
+            x = x + layer.mlp(layer.post_attention_layernorm(x))
+        logits: Tensor = self.inner.lm_head(body.norm(x))
+        return logits
+
+
+def _with_room(prompt: Tensor, copies: int, room: int) -> Tensor:
+    """(N · copies, heads, room, d) of (N, heads, P, d), 0 behind."""
+    n, heads, length, size = prompt.shape
+    array = prompt.new_zeros(n, copies, heads, room, size)
+    array[..., :length, :] = prompt.unsqueeze(1)
+    return array.flatten(0, 1)
+
+
+def _turn(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Rotary positions: the halves of x, (n, heads, d), turned; cosines and sines are (n, 1, d)."""
+    first, second = x.chunk(2, -1)
+    return x * cosines + torch.cat([-second, first], -1) * sines

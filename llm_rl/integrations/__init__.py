@@ -1,0 +1,1 @@
+"""Tasks and training in other libraries: TRL, verl, verifiers."""

@@ -1,0 +1,306 @@
+"""Causal language models: a tiny one, the parts of any, and what is added to them.
+
+A model is one of Hugging Face's transformers. Two functions take it apart, so that logits need not exist:
+:func:`hidden_states` runs everything before the output layer, :func:`output_head` gives that layer, which
+:func:`~gridzero.llm_rl.scoring.token_log_probs.token_log_probs` takes.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+Architecture = Literal["llama", "qwen3"]
+
+
+def tiny_model(
+    vocabulary_size: int,
+    *,
+    width: int,
+    layers: int,
+    heads: int,
+    positions: int,
+    architecture: Architecture = "llama",
+    tied: bool = True,
+    seed: int = 0,
+) -> Any:
+    """A small decoder-only transformer with random weights, in single precision.
+
+    Tokens 0 and 1 are padding and end, as in :class:`~gridzero.envs.tasks.vocabulary.Vocabulary`.
+
+    Args:
+        vocabulary_size: V.
+        width: D, of the residual stream; an even multiple of ``heads``. The gated layers between are 8/3 as wide.
+        layers: how many.
+        heads: of attention, in each layer.
+        positions: the longest sequence it is meant for.
+        architecture: "llama", or "qwen3", which normalises queries and keys.
+        tied: whether the output layer is the embedding.
+        seed: decides the weights.
+
+    Raises:
+        ValueError: for another architecture, or sizes that do not fit.
+
+    Source: Touvron et al. (2023), LLaMA, section 2.2; Yang et al. (2025), Qwen3 technical report, section 2.
+
+    >>> model = tiny_model(22, width=32, layers=2, heads=4, positions=64)
+    >>> sum(weight.numel() for weight in model.parameters())
+    25952
+    """
+    import transformers
+
+    if architecture not in get_args(Architecture):
+        raise ValueError(f"architecture must be one of {', '.join(get_args(Architecture))}, not {architecture!r}")
+    for name, number in (("vocabulary_size", vocabulary_size), ("layers", layers), ("positions", positions)):
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1, not {number}")
+    if heads < 1 or width < 1 or width % (2 * heads):
+        raise ValueError(f"width must be an even multiple of heads, not {width} with {heads} heads")
+    sizes: dict[str, Any] = {
+        "vocab_size": vocabulary_size,
+        "hidden_size": width,
+        "intermediate_size": -(-width // 3) * 8,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "head_dim": width // heads,
+        "max_position_embeddings": positions,
+        "tie_word_embeddings": tied,
+        # Hugging Face's 0.02 is for wide models; narrow ones learn twice as fast from weights as large as this.
+        "initializer_range": width**-0.5,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "bos_token_id": None,
+    }
+    with seeded(seed):
+        model: nn.Module
+        if architecture == "qwen3":
+            model = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**sizes))
+        else:
+            model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
+    return model.train(False)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Draw from a generator of its own where libraries draw from torch's."""
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
+
+
+# The parts
+
+
+class OutputHead(NamedTuple):
+    """The last layer: logits are scale · (hidden · weight + bias), capped where there is a cap.
+
+    Attributes:
+        weight: (V, D).
+        bias: (V,), where there is one.
+        scale: multiplies.
+        soft_cap: cap, for cap · tanh(logits / cap).
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    scale: float
+    soft_cap: float | None
+
+
+def output_head(model: Any) -> OutputHead:
+    """The output layer of a causal model, adapted or not.
+
+    Raises:
+        ValueError: when it has none, or one that is not a plain matrix: quantised, or adapted.
+    """
+    causal = _causal(model)
+    layer = causal.get_output_embeddings()
+    if type(layer) is not nn.Linear:
+        found = "none" if layer is None else f"a {type(layer).__name__}"
+        raise ValueError(f"the output layer of {type(causal).__name__} must be a plain matrix; it is {found}")
+    config = causal.config.get_text_config()
+    scale = next((number(config) for names, number in _SCALES.items() if config.model_type in names), 1.0)
+    return OutputHead(layer.weight, layer.bias, float(scale), getattr(config, "final_logit_softcapping", None))
+
+
+# Families that scale their logits, each by a number of its own.
+_SCALES: Mapping[tuple[str, ...], Callable[[Any], float]] = {
+    ("cohere", "cohere2", "cohere2_moe"): lambda config: config.logit_scale,
+    (
+        "granite",
+        "granite_swa",
+        "granitemoe",
+        "granitemoe_swa",
+        "granitemoehybrid",
+        "granitemoeshared",
+    ): lambda config: 1 / config.logits_scaling,
+    ("hyperclovax",): lambda config: config.logits_scaling,
+    ("falcon_h1",): lambda config: config.lm_head_multiplier,
+}
+
+
+def hidden_states(
+    model: Any, tokens: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
+) -> Tensor:
+    """What the output layer of a causal model is applied to.
+
+    Args:
+        model: a causal model, adapted or not.
+        tokens: (B, T).
+        attention_mask: (B, T), 0 where there is padding. Padding on the right needs none: nothing before it sees it.
+        position_ids: (B, T); by default they count from the first token that is not padding.
+
+    Returns:
+        (B, T, D); the state at t decides the token at t + 1.
+    """
+    backbone = _causal(model).base_model
+    inputs: dict[str, Any] = {"input_ids": tokens, "attention_mask": attention_mask, "use_cache": False}
+    if attention_mask is not None and position_ids is None:
+        position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+    if position_ids is not None and _takes_positions(type(backbone)):
+        inputs["position_ids"] = position_ids
+    return backbone(**inputs).last_hidden_state  # type: ignore[no-any-return]  # the models are Any
+
+
+def _takes_positions(backbone: type) -> bool:
+    """Some models find out by themselves, from the mask."""
+    return "position_ids" in inspect.signature(backbone.forward).parameters  # type: ignore[attr-defined]  # of a module
+
+
+def _causal(model: Any) -> Any:
+    """The model itself, where it is wrapped for adapters; they stay in place."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def check_model(model: Any) -> None:
+    """See by trying that a model is causal, and that its parts make its logits.
+
+    Raises:
+        ValueError: when what it says of a token depends on later ones, or its logits are made in another way.
+    """
+    head = output_head(model)
+    size = len(head.weight)
+    tokens = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=head.weight.device) % size
+    with torch.no_grad():
+        logits = model(input_ids=tokens).logits.float()
+        states = hidden_states(model, tokens)
+        ours = nn.functional.linear(states, head.weight, head.bias).float() * head.scale
+    if head.soft_cap is not None:
+        ours = head.soft_cap * torch.tanh(ours / head.soft_cap)
+    # Half precision keeps two or three digits, which matrices multiplied in other shapes need not share.
+    tolerance = (1e-3 if states.element_size() >= 4 else 0.05) * float(logits.abs().max())
+    name = type(_causal(model)).__name__
+    if not torch.allclose(logits[0, :3], logits[1, :3], rtol=0, atol=tolerance):
+        raise ValueError(f"{name} is not a causal language model: what it says of a token depends on later ones")
+    if not torch.allclose(ours, logits, rtol=0, atol=tolerance):
+        raise ValueError(f"{name} makes its logits in a way that is not known here")
+
+
+class ValueHead(nn.Module):
+    """A critic on the hidden states of a model: v(s_t) = w · h_t + b in single precision, at first 0 everywhere."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.linear = nn.Linear(output_head(model).weight.shape[1], 1, dtype=torch.float32)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Values (...) of states (..., D)."""
+        values: Tensor = self.linear(hidden.float())
+        return values.squeeze(-1)
+
+
+# Low-rank adapters
+
+
+def add_lora(
+    model: Any, rank: int, alpha: float, targets: Literal["all-linear"] | Sequence[str] = "all-linear", *, seed: int = 0
+) -> Any:
+    r"""Freeze a model and add low-rank adapters: W becomes W + alpha / rank · B A, with B = 0 at first.
+
+    Args:
+        model: a causal model; its layers are changed in place.
+        rank: of each adapter.
+        alpha: see the formula.
+        targets: names of the layers to adapt, such as "q_proj"; "all-linear": all but the output layer.
+        seed: decides A.
+
+    Returns:
+        The model, wrapped; only its adapters can be trained.
+
+    Raises:
+        ValueError: for numbers that are not positive, or names of no layers.
+
+    Source: Hu et al. (2021), LoRA, section 4.1.
+    """
+    import peft
+    from transformers.pytorch_utils import Conv1D
+
+    if rank < 1:
+        raise ValueError(f"rank must be at least 1, not {rank}")
+    if not alpha > 0:
+        raise ValueError(f"alpha must be above 0, not {alpha}")
+    if targets != "all-linear":
+        layers = [(name.rpartition(".")[2], layer) for name, layer in model.named_modules()]
+        output = model.get_output_embeddings()
+        allowed = {name for name, layer in layers if isinstance(layer, nn.Linear | Conv1D) and layer is not output}
+        for name in targets or [""]:
+            if name not in allowed:
+                raise ValueError(f"targets must be among {', '.join(sorted(allowed))}, or all-linear; not {name!r}")
+    device = next(model.parameters()).device
+    conv = any(isinstance(layer, Conv1D) for layer in model.modules())
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]  # a whole number there, but any will do
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        fan_in_fan_out=conv,
+    )
+    with seeded(seed, device), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft uses what transformers will rename
+        return peft.get_peft_model(model, config).eval()
+
+
+def adapter_off(model: Any) -> AbstractContextManager[None]:
+    """Within this, the model is as it was before adapters."""
+    return model.disable_adapter()  # type: ignore[no-any-return]  # the models are Any
+
+
+def merge_lora(model: Any) -> Any:
+    """The plain model with the adapters added to its weights; the wrapped one is used up."""
+    return model.merge_and_unload()
+
+
+class Reference:
+    """The model as it is now, to be compared with later.
+
+    Args:
+        model: a causal model.
+        adapted: whether only adapters learn, so that the model without them is the reference.
+
+    Attributes:
+        copy: a frozen copy of the model; None where none is needed.
+    """
+
+    def __init__(self, model: Any, *, adapted: bool = False) -> None:
+        self._model = model
+        self.copy: Any = None if adapted else copy.deepcopy(model).eval().requires_grad_(False)
+
+    @contextmanager
+    def model(self) -> Iterator[Any]:
+        """The reference, within this."""
+        if self.copy is not None:
+            yield self.copy
+            return
+        with adapter_off(self._model):
+            yield self._model

@@ -1,0 +1,194 @@
+"""Language models on disk, in Hugging Face's own format: safetensors and JSON, never pickles, never code.
+
+Everything is read from local files. A GGUF file, as llama.cpp has them, is read as well.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gridzero.agents.checkpoint import write_directory
+from gridzero.llm_rl.models.causal import check_model
+
+_ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+
+
+def load_model(
+    path: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
+) -> tuple[Any, Any]:
+    """A causal model and its tokenizer.
+
+    Args:
+        path: a folder in Hugging Face's format, of a model or of adapters to one, or a GGUF file.
+        dtype: of the weights; None: as they are in the file.
+        device: where to.
+
+    Returns:
+        The model, in evaluation mode, and its tokenizer. Adapters stay adapters, and can be trained.
+
+    Raises:
+        ValueError: when there is no such thing, it is damaged or incomplete, its weights are pickles, it needs code of
+            its own, or it is not a causal language model.
+    """
+    path = Path(path).expanduser().absolute()
+    if not path.exists():
+        raise ValueError(f"there is no model at {path}: give a folder in Hugging Face's format or a .gguf file")
+    with _told(path):
+        if (path / _ADAPTER).is_file():
+            model, tokenizer = _read_adapted(path, dtype)
+        else:
+            model, tokenizer = _read_model(path, dtype), _read_tokenizer(path)
+        model = model.to(device).eval()
+    check_model(model)
+    return model, tokenizer
+
+
+def save_model(model: Any, tokenizer: Any, folder: str | Path) -> None:
+    """Write a model, or its adapters where it has some, and its tokenizer to a new folder, whole or not at all.
+
+    Raises:
+        ValueError: when ``folder`` exists.
+    """
+    write_directory(Path(folder), model_files(model, tokenizer))
+
+
+def model_files(model: Any, tokenizer: Any) -> dict[str, bytes]:
+    """What :func:`save_model` writes, by name."""
+    options = {"save_embedding_layers": False} if _adapted(model) else {}
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        model.save_pretrained(folder, **options)
+        tokenizer.save_pretrained(folder)
+        files = (file for file in sorted(Path(folder).rglob("*")) if file.is_file() and file.name != "README.md")
+        return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def read_weights(model: Any, folder: str | Path) -> None:
+    """Give a model, or its adapters where it has some, the weights of a saved one of the same kind.
+
+    Raises:
+        ValueError: when they do not fit.
+    """
+    folder = Path(folder)
+    with _told(folder):
+        if _adapted(model):
+            import peft
+            from safetensors.torch import load_file
+
+            weights = load_file(folder / _ADAPTER_WEIGHTS)
+            expected = peft.get_peft_model_state_dict(model)
+            if weights.keys() != expected.keys():
+                raise ValueError("its adapters are of other layers")
+            peft.set_peft_model_state_dict(model, weights)
+        else:
+            model.load_state_dict(_read_model(folder, model.dtype, type(model)).state_dict())
+
+
+def _adapted(model: Any) -> bool:
+    return hasattr(model, "get_base_model")
+
+
+def _read_model(path: Path, dtype: torch.dtype | None, kind: Any = None) -> Any:
+    import transformers
+
+    where = _source(path)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ValueError("it has no config.json")
+        if not any(path.glob("*.safetensors")):
+            pickles = any(file.suffix in (".bin", ".pt", ".pth") for file in path.iterdir())
+            raise ValueError("its weights are pickles, which are never read" if pickles else "it has no *.safetensors")
+    config = transformers.AutoConfig.from_pretrained(**where)
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ValueError(f"a {config.model_type} is not a causal language model")
+    # A name with a slash would be code to download.
+    if any("/" in str(getattr(config, f"_{part}_implementation", None)) for part in ("attn", "experts")):
+        raise ValueError("it asks for code of its own")
+    kind = kind or transformers.AutoModelForCausalLM
+    model, found = kind.from_pretrained(
+        **where, config=config, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True
+    )
+    if found["missing_keys"]:
+        raise ValueError(f"it lacks weights: {', '.join(sorted(found['missing_keys'])[:3])}, …")
+    return model
+
+
+def _read_tokenizer(path: Path) -> Any:
+    import transformers
+
+    if path.is_dir() and not any((path / name).is_file() for name in _TOKENIZERS):
+        raise ValueError("it has no tokenizer")
+    return transformers.AutoTokenizer.from_pretrained(**_source(path))
+
+
+def _read_adapted(path: Path, dtype: torch.dtype | None) -> tuple[Any, Any]:
+    import peft
+
+    if not (path / _ADAPTER_WEIGHTS).is_file():
+        raise ValueError(f"it has no {_ADAPTER_WEIGHTS}")
+    config = json.loads((path / _ADAPTER).read_text())
+    if config.get("peft_type") != "LORA" or config.get("megatron_config"):  # the latter names a module to import
+        raise ValueError("its adapters are not plain LoRA")
+    named = config.get("base_model_name_or_path")
+    # A relative name is looked for beside the adapters, too.
+    base = next((found for found in (Path(named), path / named) if found.exists()), None) if named else None
+    if base is None:
+        raise ValueError(f"it holds adapters to {named or 'a model without a name'}, which is not here")
+    base = base.absolute()
+    model = peft.PeftModel.from_pretrained(_read_model(base, dtype), str(path), is_trainable=True)
+    with_own = any((path / name).is_file() for name in _TOKENIZERS)
+    return model, _read_tokenizer(path if with_own else base)
+
+
+def _source(path: Path) -> dict[str, Any]:
+    """How transformers is told to read local files alone, and to run nothing."""
+    where = {"pretrained_model_name_or_path": str(path)}
+    if not path.is_dir():
+        if path.suffix != ".gguf":
+            raise ValueError("it is neither a folder nor a .gguf file")
+        where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    return {**where, "local_files_only": True, "trust_remote_code": False}
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say of whatever goes wrong in reading, in one line, where."""
+    try:
+        with _quiet():
+            yield
+    except ImportError as error:
+        needed = "the package gguf" if "gguf" in str(error) else f"a package that is missing: {_first_line(error)}"
+        raise ValueError(f"reading the model at {path} needs {needed}") from error
+    except Exception as error:  # the libraries raise all kinds over a damaged file
+        raise ValueError(f"the model at {path} cannot be read: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the libraries' progress bars and warnings."""
+    import transformers
+
+    logging: Any = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft uses what transformers will rename
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,1 @@
+"""Language models as policies of PPO and GRPO."""

@@ -1,0 +1,74 @@
+"""The options of a language model as a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gridzero.agents.agent import closest
+from gridzero.llm_rl.decoding.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class LanguageOptions:
+    """The options of a language model as a policy: ``--policy.KEY VALUE``."""
+
+    model: str | None = None
+    """A folder in Hugging Face's format, or a GGUF file; by default a tiny model warmed up on the task's solutions."""
+    temperature: float = 1.0
+    """Divides the logits, in acting and in learning."""
+    top_k: int = 0
+    """Act with the k most likely tokens; 0: all."""
+    top_p: float = 1.0
+    """Act with the most likely tokens that have this much probability together."""
+    lora_rank: int = 0
+    """Train low-rank adapters of this rank instead of all weights; 0: all weights."""
+    lora_alpha: float = 16.0
+    """Adapters count lora_alpha / lora_rank."""
+    lora_targets: str = "all-linear"
+    """Names of the adapted layers, with commas between, or "all-linear"."""
+    dtype: str = "auto"
+    """"float32", "bfloat16", or "auto": bfloat16 on a GPU."""
+    device: str = "auto"
+    """"cpu", "cuda", or "auto"."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, with what does."""
+        Sampling(self.temperature, self.top_k, self.top_p)
+        if self.lora_rank < 0:
+            raise ValueError(f"lora_rank must be at least 0, not {self.lora_rank}")
+        for name, allowed in (("dtype", ("auto", "float32", "bfloat16")), ("device", ("auto", "cpu", "cuda"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+
+
+def language_options(given: Mapping[str, Any]) -> LanguageOptions:
+    """Options from their names and values.
+
+    Raises:
+        ValueError: for an unknown name or a value that is not allowed.
+    """
+    known = LanguageOptions.__dataclass_fields__
+    for name in given:
+        if name not in known:
+            raise ValueError(f"a language model has no option {name!r}; {closest(name, known)}")
+    return LanguageOptions(**given)
+
+
+def device_of(name: str) -> torch.device:
+    """The device that an option names."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("there is no GPU that torch can use; --policy.device cpu")
+    return torch.device(name)
+
+
+def dtype_of(name: str, device: torch.device) -> torch.dtype:
+    """The type of weights that an option names, on this device."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return torch.bfloat16 if name == "bfloat16" else torch.float32

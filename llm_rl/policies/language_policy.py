@@ -1,0 +1,371 @@
+"""A language model as a policy: an action is a token, an episode a conversation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gridzero.agents.interaction import Interaction, with_final_info
+from gridzero.agents.neural.distributed import world
+from gridzero.agents.neural.policy import Policy, Scores, Trajectories
+from gridzero.envs.tasks.numbers import shown
+from gridzero.llm_rl.decoding.generate import generate
+from gridzero.llm_rl.decoding.sampling import Draws, Sampling
+from gridzero.llm_rl.models.base_models import base_model
+from gridzero.llm_rl.models.causal import Reference, ValueHead, add_lora, hidden_states, output_head
+from gridzero.llm_rl.models.pretrained import load_model, model_files, read_weights
+from gridzero.llm_rl.policies.language_options import LanguageOptions, device_of, dtype_of, language_options
+from gridzero.llm_rl.rollouts.conversations import Talk, as_trajectories, joined
+from gridzero.llm_rl.rollouts.metrics import talk_metrics, talk_samples
+from gridzero.llm_rl.scoring.packed_forward import packed_states
+from gridzero.llm_rl.scoring.packing import Packing
+from gridzero.llm_rl.scoring.token_log_probs import token_log_probs
+
+_NETWORKS_ONLY = ("hidden", "activation", "memory", "normalise_observations", "action_masks", "initial_log_std")
+_TURN = "</answer>\n"
+_ROWS_AT_ONCE = 512
+_MARGIN = 1.25
+_DEMONSTRATIONS = 200
+
+
+class LanguagePolicy(Policy):
+    """A causal language model that converses with environments of Text.
+
+    A prompt is what the environment shows first, a completion what the model writes until its end token; where the
+    environment answers, the conversation goes on. Log-probabilities are those at the options' temperature, before top-k
+    and top-p.
+
+    Args:
+        model: a causal model of Hugging Face's transformers.
+        tokenizer: its tokenizer.
+        options: see :class:`LanguageOptions`.
+        limit: tokens in a conversation, at most.
+        critic: whether to have a value head on the model's hidden states.
+        seed: decides the initial weights of what is added to the model.
+
+    Attributes:
+        limit: tokens that the model may write in one conversation.
+    """
+
+    Options = LanguageOptions
+    parallel = True
+    default_steps: ClassVar[Mapping[str, int]] = {"GRPO": 20_480, "PPO": 40_960}
+
+    def __init__(
+        self, model: Any, tokenizer: Any, options: LanguageOptions, *, limit: int, critic: bool = False, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.options = options
+        self.limit = limit
+        self.tokenizer = tokenizer
+        self.adapted = options.lora_rank > 0
+        if self.adapted:
+            targets: Any = options.lora_targets
+            targets = targets if targets == "all-linear" else targets.split(",")
+            model = add_lora(model, options.lora_rank, options.lora_alpha, targets, seed=seed)
+        self.model = model.eval()
+        self.device: torch.device = next(model.parameters()).device
+        self.value_head = ValueHead(model).to(self.device) if critic else None
+        self.reference: Reference | None = None
+        self.end = _end_tokens(model, tokenizer)
+        self.pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end[0])
+        self._metrics: dict[str, float] = {}
+        self._samples: list[dict[str, Any]] = []
+
+    @classmethod
+    def defaults(cls, agent: str, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings for language models: no discount, no bonus, and for pretrained ones a small learning rate."""
+        limit = _usual_limit(getattr(env.unwrapped, "task", None))
+        pretrained = fields.get("policy", {}).get("model") is not None
+        found: dict[str, Any] = {
+            "gamma": 1.0,
+            "learning_rate": 1e-6 if pretrained else 3e-4,
+            "learning_rate_schedule": "constant" if pretrained else "linear",
+            "entropy_coefficient": 0.0,
+            "minibatch_size": 4096,
+            "max_gradient_norm": 1.0,
+        }
+        if agent == "PPO":
+            return found | {"rollout_steps": limit, "num_envs": 256, "gae_lambda": 1.0, "normalise_rewards": False}
+        return found | {"episode_limit": limit, "groups": 32, "group_size": 16, "credit": "outcome", "epochs": 1}
+
+    @classmethod
+    def build(cls, vector: Any, config: Any, *, critic: bool, shared: bool, seed: int) -> LanguagePolicy:
+        """The model that the config's options name; see :meth:`Policy.build`."""
+        fields = type(config).__dataclass_fields__
+        for name in _NETWORKS_ONLY:
+            if getattr(config, name) != fields[name].default:
+                raise ValueError(f"{name} is of networks; a language model has options of its own: --policy.KEY VALUE")
+        options = language_options(config.policy)
+        if critic:
+            limit = config.rollout_steps
+        else:
+            limit = config.episode_limit
+            if options.lora_rank and config.reference_updates:
+                raise ValueError(
+                    "with lora_rank, the reference is the model without adapters; reference_updates must be 0"
+                )
+        device = device_of(options.device)
+        dtype = dtype_of(options.dtype, device)
+        if options.model is None:
+            task = getattr(vector.unwrapped, "task", None)
+            if task is None:
+                raise ValueError(
+                    "this environment has no demonstrations to make a model from; give --policy.model FOLDER"
+                )
+            with world().in_turn():
+                model, tokenizer = base_model(task)
+            model = model.to(device=device, dtype=dtype)
+        else:
+            model, tokenizer = load_model(options.model, dtype=dtype, device=device)
+        return cls(model, tokenizer, options, limit=limit, critic=critic, seed=seed)
+
+    # Writing
+
+    def encode(self, text: str, *, begins: bool = True) -> list[int]:
+        """Tokens of a text; with the mark of the beginning, where the model has one and the text begins there.
+
+        Raises:
+            ValueError: for a text that the tokenizer has no tokens for.
+        """
+        try:
+            ids: list[int] = self.tokenizer.encode(text, add_special_tokens=begins)
+        except Exception as error:  # tokenizers raises nothing more specific
+            raise ValueError(f"the model's tokenizer has no tokens for {shown(text)} ({error})") from error
+        return ids
+
+    def _conversation(self, text: str) -> list[int]:
+        """Tokens of a conversation so far, with an end token after each of the model's turns, as :meth:`episodes` has.
+
+        A turn of its ends in ``</answer>`` and is followed by a new line.
+        """
+        first, *rest = text.split(_TURN)
+        tokens = self.encode(first + _TURN[:-1] if rest else first)
+        for i, piece in enumerate(rest):
+            following = "\n" + piece + (_TURN[:-1] if i < len(rest) - 1 else "")
+            tokens += [self.end[0], *self.encode(following, begins=False)]
+        return tokens
+
+    def decode(self, tokens: NDArray[np.int64]) -> list[str]:
+        """The texts of completions (B, T) of which nothing after the end token counts, which is left out."""
+        rows = tokens.tolist()
+        stops = {*self.end, self.pad}
+        cut = [row[: next((i for i, token in enumerate(row) if token in stops), len(row))] for row in rows]
+        texts: list[str] = self.tokenizer.batch_decode(cut, clean_up_tokenization_spaces=False)
+        return texts
+
+    def sampling(self, limit: int, *, greedy: bool = False) -> Sampling:
+        """How tokens are drawn."""
+        options = self.options
+        return Sampling(options.temperature, options.top_k, options.top_p, greedy, max_tokens=limit)
+
+    def answer(self, observations: Any, rng: np.random.Generator | None) -> tuple[str, ...]:
+        """A completion for each text; the most likely tokens without a generator."""
+        texts: list[str] = []
+        drawn = np.random.default_rng(0) if rng is None else rng
+        sampling = self.sampling(self.limit, greedy=rng is None)
+        for first in range(0, len(observations), _ROWS_AT_ONCE):
+            prompts = [self._conversation(text) for text in observations[first : first + _ROWS_AT_ONCE]]
+            written = generate(self.model, prompts, 1, sampling, end=self.end, pad=self.pad, rng=drawn)
+            texts += self.decode(written.tokens.cpu().numpy())
+        return tuple(texts)
+
+    def episodes(
+        self, env: VectorEnv[Any, Any, Any], groups: int, size: int, limit: int, rng: np.random.Generator
+    ) -> Trajectories:
+        """Conversations in groups, each from one prompt; see :meth:`Policy.episodes`.
+
+        Args:
+            env: groups · size environments, each to be reset with a seed of its own.
+            groups: how many prompts.
+            size: conversations from each.
+            limit: tokens that the model may write in one conversation.
+            rng: draws the prompts and the tokens.
+        """
+        mine = world().share(groups, "groups")
+        seeds = np.repeat(rng.integers(2**31, size=groups)[mine], size)
+        keys = rng.integers(2**64, size=groups * size, dtype=np.uint64)[mine.start * size : mine.stop * size]
+        shown, _ = env.reset(seed=seeds.tolist())  # type: ignore[arg-type]  # these take one for each environment
+        shown = list(shown)
+        talks = [Talk(ids) for prompt in shown[::size] for ids in [self.encode(prompt)] * size]
+        began, written = time.perf_counter(), 0
+        active, copies = np.arange(len(talks)), size
+        outcome: dict[int, dict[str, Any]] = {}
+        while len(active):
+            prompts = [talks[i].tokens for i in active[::copies]]
+            left = min(limit - talks[i].written for i in active)
+            draws = Draws(keys[active], np.array([talks[i].written for i in active]))
+            new = generate(self.model, prompts, copies, self.sampling(left), end=self.end, pad=self.pad, rng=draws)
+            tokens, log_probs = new.tokens.cpu(), new.log_probs.cpu()
+            lengths, ended = new.lengths.tolist(), new.ended.tolist()
+            written += sum(lengths)
+            texts = self.decode(tokens.numpy())
+            actions = [""] * len(talks)
+            for row, i in enumerate(active):
+                actions[i] = texts[row]
+                talks[i].wrote(tokens[row], log_probs[row], lengths[row], ended[row])
+            before = shown
+            shown, rewards, terminated, truncated, infos = env.step(tuple(actions))
+            shown = list(shown)
+            done = np.asarray(terminated) | np.asarray(truncated)
+            infos = with_final_info(infos, done)
+            for i in active:
+                talk = talks[i]
+                talk.text += actions[i]
+                talk.rewarded(float(rewards[i]))
+                if done[i] or not talk.ended or talk.written >= limit:
+                    outcome[int(i)] = _row_of(infos, int(i))
+                else:
+                    reply = shown[i][len(before[i]) + len(actions[i]) :]
+                    talk.heard(self.encode(reply, begins=False))
+                    talk.text += reply
+            active, copies = np.array([i for i in active if int(i) not in outcome], dtype=np.int64), 1
+        seconds = time.perf_counter() - began
+        outcomes = [outcome[i] for i in range(len(talks))]
+        self._metrics = talk_metrics(talks, outcomes, size, lambda text: len(self.encode(text, begins=False)))
+        self._metrics["tokens_per_second"] = written / max(seconds, 1e-9)
+        self._samples = talk_samples(talks, outcomes, self.tokenizer.decode)
+        return as_trajectories(talks, self.pad)
+
+    def rollout(self, env: Interaction, steps: int, rng: np.random.Generator) -> Trajectories:
+        """A new conversation in each environment, with the critic's values; see :meth:`Policy.rollout`."""
+        t = self.episodes(env.env, env.num_envs * world().size, 1, steps, rng)
+        assert t.mask is not None
+        with torch.no_grad():
+            values = torch.cat([_values(self.evaluate(t[rows])) for rows in _slices(len(t))])
+        # Where the environment speaks, the value is that of the model's next token.
+        last = t.mask.shape[1] - 1
+        positions = torch.arange(last + 1).expand_as(t.mask)
+        following = torch.where(t.mask, positions, last + 1).flip(1).cummin(dim=1).values.flip(1)
+        padded = torch.nn.functional.pad(values.masked_fill(~t.mask, 0.0), (0, 2))
+        values = padded.gather(1, following)
+        next_values = padded.gather(1, torch.nn.functional.pad(following, (0, 1), value=last + 1)[:, 1:])
+        ends = t.mask & (torch.nn.functional.pad(following, (0, 1), value=last + 1)[:, 1:] > last)
+        return t.replace(values=values, next_values=next_values, terminated=ends, done=ends)
+
+    # Scoring
+
+    def evaluate(self, trajectories: Trajectories) -> Scores:
+        """Score the tokens that the model wrote, with gradients."""
+        return self._score(self.model, trajectories, self.value_head)
+
+    def _score(self, model: Any, t: Trajectories, value_head: ValueHead | None = None) -> Scores:
+        """One forward pass over prompts, each once, and what was said; the output layer sees the model's own tokens."""
+        assert t.mask is not None
+        tokens, first, lengths = joined(t, self.pad)
+        tokens = tokens[:, :-1]  # nothing follows the last
+        rows, steps = t.mask.nonzero(as_tuple=True)
+        before = first[rows] + steps - 1  # the state before a token is that of the token before it
+        packing = Packing.of(tokens, first, first + lengths - 1)
+        states = packed_states(model, packing.to(self.device))
+        if states is None:
+            chosen = hidden_states(model, tokens.to(self.device))[rows.to(self.device), before.to(self.device)]
+        else:
+            chosen = states[packing.places[rows, before].to(self.device)]
+        head = output_head(model)
+        log_probs, entropies = token_log_probs(
+            chosen,
+            head.weight,
+            t.actions[rows, steps].to(self.device),
+            bias=head.bias,
+            temperature=self.options.temperature,
+            scale=head.scale,
+            soft_cap=head.soft_cap,
+        )
+        per_token = [log_probs, entropies] + ([] if value_head is None else [value_head(chosen)])
+        spread = [torch.zeros(t.mask.shape).masked_scatter(t.mask, numbers.float().cpu()) for numbers in per_token]
+        return Scores(*spread)
+
+    def make_reference(self) -> None:
+        """Keep the model as it is now; with adapters, the model without them, of which no copy is needed."""
+        self.reference = Reference(self.model, adapted=self.adapted)
+
+    def reference_log_probs(self, trajectories: Trajectories) -> Tensor:
+        """(B, T) log-probabilities of the reference, without gradients."""
+        if self.reference is None:
+            raise ValueError("there is no reference; make_reference() keeps one")
+        with torch.no_grad(), self.reference.model() as model:
+            return torch.cat([self._score(model, trajectories[rows]).log_probs for rows in _slices(len(trajectories))])
+
+    def trained(self) -> list[torch.nn.Parameter]:
+        """The parameters of model and value head that learning changes; not those of the reference."""
+        own = list(self.model.parameters()) + ([] if self.value_head is None else list(self.value_head.parameters()))
+        return [parameter for parameter in own if parameter.requires_grad]
+
+    # What is logged
+
+    def metrics(self) -> dict[str, float]:
+        """Accuracy, form, lengths and speed of the episodes collected last."""
+        return dict(self._metrics)
+
+    def samples(self) -> list[dict[str, Any]]:
+        """A few of the conversations collected last, with their verdicts."""
+        return list(self._samples)
+
+    # On disk
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The value head; the model is among the files."""
+        return {} if self.value_head is None else dict(self.value_head.state_dict())
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue from :meth:`tensors`."""
+        if self.value_head is not None:
+            self.value_head.load_state_dict(dict(tensors))
+
+    def files(self) -> dict[str, bytes]:
+        """The model and, if it is another one, the reference, in Hugging Face's format."""
+        found = {f"model/{name}": data for name, data in model_files(self.model, self.tokenizer).items()}
+        if self.reference is not None and self.reference.copy is not None:
+            files = model_files(self.reference.copy, self.tokenizer)
+            found |= {f"reference/{name}": data for name, data in files.items()}
+        return found
+
+    def load_files(self, folder: Path) -> None:
+        """Continue from :meth:`files`."""
+        read_weights(self.model, folder / "model")
+        if (folder / "reference").is_dir():
+            self.make_reference()
+            assert self.reference is not None
+            read_weights(self.reference.copy, folder / "reference")
+
+
+def _values(scores: Scores) -> Tensor:
+    assert scores.values is not None
+    return scores.values
+
+
+def _slices(rows: int) -> list[slice]:
+    return [slice(first, first + _ROWS_AT_ONCE) for first in range(0, rows, _ROWS_AT_ONCE)]
+
+
+def _usual_limit(task: Any) -> int:
+    """A quarter more tokens than the longest of some demonstrations: a limit that cuts thoughts stops learning."""
+    try:
+        rng = np.random.default_rng(0)
+        longest = max(len(task.demonstrate(task.sample(rng), rng)) for _ in range(_DEMONSTRATIONS))
+    except (AttributeError, ValueError):
+        return 512
+    return round(_MARGIN * longest) * int(task.turns)
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """What ends a completion: the tokenizer's mark, and what the model's own settings say."""
+    of_model = getattr(model.generation_config, "eos_token_id", None)
+    of_model = of_model if isinstance(of_model, list) else [of_model]
+    found = dict.fromkeys(int(token) for token in [tokenizer.eos_token_id, *of_model] if token is not None)
+    if not found:
+        raise ValueError("the model has no end token")
+    return tuple(found)
+
+
+def _row_of(infos: Mapping[str, Any], i: int) -> dict[str, Any]:
+    return {name: values[i] for name, values in infos.items() if not name.startswith("_") and len(values) > i}

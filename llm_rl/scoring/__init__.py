@@ -1,0 +1,1 @@
+"""Log-probabilities of given tokens with gradients, without padding and without logits."""

@@ -1,0 +1,50 @@
+"""Hidden states of many sequences without padding, prompts that several begin with read once, with gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gridzero.llm_rl.decoding.llama_weights import plain_llama, rotations
+from gridzero.llm_rl.scoring.operations import add_and_normalise, attend, gated, side_by_side
+from gridzero.llm_rl.scoring.packing import Packing
+
+
+def packed_states(model: Any, packing: Packing) -> Tensor | None:
+    """What the output layer is applied to, (N, D), with gradients.
+
+    For models of the Llama family, adapters included; None for others. All but attention treats each token for itself,
+    and so need not know whose it is.
+
+    Args:
+        model: a causal model, adapted by peft or not.
+        packing: of the sequences.
+    """
+    inner = plain_llama(model, packing.places.shape[1])
+    if inner is None:
+        return None
+    backbone = inner.model
+    states = backbone.embed_tokens(packing.tokens)
+    cosines, sines = (table[packing.positions] for table in rotations(model, packing.places.shape[1]))
+    update = torch.zeros_like(states)
+    for block in backbone.layers:
+        states, normed = add_and_normalise(block.input_layernorm, states, update)
+        update = _attend(block.self_attn, normed, (cosines, sines), packing)
+        states, normed = add_and_normalise(block.post_attention_layernorm, states, update)
+        mlp = block.mlp
+        update = mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
+    return add_and_normalise(backbone.norm, states, update)[1]
+
+
+def _attend(attention: Any, states: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing) -> Tensor:
+    made = side_by_side((attention.q_proj, attention.k_proj, attention.v_proj), states)
+    made = made.view(len(states), -1, attention.head_dim)
+    heads = attention.q_proj.out_features // attention.head_dim
+    if hasattr(attention, "q_norm"):
+        key_heads = (made.shape[1] - heads) // 2
+        queries, keys, values = torch.split(made, [heads, key_heads, key_heads], dim=1)
+        made = torch.cat([attention.q_norm(queries), attention.k_norm(keys), values], dim=1)
+    found: Tensor = attention.o_proj(attend(made, heads, rotation, packing, attention.scaling))
+    return found

@@ -1,0 +1,321 @@
+"""The parts of language models against the whole, for many architectures; adapters; the critic's head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import Tensor, nn
+
+from gridzero.llm_rl.models.causal import (
+    OutputHead,
+    Reference,
+    ValueHead,
+    adapter_off,
+    add_lora,
+    check_model,
+    hidden_states,
+    merge_lora,
+    output_head,
+    tiny_model,
+)
+from gridzero.llm_rl.scoring.token_log_probs import token_log_probs
+
+VOCABULARY = 61
+_GROUPED = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+_HEADS = {**_GROUPED, "head_dim": 8}
+_WHOLE = {name: number for name, number in _GROUPED.items() if name != "num_key_value_heads"}
+
+# What is special of each: a cap, a scale, a bias, positions of its own, a projection before the output layer.
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "llama": {**_HEADS, "tie_word_embeddings": False},
+    "mistral": _HEADS,
+    "qwen2": _GROUPED,
+    "qwen3": {**_HEADS, "tie_word_embeddings": True},
+    "gemma": _HEADS,
+    "gemma2": {**_HEADS, "final_logit_softcapping": 3.0},
+    "gemma3_text": _HEADS,
+    "granite": {**_GROUPED, "logits_scaling": 5.0},
+    "cohere": {**_GROUPED, "logit_scale": 0.25},
+    "olmo2": _GROUPED,
+    "smollm3": {**_GROUPED, "pad_token_id": 0},
+    "phi": _GROUPED,
+    "phi3": {**_GROUPED, "pad_token_id": 0},
+    "stablelm": _GROUPED,
+    "gpt_neox": _WHOLE,
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4},
+    "gptj": {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4},
+    "gpt_neo": {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]},
+    "opt": {**_WHOLE, "ffn_dim": 48, "word_embed_proj_dim": 16},
+    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
+    "falcon": _WHOLE,
+    "mixtral": {**_HEADS, "num_local_experts": 4},
+    "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4},
+}
+
+
+def build(architecture: str) -> Any:
+    """A random model whose logits are large enough for caps and scales to matter."""
+    config = transformers.AutoConfig.for_model(architecture, vocab_size=VOCABULARY, **ARCHITECTURES[architecture])
+    with torch.random.fork_rng([]):
+        torch.manual_seed(1)
+        model = transformers.AutoModelForCausalLM.from_config(config).eval()
+        for name, weight in model.named_parameters():
+            if weight.ndim > 1 or name.endswith("bias"):
+                nn.init.normal_(weight, std=0.3)
+    return model
+
+
+def some_tokens(rows: int = 3, length: int = 7, seed: int = 0) -> Tensor:
+    return torch.randint(2, VOCABULARY, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def log_probs_of(model: Any, tokens: Tensor, **inputs: Tensor) -> Tensor:
+    """(B, T - 1), by way of the hidden states."""
+    head = output_head(model)
+    states = hidden_states(model, tokens, **inputs)[:, :-1]
+    return token_log_probs(
+        states, head.weight, tokens[:, 1:], bias=head.bias, scale=head.scale, soft_cap=head.soft_cap, slice_size=17
+    )[0]
+
+
+def plain_log_probs(model: Any, tokens: Tensor) -> Tensor:
+    """(B, T - 1), by way of the model's own logits."""
+    log_probs = torch.log_softmax(model(input_ids=tokens).logits[:, :-1].float(), dim=-1)
+    return log_probs.gather(-1, tokens[:, 1:].unsqueeze(-1)).squeeze(-1)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_parts_make_the_logits(architecture: str) -> None:
+    model, tokens = build(architecture), some_tokens()
+    check_model(model)
+    with torch.no_grad():
+        expected = plain_log_probs(model, tokens)
+        assert expected.std() > 0.1
+        torch.testing.assert_close(log_probs_of(model, tokens), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2", "opt", "bloom", "phi", "granite"])
+def test_padding_changes_nothing(architecture: str) -> None:
+    """On the left with a mask, on the right without."""
+    model, tokens = build(architecture), some_tokens()
+    with torch.no_grad():
+        expected = log_probs_of(model, tokens)
+        left = nn.functional.pad(tokens, (4, 0))
+        mask = torch.ones_like(left)
+        mask[:, :4] = 0
+        torch.testing.assert_close(
+            log_probs_of(model, left, attention_mask=mask)[:, 4:], expected, rtol=1e-4, atol=1e-5
+        )
+        right = nn.functional.pad(tokens, (0, 4))
+        torch.testing.assert_close(log_probs_of(model, right)[:, :6], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_gradients_reach_every_weight(architecture: str) -> None:
+    """The same ones as by way of the logits: through a tied embedding, too."""
+    model = tiny_model(VOCABULARY, width=32, layers=2, heads=4, positions=16, architecture=architecture, seed=2)  # type: ignore[arg-type]  # one of two
+    tokens = some_tokens()
+    gradients = []
+    for function in (plain_log_probs, log_probs_of):
+        model.zero_grad()
+        function(model, tokens).mean().backward()
+        gradients.append({name: weight.grad.clone() for name, weight in model.named_parameters()})
+    for name, expected in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], expected, rtol=1e-4, atol=1e-7, msg=name)
+
+
+def test_a_model_that_is_not_causal_is_found_out() -> None:
+    config = transformers.BertConfig(vocab_size=VOCABULARY, max_position_embeddings=16, **_WHOLE)
+    model = transformers.BertLMHeadModel(config).eval()
+    with pytest.raises(ValueError, match="BertLMHeadModel is not a causal language model"):
+        check_model(model)
+
+
+def test_logits_made_in_an_unknown_way_are_found_out() -> None:
+    model = build("granite")
+    model.config.model_type = "another"
+    with pytest.raises(ValueError, match="in a way that is not known here"):
+        check_model(model)
+
+
+def test_an_output_layer_that_is_not_a_matrix_is_refused() -> None:
+    model = build("llama")
+    model.lm_head = nn.Sequential(model.lm_head)
+    with pytest.raises(ValueError, match="must be a plain matrix; it is a Sequential"):
+        output_head(model)
+
+
+def test_tiny_models_depend_on_the_seed_alone() -> None:
+    def make(seed: int) -> Tensor:
+        model = tiny_model(30, width=32, layers=1, heads=2, positions=8, seed=seed)
+        return torch.cat([weight.flatten() for weight in model.parameters()])
+
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    first = make(1)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(5)
+    assert torch.equal(make(1), first)
+    assert not torch.equal(make(2), first)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"architecture": "gpt"}, "architecture must be one of llama, qwen3, not 'gpt'"),
+        ({"width": 30}, "width must be an even multiple of heads, not 30 with 4 heads"),
+        ({"layers": 0}, "layers must be at least 1, not 0"),
+        ({"heads": 0}, "heads"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        tiny_model(10, **({"width": 32, "layers": 1, "heads": 4, "positions": 8} | changes))
+
+
+def test_the_value_head_begins_at_zero_and_learns() -> None:
+    model = build("opt")
+    head = ValueHead(model)
+    states = hidden_states(model, some_tokens()).detach()
+    values = head(states)
+    assert values.shape == (3, 7)
+    assert values.dtype == torch.float32
+    assert not values.any()
+    head.linear.weight.data.fill_(1.0)
+    torch.testing.assert_close(head(states), states.sum(-1))
+    assert head(states.bfloat16()).dtype == torch.float32
+
+
+# Adapters
+
+
+@pytest.mark.parametrize(
+    ("config", "targets"),
+    [
+        (transformers.GPT2Config(n_embd=1024, n_layer=24, n_head=16), ["c_attn"]),
+        (
+            transformers.GPTNeoConfig(hidden_size=1024, num_layers=24, attention_types=[[["global"], 24]]),
+            ["q_proj", "v_proj"],
+        ),
+    ],
+)
+def test_the_published_number_of_parameters(config: Any, targets: list[str]) -> None:
+    """Rank 4 on queries and values of GPT-2 M: 24 · 2 · 2 · 4 · 1024, Hu et al. (2021), table 2 and section 7.1.
+
+    Hugging Face's GPT-2 has one matrix for queries, keys and values, of which a rank-4 adapter happens to have as many;
+    with matrices of their own they are counted as in the paper.
+    """
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+        adapted = add_lora(model, 4, 32, targets)
+    assert sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad) == 393_216
+
+
+def scramble(adapted: Any, seed: int = 0) -> None:
+    """Give the adapters weights, as training does."""
+    generator = torch.Generator().manual_seed(seed)
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            weight.data = torch.randn(weight.shape, generator=generator) * 0.3
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2"])
+def test_adapters_come_and_go(architecture: str) -> None:
+    model, tokens = build(architecture), some_tokens()
+    with torch.no_grad():
+        before = plain_log_probs(model, tokens)
+        adapted = add_lora(model, 3, 6)
+        torch.testing.assert_close(plain_log_probs(adapted, tokens), before)
+        scramble(adapted)
+        after = plain_log_probs(adapted, tokens)
+        assert (after - before).abs().max() > 0.1
+        torch.testing.assert_close(log_probs_of(adapted, tokens), after, rtol=1e-5, atol=1e-5)
+        with adapter_off(adapted):
+            torch.testing.assert_close(plain_log_probs(adapted, tokens), before)
+            torch.testing.assert_close(log_probs_of(adapted, tokens), before, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(plain_log_probs(adapted, tokens), after)
+        merged = merge_lora(adapted)
+        assert type(merged) is type(model)
+        torch.testing.assert_close(plain_log_probs(merged, tokens), after, rtol=1e-4, atol=1e-4)
+
+
+def test_an_adapter_is_alpha_over_rank_times_b_a() -> None:
+    model = build("llama")
+    weight = model.model.layers[0].self_attn.q_proj.weight.detach().clone()
+    adapted = add_lora(model, 3, 12, ["q_proj"])
+    scramble(adapted)
+    layer = model.model.layers[0].self_attn.q_proj
+    expected = weight + 12 / 3 * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
+    merge_lora(adapted)
+    torch.testing.assert_close(model.model.layers[0].self_attn.q_proj.weight, expected)
+
+
+def test_only_adapters_are_trained() -> None:
+    adapted = add_lora(build("qwen2"), 2, 4, ["q_proj", "v_proj"], seed=3)
+    log_probs_of(adapted, some_tokens()).mean().backward()
+    with_gradients = {name for name, weight in adapted.named_parameters() if weight.grad is not None}
+    assert len(with_gradients) == 2 * 2 * 2
+    assert all("lora_" in name for name in with_gradients)
+
+
+def test_adapters_depend_on_the_seed_alone() -> None:
+    def make(seed: int) -> Tensor:
+        adapted = add_lora(build("qwen2"), 2, 4, seed=seed)
+        return torch.cat([weight.flatten() for weight in adapted.parameters() if weight.requires_grad])
+
+    state = torch.get_rng_state()
+    first = make(1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(make(1), first)
+    assert not torch.equal(make(2), first)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rank": 0}, "rank must be at least 1, not 0"),
+        ({"alpha": 0.0}, "alpha must be above 0"),
+        ({"targets": ["query"]}, "targets must be among down_proj, gate_proj, .*, or all-linear; not 'query'"),
+        ({"targets": ["lm_head"]}, "not 'lm_head'"),
+        ({"targets": []}, "not ''"),
+    ],
+)
+def test_adapters_that_do_not_fit_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        add_lora(build("llama"), **({"rank": 2, "alpha": 4.0, "targets": "all-linear"} | options))
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_a_reference_stays_as_it_was(adapted: bool) -> None:
+    model, tokens = build("llama"), some_tokens()
+    if adapted:
+        model = add_lora(model, 2, 4)
+    reference = Reference(model, adapted=adapted)
+    assert (reference.copy is None) == adapted
+    with torch.no_grad():
+        before = plain_log_probs(model, tokens)
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.add_(0.05)
+        after = plain_log_probs(model, tokens)
+        assert (after - before).abs().max() > 0.01
+        with reference.model() as past:
+            torch.testing.assert_close(plain_log_probs(past, tokens), before)
+        torch.testing.assert_close(plain_log_probs(model, tokens), after)
+
+
+def test_heads_are_what_models_say() -> None:
+    assert isinstance(output_head(build("phi")).bias, Tensor)
+    assert output_head(build("llama")).bias is None
+    assert output_head(build("gemma2"))[2:] == (1.0, 3.0)
+    head = output_head(build("granite"))
+    assert head == OutputHead(head.weight, None, 0.2, None)

@@ -1,0 +1,337 @@
+"""The language policy: what it scores is what it drew, whatever the lengths; conversations; GRPO and PPO on it."""
+
+import itertools
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+
+import gridzero
+from gridzero.agents import checkpoint
+from gridzero.agents.neural.objectives import group_advantages
+from gridzero.envs.tasks import make_task
+from gridzero.envs.tasks.vocabulary import Vocabulary
+from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.models.pretrained import save_model
+from gridzero.llm_rl.models.tokenizer import character_tokenizer
+from gridzero.llm_rl.policies.language_options import LanguageOptions
+from gridzero.llm_rl.policies.language_policy import LanguagePolicy
+from gridzero.llm_rl.rollouts.conversations import joined
+
+SMALL = {"width": 16, "layers": 2, "heads": 2, "positions": 512}
+
+
+def small_policy(task="addition", *, critic=False, limit=24, seed=0, options=None, **task_options):
+    vocabulary = Vocabulary.for_task(make_task(task, **task_options))
+    model = tiny_model(len(vocabulary), **SMALL, seed=seed)
+    tokenizer = character_tokenizer(vocabulary)
+    return LanguagePolicy(model, tokenizer, options or LanguageOptions(), limit=limit, critic=critic)
+
+
+def vector(num_envs, **options):
+    return gym.make_vec(
+        "gridzero/TextGeneration-v0", num_envs=num_envs, vectorization_mode="vector_entry_point", **options
+    )
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with a tiny model for addition."""
+    vocabulary = Vocabulary.for_task(make_task("addition"))
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(tiny_model(len(vocabulary), **SMALL), character_tokenizer(vocabulary), folder)
+    return str(folder)
+
+
+# Scores
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_scores_are_those_of_the_tokens_drawn(temperature):
+    policy = small_policy("sorting", options=LanguageOptions(temperature=temperature))
+    t = policy.episodes(vector(12, task="sorting"), 4, 3, 24, np.random.default_rng(0))
+    assert len(set(t.observations["prompt_lengths"].tolist())) > 1
+    scores = policy.evaluate(t)
+    torch.testing.assert_close(scores.log_probs[t.mask], t.log_probs[t.mask], atol=1e-5, rtol=0)
+    assert not scores.log_probs[~t.mask].any()
+    some = t[torch.tensor([7, 2])]
+    torch.testing.assert_close(policy.evaluate(some).log_probs, scores.log_probs[[7, 2]], atol=1e-5, rtol=0)
+
+
+def test_scores_against_the_model_row_by_row():
+    policy = small_policy("sorting", critic=True)
+    torch.nn.init.normal_(policy.value_head.linear.weight)
+    t = policy.episodes(vector(6, task="sorting"), 3, 2, 16, np.random.default_rng(1))
+    scores = policy.evaluate(t)
+    for i in range(6):
+        prompt = t.observations["prompts"][i, : t.observations["prompt_lengths"][i]]
+        said = t.actions[i][t.mask[i]]
+        output = policy.model(torch.cat([prompt, said]).unsqueeze(0), output_hidden_states=True)
+        expected = output.logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        chosen = expected.gather(1, said.unsqueeze(1)).squeeze(1)
+        torch.testing.assert_close(scores.log_probs[i][t.mask[i]], chosen, atol=1e-5, rtol=0)
+        entropies = -(expected.exp() * expected).sum(-1)
+        torch.testing.assert_close(scores.entropies[i][t.mask[i]], entropies, atol=1e-5, rtol=0)
+        values = policy.value_head(output.hidden_states[-1][0, len(prompt) - 1 : -1])
+        torch.testing.assert_close(scores.values[i][t.mask[i]], values, atol=1e-5, rtol=0)
+
+
+def test_members_of_a_group_have_one_prompt_and_draws_of_their_own():
+    policy = small_policy()
+    t = policy.episodes(vector(12), 3, 4, 24, np.random.default_rng(2))
+    prompts = t.observations["prompts"].reshape(3, 4, -1)
+    assert (prompts == prompts[:, :1]).all()
+    assert len(torch.unique(prompts[:, 0], dim=0)) == 3
+    assert len(torch.unique(t.actions, dim=0)) > 3
+
+
+def test_prompts_and_completions_are_joined_without_a_gap():
+    policy = small_policy("sorting")
+    t = policy.episodes(vector(8, task="sorting"), 8, 1, 16, np.random.default_rng(3))
+    tokens, first, _ = joined(t, policy.pad)
+    for i, row in enumerate(tokens.tolist()):
+        prompt = t.observations["prompts"][i, : first[i]].tolist()
+        said = t.actions[i][t.mask[i]].tolist()
+        assert row[: len(prompt) + len(said)] == prompt + said
+        assert set(row[len(prompt) + len(said) :]) <= {policy.pad}
+
+
+# Conversations
+
+
+def walk_policy():
+    task = make_task("grid-walk", height=2, width=2)
+    policy = small_policy("grid-walk", limit=40, height=2, width=2)
+    return task, policy
+
+
+def test_what_the_task_answers_is_part_of_the_sequence_but_not_of_what_is_learnt(monkeypatch):
+    """Scripted completions in a grid walk: the tokens are the whole conversation, the mask the model's own part."""
+    task, policy = walk_policy()
+    envs = vector(1, task="grid-walk", height=2, width=2)
+    envs.reset(seed=[5])
+    problem = envs.unwrapped.problems[0]
+    said: list[str] = []
+
+    def scripted(model, prompts, copies, sampling, *, end, pad, rng, on_token=None):
+        from gridzero.llm_rl.decoding.generate import Completions
+
+        said.append(task.template.completion("", task.answer(problem, said)))
+        tokens = [*policy.encode(said[-1], begins=False), policy.end[0]]
+        size = torch.tensor([len(tokens)])
+        return Completions(torch.tensor([tokens]), torch.zeros(1, len(tokens)), size, torch.tensor([True]))
+
+    monkeypatch.setattr("gridzero.llm_rl.policies.language_policy.generate", scripted)
+    seeds = iter([np.array([5])])
+
+    class Fixed:
+        def integers(self, high, size=None, dtype=None):
+            return np.zeros(size, dtype=dtype) if dtype is not None else next(seeds)
+
+    t = policy.episodes(envs, 1, 1, 400, Fixed())
+    assert len(said) > 1, "the problem needs more than one move for this test"
+    expected, own = [], []
+    for i, text in enumerate(said):
+        tokens = [*policy.encode(text, begins=False), policy.end[0]]
+        expected += tokens
+        own += [True] * len(tokens)
+        reply = task.reply(problem, said[: i + 1])
+        if reply is not None:
+            heard = policy.encode(reply, begins=False)
+            expected += heard
+            own += [False] * len(heard)
+    assert t.actions[0].tolist() == expected
+    assert t.mask[0].tolist() == own
+    assert t.rewards.sum() == pytest.approx(1.1)
+    assert t.rewards[0, -1] == pytest.approx(1.1)
+    assert int(t.env_steps[0]) == len(said)
+    # What acting sees of the conversation are the very tokens of learning.
+    context = task.prompt(problem) + "".join(
+        text + (task.reply(problem, said[: i + 1]) or "") for i, text in enumerate(said[:-1])
+    )
+    before_last = len(policy.encode(said[-1], begins=False)) + 1
+    assert policy._conversation(context) == policy.encode(task.prompt(problem)) + expected[:-before_last]
+
+
+# Metrics
+
+
+def test_metrics_are_those_of_the_verdicts():
+    policy = small_policy()
+    envs = vector(8)
+    policy.episodes(envs, 2, 4, 24, np.random.default_rng(4))
+    metrics = policy.metrics()
+    assert metrics["accuracy"] == 0.0  # random weights
+    assert metrics["pass_at_4"] == metrics["majority_at_4"] == 0.0
+    assert 0 < metrics["completion_length"] <= 24
+    assert {"prompt", "completion", "correct", "reason"} == set(policy.samples()[0])
+
+
+@pytest.mark.parametrize("task", ["addition", "grid-walk"])
+def test_episodes_are_the_same_in_every_way_of_resetting(task: str) -> None:
+    found = []
+    for mode in AutoresetMode:
+        policy = small_policy(task)
+        t = policy.episodes(vector(8, task=task, autoreset_mode=mode), 2, 4, 24, np.random.default_rng(4))
+        found.append((t, policy.samples(), policy.metrics()))
+    assert task != "addition" or all(sample["reason"] for sample in found[0][1])
+    for t, samples, metrics in found[1:]:
+        torch.testing.assert_close(t.rewards, found[0][0].rewards, rtol=0, atol=0)
+        torch.testing.assert_close(t.actions, found[0][0].actions, rtol=0, atol=0)
+        assert samples == found[0][1]
+        same = metrics.keys() - {"tokens_per_second"}
+        assert {name: metrics[name] for name in same} == {name: found[0][2][name] for name in same}
+
+
+# Learning
+
+
+@pytest.mark.parametrize("variant", ["grpo", "dr_grpo", "dapo", "gspo", "rloo", "cispo"])
+def test_each_variant_makes_a_rewarded_token_likelier(variant, saved):
+    """The first token is rewarded for being an even digit: every variant raises its probability from about a half."""
+    agent = gridzero.agents.make(
+        "grpo",
+        vector(64, template="plain", digits=1),
+        variant=variant,
+        groups=8,
+        group_size=8,
+        episode_limit=1,
+        learning_rate=3e-3,
+        learning_rate_schedule="constant",
+        policy={"model": saved},
+        seed=1,
+    )
+    envs = agent.vector
+    digits = [agent.network.encode(str(d), begins=False)[0] for d in (0, 2, 4, 6, 8)]
+    step = envs.unwrapped.step
+
+    def rewarded(actions):
+        shown, _, terminated, truncated, infos = step(actions)
+        rewards = np.array([float(text[:1] in "02468" and text != "") for text in actions])
+        return shown, rewards, terminated, truncated, infos
+
+    envs.unwrapped.step = rewarded
+    agent.vector = envs.unwrapped
+    before = probability(agent, digits)
+    for _, _update in zip(range(12), agent.learn(), strict=False):
+        pass
+    assert probability(agent, digits) > before + 0.1
+
+
+def probability(agent, tokens):
+    """Of these first tokens, over some prompts."""
+    t = agent.network.episodes(agent.vector, 8, 8, 1, np.random.default_rng(9))
+    first = t.observations["prompt_lengths"]
+    with torch.no_grad():
+        logits = agent.network.model(t.observations["prompts"]).logits
+    rows = torch.arange(len(first))
+    return float(logits[rows, first - 1].softmax(-1)[:, tokens].sum(-1).mean())
+
+
+def collected(agent, updates):
+    found = []
+    for update in agent.learn():
+        found.append({name: v for name, v in update.metrics.items() if name != "tokens_per_second"})
+        if len(found) == updates:
+            return found
+    raise AssertionError
+
+
+FIELDS = {
+    "grpo": {"groups": 4, "group_size": 4, "kl_coefficient": 0.1, "episode_limit": 12, "learning_rate": 1e-2},
+    "grpo-lora": {"groups": 4, "group_size": 4, "kl_coefficient": 0.1, "episode_limit": 12, "learning_rate": 1e-2},
+    "ppo": {"num_envs": 8, "rollout_steps": 12, "kl_coefficient": 0.1, "learning_rate": 1e-2, "epochs": 2},
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_interrupted_and_resumed_is_uninterrupted(name, saved, tmp_path):
+    policy = {"model": saved} | ({"lora_rank": 2} if "lora" in name else {})
+
+    def agent():
+        env = gym.make("gridzero/TextGeneration-v0", form_weight=0.5)
+        return gridzero.agents.make(name.split("-")[0], env, seed=3, policy=policy, **FIELDS[name])
+
+    whole = collected(agent(), 4)
+    assert collected(agent(), 4) == whole
+    first = agent()
+    begun = collected(first, 2)
+    checkpoint.save(first, tmp_path / "2")
+    second = checkpoint.load(tmp_path / "2")
+    assert begun + collected(second, 2) == whole
+
+
+def test_the_reference_of_adapters_is_the_model_without_them(saved):
+    agent = gridzero.agents.make(
+        "grpo", "gridzero/TextGeneration-v0", policy={"model": saved, "lora_rank": 2}, **FIELDS["grpo"]
+    )
+    policy = agent.network
+    t = policy.episodes(agent.vector, 4, 4, 12, agent.rng)
+    initial = policy.evaluate(t).log_probs.detach()
+    for parameter in policy.trained():
+        torch.nn.init.normal_(parameter.data)
+    torch.testing.assert_close(policy.reference_log_probs(t), initial)
+    assert not torch.allclose(policy.evaluate(t).log_probs, initial, atol=1e-2)
+
+
+def test_flat_groups_are_left_out_without_changing_the_gradient(saved):
+    """Rewards 0 and 1 in one group alone: the update with the flat groups is the same."""
+
+    def after(skip):
+        agent = gridzero.agents.make(
+            "grpo", "gridzero/TextGeneration-v0", policy={"model": saved}, skip_flat_groups=skip, variant="dr_grpo",
+            **{**FIELDS["grpo"], "kl_coefficient": 0.0},
+        )  # fmt: skip
+        t = agent._episodes()
+        rewards = torch.zeros_like(t.rewards)
+        rewards[0, 0] = 1.0
+        t = t.replace(rewards=rewards)
+        advantages = agent._advantages(t)
+        expected = group_advantages(torch.tensor([1.0, 0, 0, 0]), "centred")
+        torch.testing.assert_close(advantages[:4, 0], expected)
+        assert not advantages[4:].any()
+        agent._improve(t.replace(advantages=advantages))
+        return agent.optimiser.vector.detach().clone()
+
+    torch.testing.assert_close(after(True), after(False), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["grpo", "ppo"])
+def test_passes_over_pieces_add_up(name, saved):
+    def gradients(size):
+        env = gym.make("gridzero/TextGeneration-v0", form_weight=0.5)
+        fields = FIELDS[name] | {"learning_rate": 1e-6, "microbatch_size": size}
+        agent = gridzero.agents.make(name, env, seed=3, policy={"model": saved}, **fields)
+        (update,) = itertools.islice(agent.learn(), 1)
+        return agent.optimiser.gradient.clone(), update.metrics
+
+    whole, metrics = gradients(None)
+    sliced, of_sliced = gradients(20)
+    torch.testing.assert_close(sliced, whole, atol=1e-5, rtol=1e-3)
+    assert of_sliced.keys() == metrics.keys()
+    for term in metrics.keys() - {"tokens_per_second"}:
+        assert of_sliced[term] == pytest.approx(metrics[term], rel=1e-3, abs=1e-5), term
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("grpo", {"hidden": (8,)}, "hidden is of networks"),
+        ("grpo", {"policy": {"modle": "x"}}, "did you mean model"),
+        ("grpo", {"policy": {"model": "nowhere"}}, "there is no model"),
+        ("grpo", {"policy": {"temperature": 0}}, "temperature must be above 0"),
+        ("grpo", {"policy": {"device": "tpu"}}, "device must be one of"),
+        ("grpo", {"variant": "gropo"}, "variant must be one of"),
+        ("grpo", {"policy": {"lora_rank": 2}, "reference_updates": 3}, "reference_updates must be 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(name, fields, message):
+    with pytest.raises(ValueError, match=message):
+        gridzero.agents.make(name, "gridzero/TextGeneration-v0", **fields)
+
+
+def test_networks_have_no_policy_options():
+    with pytest.raises(ValueError, match="no options of their own"):
+        gridzero.agents.make("grpo", "CartPole-v1", policy={"model": "x"})

@@ -1,0 +1,54 @@
+"""What is logged of conversations, by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from gridzero.llm_rl.rollouts.conversations import Talk
+from gridzero.llm_rl.rollouts.metrics import majority_is_right, talk_metrics, talk_samples, thought_of
+
+
+def test_majority_and_thoughts_by_hand():
+    assert majority_is_right(["7", "8", "8", ""], np.array([True, False, False, False])) is False
+    assert majority_is_right(["7", "7", "8", ""], np.array([True, True, False, False])) is True
+    assert majority_is_right(["", ""], np.array([False, False])) is False
+    assert thought_of("<think>ab</think> <answer>") == "ab"
+    assert thought_of("ab</think> x") == "ab"
+    assert thought_of("ab") is None
+
+
+def written(text: str, tokens: int, ended: bool) -> Talk:
+    talk = Talk([1, 2])
+    talk.wrote(torch.arange(tokens), torch.zeros(tokens), tokens, ended)
+    talk.text = text
+    return talk
+
+
+def verdict(answer: str, correct: bool, well_formed: bool = True) -> dict[str, object]:
+    return {"answer": answer, "correct": correct, "well_formed": well_formed, "reason": f"said {answer}"}
+
+
+def test_two_groups_of_three() -> None:
+    """In the first group the majority is right, in the second one of three, against the majority."""
+    talks = [written("<think>ab</think>", 4, True) for _ in range(5)] + [written("no thought", 10, False)]
+    outcomes = [verdict("7", True), verdict("7", True), verdict("8", False)]
+    outcomes += [verdict("1", False), verdict("2", True), verdict("1", False, well_formed=False)]
+    found = talk_metrics(talks, outcomes, 3, len)
+    assert found == {
+        "completion_length": 5.0,
+        "truncations": pytest.approx(1 / 6),
+        "thought_length": pytest.approx(10 / 6),
+        "accuracy": 0.5,
+        "form": pytest.approx(5 / 6),
+        "pass_at_3": 1.0,
+        "majority_at_3": 0.5,
+    }
+    samples = talk_samples(talks, outcomes, str)
+    assert [sample["reason"] for sample in samples] == ["said 7", "said 8", "said 2"]
+    assert samples[0] == {"prompt": "[1, 2]", "completion": talks[0].text, "correct": True, "reason": "said 7"}
+
+
+def test_without_verdicts_there_are_lengths_alone() -> None:
+    talks = [written("text", 3, True)]
+    assert talk_metrics(talks, [{}], 1, len) == {"completion_length": 3.0, "truncations": 0.0}
+    assert talk_samples(talks, [{}], str) == []

@@ -1,0 +1,62 @@
+"""Two processes that learn together do what one does with the same batch."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from gridzero.agents import checkpoint
+from gridzero.agents.neural.distributed import World, own_part
+from gridzero.envs.tasks import make_task
+from gridzero.envs.tasks.vocabulary import Vocabulary
+from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.models.pretrained import save_model
+from gridzero.llm_rl.models.tokenizer import character_tokenizer
+
+AGENTS = {
+    "grpo": ["--groups", "4", "--group-size", "4", "--episode-limit", "8", "--kl-coefficient", "0.1"],
+    "ppo": ["--num-envs", "16", "--rollout-steps", "8", "--epochs", "2"],
+}
+
+
+def test_parts_are_everything_once():
+    rng = np.random.default_rng(0)
+    counts = [3, 0, 5]
+    order = rng.permutation(8)
+    found = [own_part(order[i * 8 // 3 : (i + 1) * 8 // 3], counts, rank) for rank in range(3) for i in range(3)]
+    for rank, count in enumerate(counts):
+        assert sorted(np.concatenate(found[rank * 3 : rank * 3 + 3]).tolist()) == list(range(count))
+
+
+def test_what_cannot_be_shared_is_refused():
+    assert World(1, 2).share(6, "groups") == slice(3, 6)
+    with pytest.raises(ValueError, match="2 processes cannot share 5 groups equally"):
+        World(0, 2).share(5, "groups")
+
+
+@pytest.mark.parametrize("agent", ["grpo", pytest.param("ppo", marks=pytest.mark.slow)])
+def test_two_processes_learn_what_one_does(agent, tmp_path):
+    vocabulary = Vocabulary.for_task(make_task("addition", digits=1))
+    model = tiny_model(len(vocabulary), width=16, layers=1, heads=2, positions=64)
+    save_model(model, character_tokenizer(vocabulary), tmp_path / "tiny")
+    command = ["-m", "gridzero", "train", agent, "--env", "gridzero/TextGeneration-v0", "--env.digits", "1"]
+    command += ["--policy.model", str(tmp_path / "tiny"), "--steps", "32", "--learning-rate", "1e-2"]
+    command += ["--entropy-coefficient", "0.1", "--minibatch-size", "48", "--evaluation-episodes", "4"]
+    together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--", *command[1:]]
+    for name, whole in (("one", command), ("two", together)):
+        done = subprocess.run(
+            [sys.executable, *whole, *AGENTS[agent], "--run", str(tmp_path / name)],
+            capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    weights = [load_file(tmp_path / name / "checkpoints/32/model/model.safetensors") for name in ("one", "two")]
+    initial = load_file(tmp_path / "tiny/model.safetensors")
+    for name, weight in weights[0].items():
+        np.testing.assert_allclose(weights[1][name], weight, atol=2e-4)
+    assert any(np.abs(weights[0][name] - initial[name]).max() > 5e-3 for name in initial)
+    states = [checkpoint.load(tmp_path / name).state_dict() for name in ("one", "two")]
+    assert states[0]["steps"] == states[1]["steps"] == 32
+    assert states[0]["rng"] == states[1]["rng"]
