@@ -6,7 +6,9 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from gridzero.agents.agent import REGISTRY, Agent, Update, agent_class, make, register
+from gridzero.agents.agent import Agent
+from gridzero.agents.learner import Update
+from gridzero.agents.registry import REGISTRY, agent_class, make, register
 
 if TYPE_CHECKING:
     from gridzero.agents.checkpoint import load, save

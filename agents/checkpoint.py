@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gridzero.agents.agent import Agent, agent_class, closest, make
+from gridzero.agents.agent import Agent
 from gridzero.agents.environments import describe, make_environment
+from gridzero.agents.registry import agent_class, make
+from gridzero.envs.suggestions import closest
 
 FORMAT = "gridzero-checkpoint"
 VERSION = 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from gridzero.agents.agent import closest
+from gridzero.envs.suggestions import closest
 
 # Matters of the caller.
 _SYNC_MODE = AutoresetMode.DISABLED
@@ -35,10 +34,8 @@ def find_spec(env_id: str) -> EnvSpec:
 def _closest_ids(env_id: str) -> str:
     """Names are compared without their namespace, and without regard to case."""
     names = {name.rpartition("/")[2].lower(): name for name in gym.registry}
-    near = difflib.get_close_matches(env_id.rpartition("/")[2].lower(), names, n=3, cutoff=0.6)
-    if near:
-        return f"did you mean {' or '.join(names[name] for name in near)}?"
-    return "`gridzero list` shows ours, gymnasium.pprint_registry() all"
+    hint = "`gridzero list` shows ours, gymnasium.pprint_registry() all"
+    return closest(env_id.rpartition("/")[2].lower(), names, hint, shown=names, cutoff=0.6)
 
 
 def parameters(env_id: str, given: Mapping[str, Any] | None = None) -> dict[str, inspect.Parameter]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from gridzero.agents import checkpoint
-from gridzero.agents.agent import Agent, closest
+from gridzero.agents.agent import Agent
+from gridzero.envs.suggestions import closest
 
 FORMAT = "gridzero-run"
 VERSION = 1

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gridzero.agents.agent import Agent, Update
+from gridzero.agents.agent import Agent
 from gridzero.agents.evaluation import Evaluation, evaluate
+from gridzero.agents.learner import Update
 from gridzero.agents.runs import Run
 
 FIRST_CHECKPOINT = 10_000
@@ -150,7 +151,7 @@ def training(
                     run.checkpoint(agent, step, seconds=elapsed)
                     saved = step
             yield Update(step, metrics, update.samples)
-            if agent.agree(budget.spent(step, elapsed)):
+            if agent.decide_together(budget.spent(step, elapsed)):
                 break
     finally:
         if run is not None and between_updates and step > saved:

@@ -73,7 +73,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     command, *rest = arguments
     if command not in COMMANDS:
-        from gridzero.agents.agent import closest
+        from gridzero.envs.suggestions import closest
 
         raise ValueError(f"there is no command {command!r}; {closest(command, COMMANDS)}")
     module = importlib.import_module(f"gridzero.commands.{command}")

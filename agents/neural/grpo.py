@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from gridzero.agents.agent import Update
+from gridzero.agents.learner import Update
 from gridzero.agents.neural.distributed import world
 from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
 from gridzero.agents.neural.objectives import (

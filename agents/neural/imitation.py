@@ -14,8 +14,9 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gridzero.agents.agent import Agent, Update
+from gridzero.agents.agent import Agent
 from gridzero.agents.interaction import Interaction
+from gridzero.agents.learner import Update
 from gridzero.agents.neural.networks.heads import HEADS, MARGINS, HeadName, MarginHead, action_margin, cosines
 from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
 from gridzero.agents.neural.networks.torsos import ACTIVATIONS, Activation

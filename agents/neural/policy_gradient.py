@@ -15,7 +15,7 @@ import tyro
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gridzero.agents.agent import POLICIES, Agent, imported
+from gridzero.agents.agent import Agent
 from gridzero.agents.neural.distributed import world
 from gridzero.agents.neural.networks.distributions import Categoricals
 from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
@@ -25,6 +25,7 @@ from gridzero.agents.neural.optimiser import Optimiser
 from gridzero.agents.neural.policy import Policy, Trajectories
 from gridzero.agents.neural.state_tables import StateTable
 from gridzero.agents.neural.vectors import copies
+from gridzero.agents.registry import POLICIES, imported
 from gridzero.agents.tabular.tabular import greedy_policy
 from gridzero.envs.mdp import FiniteMDP
 
@@ -328,7 +329,7 @@ class PolicyGradientAgent(Agent):
         self.rng.bit_generator.state = state["rng"]
         self.steps = int(state["steps"])
 
-    def agree(self, decision: bool) -> bool:
+    def decide_together(self, decision: bool) -> bool:
         """What the first process decides, where several learn together."""
         return bool(world().gather(decision)[0])
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gridzero.agents.agent import Update
 from gridzero.agents.interaction import Interaction
+from gridzero.agents.learner import Update
 from gridzero.agents.neural.distributed import world
 from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
 from gridzero.agents.neural.objectives import (

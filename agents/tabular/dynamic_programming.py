@@ -11,7 +11,8 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gridzero.agents.agent import Agent, Update
+from gridzero.agents.agent import Agent
+from gridzero.agents.learner import Update
 from gridzero.agents.spaces import Numbering
 from gridzero.agents.tabular import bellman_kernels
 from gridzero.envs.mdp import FiniteMDP

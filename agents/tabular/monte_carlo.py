@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gridzero.agents.agent import Update
+from gridzero.agents.learner import Update
 from gridzero.agents.tabular.monte_carlo_basic import MCBasic, MonteCarloConfig
 from gridzero.agents.tabular.monte_carlo_kernels import (
     ON_POLICY,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gridzero.agents.agent import Update
+from gridzero.agents.learner import Update
 from gridzero.agents.tabular.simulation import StartAnywhere, as_environment
 from gridzero.agents.tabular.tabular import EvaluatingAgent, FloatArray
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gridzero.agents.agent import Update
+from gridzero.agents.learner import Update
 from gridzero.agents.tabular.monte_carlo_kernels import choose_actions, measure
 from gridzero.agents.tabular.schedules import Schedule
 from gridzero.agents.tabular.simulation import StartAnywhere, as_environment

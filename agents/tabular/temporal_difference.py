@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import ArrayLike, NDArray
 
-from gridzero.agents.agent import Update
+from gridzero.agents.learner import Update
 from gridzero.agents.tabular import td_kernels as kernels
 from gridzero.agents.tabular.dynamic_programming import ValueIteration, ValueIterationConfig
 from gridzero.agents.tabular.schedules import Schedule

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
+from gridzero.envs.suggestions import closest
 from gridzero.envs.tasks.task import Problem, Task, Verdict
 from gridzero.envs.tasks.templates import TEMPLATES, Template, find_template
 from gridzero.envs.tasks.vocabulary import Vocabulary
@@ -48,7 +47,7 @@ def task_class(name: str) -> type[Task]:
         ValueError: for an unknown name; the message has the closest right ones.
     """
     if name not in TASKS:
-        raise ValueError(f"no task is called {name!r}; {_closest(str(name), TASKS)}")
+        raise ValueError(f"no task is called {name!r}; {closest(str(name), TASKS)}")
     module, _, attribute = TASKS[name].partition(":")
     found: type[Task] = getattr(import_module(module), attribute)
     return found
@@ -93,14 +92,8 @@ def make_task(name: str, **options: Any) -> Task:
     known = task_options(name)
     for option in options:
         if option not in known:
-            raise ValueError(f"{name} has no option {option!r}; {_closest(option, known)}")
+            raise ValueError(f"{name} has no option {option!r}; {closest(option, known)}")
     for option, parameter in known.items():
         if parameter.default is parameter.empty and option not in options:
             raise ValueError(f"{name} needs the option {option!r}")
     return task_class(name)(**options)
-
-
-def _closest(name: str, names: Iterable[str]) -> str:
-    names = list(names)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import difflib
 import importlib.util
 import json
 import string
@@ -14,6 +13,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from gridzero.envs.suggestions import closest
 from gridzero.envs.tasks.child import ChildError, call
 from gridzero.envs.tasks.task import CommonOptions, Problem, Task, check_integer
 
@@ -111,8 +111,8 @@ def _dataset(name: str, settings: str) -> Any:
     from reasoning_gym.factory import DATASETS, create_dataset
 
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=3)
-        raise ValueError(f"reasoning-gym has no dataset {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        hint = closest(name, DATASETS, "its documentation lists them")
+        raise ValueError(f"reasoning-gym has no dataset {name!r}; {hint}")
     try:
         return create_dataset(name, **json.loads(settings))
     except (TypeError, AssertionError, ValueError) as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
+
+from gridzero.envs.suggestions import closest
 
 Form = Literal["tags", "last-line"]
 
@@ -166,7 +167,5 @@ def find_template(template: str | Template) -> Template:
     if isinstance(template, Template):
         return template
     if template not in TEMPLATES:
-        near = difflib.get_close_matches(str(template), TEMPLATES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(TEMPLATES)}"
-        raise ValueError(f"no template is called {template!r}; {hint}")
+        raise ValueError(f"no template is called {template!r}; {closest(str(template), TEMPLATES)}")
     return TEMPLATES[template]

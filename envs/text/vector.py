@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from gridzero.envs.suggestions import closest
 from gridzero.envs.tasks import Problem, Verdict, make_task, task_options
 
 BoolArray = NDArray[np.bool_]
@@ -106,9 +106,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         known = [*task_options(task), *own]
         for name in given:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-                raise ValueError(f"the task {task} has no option {name!r}; {hint}")
+                raise ValueError(f"the task {task} has no option {name!r}; {closest(name, known)}")
         return given
 
     def _fixed_problems(self, count: int) -> tuple[Problem, ...]:

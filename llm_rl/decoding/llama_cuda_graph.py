@@ -21,7 +21,7 @@ _WARM_UP = 3
 
 
 class GraphDecoder:
-    """A decoder, see :class:`~gridzero.llm_rl.decoding.decoder.Decoder`, of a model's layers; only attention is its own.
+    """A decoder, see :class:`~gridzero.llm_rl.decoding.decoder.Decoder`, of a model's layers; attention is its own.
 
     On a processor it computes the same without a graph.
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gridzero.agents.agent import Update
+from gridzero.agents.learner import Update
 from gridzero.agents.neural.distributed import world
 from gridzero.agents.neural.grpo import GRPO, GRPOConfig
 from gridzero.agents.neural.objectives import overlong_penalty

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gridzero.agents.agent import closest
+from gridzero.envs.suggestions import closest
 from gridzero.llm_rl.decoding.sampling import Sampling
 
 

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from gridzero.agents.agent import closest
+from gridzero.envs.suggestions import closest
 
 Options = TypeVar("Options")
 

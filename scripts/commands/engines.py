@@ -72,7 +72,7 @@ class Job:
 
     def _session(self) -> Session:
         if (self.path / "config.json").is_file():
-            from gridzero.agents.agent import agent_class
+            from gridzero.agents.registry import agent_class
 
             return Session.resume(self.path, self.length.budget(agent_class(self.agent).default_steps))
         return Session.begin(

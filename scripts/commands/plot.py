@@ -118,7 +118,7 @@ def _panels(asked: str | None, paths: Sequence[Path], logged: Sequence[list[dict
 
 
 def _metric(asked: str | None, paths: Sequence[Path], logged: Sequence[list[dict[str, Any]]]) -> str:
-    from gridzero.agents.agent import closest
+    from gridzero.envs.suggestions import closest
 
     named = [{name for row in rows for name in row} - {"step"} for rows in logged]
     for path, names in zip(paths, named, strict=True):

@@ -15,8 +15,9 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from gridzero.agents.agent import Agent, Update
+from gridzero.agents.agent import Agent
 from gridzero.agents.evaluation import Evaluation
+from gridzero.agents.learner import Update
 from gridzero.agents.runs import SAMPLES
 
 REFRESH = 0.1

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gridzero.agents.agent import Agent, Update
+from gridzero.agents.agent import Agent
+from gridzero.agents.learner import Update
 from gridzero.agents.training import Budget
 from gridzero.commands.conversation import converses
 
@@ -139,7 +140,7 @@ class Session:
 def _agent(engine: str, name: str, env: Any, seed: int, fields: Mapping[str, Any]) -> Agent:
     """A new agent, to be trained by this engine."""
     if engine == "gridzero":
-        from gridzero.agents.agent import make
+        from gridzero.agents.registry import make
 
         return make(name, env, seed=seed, **fields)
     if name != "grpo":

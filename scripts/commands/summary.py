@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gridzero.agents.agent import Update
+from gridzero.agents.learner import Update
 from gridzero.agents.runs import read_metrics
 from gridzero.agents.training import Budget
 from gridzero.commands import plot, report

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import tyro
 
 from gridzero.agents import checkpoint, runs
-from gridzero.agents.agent import agent_class, closest
+from gridzero.agents.registry import agent_class
 from gridzero.commands.arguments import coerce, environment_options, split_dotted
 from gridzero.commands.engines import ENGINES, Job, label
 from gridzero.commands.session import Length, new_path
@@ -35,6 +35,7 @@ from gridzero.commands.train import (
     usage,
     wants_help,
 )
+from gridzero.envs.suggestions import closest
 
 FORMAT, VERSION = "gridzero-sweep", 1
 RESULTS, PICTURE = "results.json", "sweep.png"
@@ -239,8 +240,8 @@ class Sweep:
 
     def begin(self) -> None:
         """Try that every combination can be made, then write down what the sweep is."""
-        from gridzero.agents.agent import make
         from gridzero.agents.environments import make_environment
+        from gridzero.agents.registry import make
 
         if self.path.exists():
             raise ValueError(f"{self.path} exists; resume it or choose another name")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from gridzero.agents import runs
-from gridzero.agents.agent import REGISTRY, agent_class, closest
+from gridzero.agents.registry import REGISTRY, agent_class
 from gridzero.commands.arguments import (
     environment_help,
     environment_options,
@@ -23,6 +23,7 @@ from gridzero.commands.arguments import (
 )
 from gridzero.commands.conversation import converses
 from gridzero.commands.session import Length, Session, new_path, processes, together
+from gridzero.envs.suggestions import closest
 from gridzero.process import prepare
 
 Chosen = TypeVar("Chosen")
@@ -296,8 +297,8 @@ def _train(session: Session, watch: bool) -> int:
                 progress.show(update)
                 if viewer is not None:
                     viewer.update(update)
-                stopped = agent.agree(interrupted())
-                if stopped or agent.agree(viewer is not None and viewer.closed):
+                stopped = agent.decide_together(interrupted())
+                if stopped or agent.decide_together(viewer is not None and viewer.closed):
                     break
         if stopped:
             if first:

@@ -70,7 +70,7 @@ def walker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         gridzero.agents.REGISTRY,
         "walker",
-        gridzero.agents.agent.Registration("walker", f"{__name__}:Walker", "a random walk"),
+        gridzero.agents.registry.Registration("walker", f"{__name__}:Walker", "a random walk"),
     )
     monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or _this_module())
 

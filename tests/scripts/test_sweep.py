@@ -19,7 +19,7 @@ from scipy import stats
 
 from gridzero.__main__ import main
 from gridzero.agents import checkpoint, runs
-from gridzero.agents.agent import agent_class
+from gridzero.agents.registry import agent_class
 from gridzero.commands import engines, sweep
 from gridzero.commands.session import Length
 from gridzero.commands.summary import student_interval, summarise

@@ -26,9 +26,10 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.preprocessing import is_image_space
 
-from gridzero.agents.agent import Agent, Update
+from gridzero.agents.agent import Agent
 from gridzero.agents.environments import describe
 from gridzero.agents.interaction import Interaction, resets_by_mask
+from gridzero.agents.learner import Update
 from gridzero.agents.neural.sb3.state import get_state, set_state
 from gridzero.agents.neural.sb3.vec_env import GymnasiumVecEnv, batched
 from gridzero.agents.neural.state_tables import StateTable

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gridzero.envs.suggestions import closest
 
 KINDS: Final[tuple[str, ...]] = ("empty", "maze", "obstacles", "rooms")
 """What can be generated; a kind's index is its code in the compiled functions."""
@@ -54,9 +55,7 @@ class Generator:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            near = difflib.get_close_matches(self.kind, KINDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}"
-            raise ValueError(f"no generator is called {self.kind!r}; {hint}")
+            raise ValueError(f"no generator is called {self.kind!r}; {closest(self.kind, KINDS)}")
         if not (1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE and self.height * self.width >= 2):
             raise ValueError(
                 f"a generated map has 1 to {MAX_SIDE} rows and columns and at least 2 cells, "

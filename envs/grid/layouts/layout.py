@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from gridzero.envs.grid.layouts import text_format, validation
 from gridzero.envs.grid.layouts.generators import KINDS, Generator
 from gridzero.envs.grid.layouts.named_maps import LIBRARY
 from gridzero.envs.grid.layouts.tiles import DEFAULT_LEGEND, Tile
+from gridzero.envs.suggestions import closest
 
 __all__ = ["DEFAULT_LEGEND", "LAYOUTS", "Layout", "Tile"]
 
@@ -222,8 +222,6 @@ def _load_file(path: Path) -> Layout:
 
 def _hint(name: str) -> str:
     kinds = [f"{kind}:HEIGHTxWIDTH" for kind in KINDS]
-    candidates = {**{known: known for known in LAYOUTS}, **dict(zip(KINDS, kinds, strict=True))}
-    near = difflib.get_close_matches(name.partition(":")[0], candidates, n=3, cutoff=0.5)
-    if near:
-        return f"did you mean {' or '.join(candidates[n] for n in near)}?"
-    return f"there are {', '.join([*LAYOUTS, *kinds])}, files, and texts of more than one line"
+    everything = f"there are {', '.join([*LAYOUTS, *kinds])}, files, and texts of more than one line"
+    shown = dict(zip(KINDS, kinds, strict=True))
+    return closest(name.partition(":")[0], [*LAYOUTS, *KINDS], everything, shown=shown)

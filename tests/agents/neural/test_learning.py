@@ -12,10 +12,10 @@ from gymnasium.vector import AutoresetMode
 
 import gridzero.envs  # noqa: F401  # registers the worlds
 from gridzero.agents import make
-from gridzero.agents.agent import agent_class
 from gridzero.agents.checkpoint import flatten, unflatten
 from gridzero.agents.neural.objectives import kl_estimate
 from gridzero.agents.neural.vectors import copies
+from gridzero.agents.registry import agent_class
 from gridzero.agents.training import Budget, training
 
 from .worlds import ACTIONS, OBSERVATIONS, Bandit, Clock, Identity, Maskable, Recall, vector

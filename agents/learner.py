@@ -1,0 +1,89 @@
+"""Learner interface: what a run trains."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Update:
+    """Report of one improvement step.
+
+    Attributes:
+        step: environment steps taken so far; sweeps, for agents that plan.
+        metrics: named numbers to log.
+        samples: things to read, such as completions of a language model, as JSON holds them.
+    """
+
+    step: int
+    metrics: Mapping[str, float]
+    samples: Sequence[Mapping[str, Any]] = ()
+
+
+class Learner(ABC):
+    """The subject of a training run: has settings, a seed and a state, and learns in updates from its environment.
+
+    A subclass has a frozen dataclass ``Config``; its fields are the keywords of :func:`make` and the flags of the
+    command line, the docstring under each field its help.
+
+    Attributes:
+        name: the registered name.
+        config: the settings, an instance of ``Config``.
+        env: the environment (or, for planners, perhaps the :class:`~gridzero.envs.FiniteMDP`) as it was given.
+        seed: the one seed that decides everything.
+        default_steps: the budget of the command line when none is given; None for agents that end by themselves.
+        planned_steps: how long it will be trained, which schedules may span: training says so; infinite where it is
+            limited by seconds alone, None where nobody has said.
+    """
+
+    Config: ClassVar[type[Any]]
+    default_steps: int | None = 100_000
+    planned_steps: float | None = None
+    name: str = ""
+
+    def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
+        self.env = env
+        self.config = config
+        self.seed = seed
+
+    @classmethod
+    def defaults(cls, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults of ``Config`` that are others for this environment, given the fields that are set."""
+        return {}
+
+    def prepare(self) -> None:  # noqa: B027  (most have nothing to prepare)
+        """Fetch what learning begins with; called before a run is begun, so that nothing is left if it cannot be had.
+
+        Raises:
+            ValueError: when it cannot be had.
+        """
+
+    @abstractmethod
+    def learn(self) -> Iterator[Update]:
+        """One :class:`Update` per improvement step; ends when converged, else never.
+
+        Calling it again, or after :meth:`load_state_dict`, continues from where the agent is.
+        """
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that resuming needs, random state included: nested dicts of arrays, numbers, strings, lists."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``, as if this agent had taken the steps that led there."""
+
+    def decide_together(self, decision: bool) -> bool:
+        """The first process's decision, where several train this learner together."""
+        return decision
+
+    def files(self) -> dict[str, bytes]:
+        """What a checkpoint keeps besides the state, as files in formats of their own, by path."""
+        return {}
+
+    def load_files(self, folder: Path) -> None:  # noqa: B027  (most have none)
+        """Continue from :meth:`files`, found in ``folder``."""

@@ -1,0 +1,102 @@
+"""Registry that finds learners and policies by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from gridzero.agents.agent import Agent
+from gridzero.envs.suggestions import closest
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One line of the registry: where an agent's class is, and what it is in a few words."""
+
+    name: str
+    entry_point: str
+    summary: str
+
+    def load(self) -> type[Agent]:
+        """Import the class; only now is its module's code run."""
+        agent_class: type[Agent] = imported(self.entry_point)
+        return agent_class
+
+
+REGISTRY: dict[str, Registration] = {}
+POLICIES: dict[str, str] = {}
+
+
+def register_policy(space: str, entry_point: str) -> None:
+    """Say which policy neural agents train where observations are of this kind.
+
+    Args:
+        space: name of a class of Gymnasium's spaces.
+        entry_point: ``"package.module:Class"``, imported only when such an agent is made.
+    """
+    POLICIES[space] = entry_point
+
+
+def imported(entry_point: str) -> Any:
+    """What ``"package.module:name"`` names."""
+    module, _, attribute = entry_point.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def register(name: str, entry_point: str, summary: str) -> None:
+    """Make an agent known by name.
+
+    Args:
+        name: lower case, words joined by hyphens.
+        entry_point: ``"package.module:Class"``, imported only when the agent is made.
+        summary: a few words for ``gridzero list``.
+    """
+    REGISTRY[name] = Registration(name, entry_point, summary)
+
+
+def agent_class(name: str) -> type[Agent]:
+    """The class registered under ``name``.
+
+    Raises:
+        ValueError: for an unknown name; the message has the closest right ones.
+    """
+    if name not in REGISTRY:
+        raise ValueError(f"no agent is called {name!r}; {closest(name, REGISTRY)}")
+    return REGISTRY[name].load()
+
+
+def make(name: str, env: Any, *, seed: int = 0, **fields: Any) -> Agent:
+    """An agent, by name, for an environment.
+
+    Args:
+        name: a registered name (``gridzero list`` shows them).
+        env: a ``gym.Env``, a ``VectorEnv``, the id of a registered environment, or, for planners, a ``FiniteMDP``.
+        seed: decides everything that is random.
+        fields: fields of the agent's ``Config``.
+
+    Raises:
+        ValueError: for an unknown agent or field, a value that is not allowed, or an environment the agent cannot use.
+
+    Example:
+        >>> import gridzero
+        >>> agent = gridzero.agents.make("value-iteration", "FrozenLake-v1", gamma=0.9)
+        >>> for update in agent.learn():
+        ...     pass
+        >>> float(agent.state_values()[0].round(6))
+        0.068891
+    """
+    found = agent_class(name)
+    known = [field.name for field in dataclasses.fields(found.Config)]
+    for field in fields:
+        if field not in known:
+            raise ValueError(f"{name} has no field {field!r}; {closest(field, known)}")
+    if isinstance(env, str):
+        import gymnasium
+
+        env = gymnasium.make(env)
+    config = found.Config(**{**found.defaults(env, fields), **fields})
+    agent = found(env, config, seed=seed)
+    agent.name = name
+    return agent
