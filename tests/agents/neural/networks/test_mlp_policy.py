@@ -24,7 +24,7 @@ from gridzero.agents.neural.optimiser import Optimiser
 from gridzero.agents.neural.policy import Trajectories, minibatches
 from gridzero.agents.neural.running_mean_std import RunningMoments
 
-from .worlds import OBSERVATIONS, Clock, Recall, vector
+from ..worlds import OBSERVATIONS, Clock, Recall, vector
 
 seeds = st.integers(0, 2**32 - 1)
 
