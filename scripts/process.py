@@ -12,13 +12,13 @@ _GREATEST = 32 << 20
 
 
 def prepare(threads: int) -> None:
-    """As commands have it: so many threads, and memory that stays."""
+    """Set the number of threads and keep freed memory, as commands do."""
     set_threads(threads)
     keep_memory()
 
 
 def set_threads(count: int) -> None:
-    """Libraries read the variables when they are first imported; those that have been are told."""
+    """Set the number of threads of numerical libraries, imported already or later."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(count)
     if "torch" in sys.modules:
@@ -31,7 +31,7 @@ def set_threads(count: int) -> None:
 
 
 def keep_memory() -> None:
-    """Memory that is freed stays with the process, where the C library is glibc.
+    """Keep freed memory in the process, where the C library is glibc.
 
     An update frees what it needed, and the next one needs the same: given back to the system in between, each page of
     it is found and cleared anew, which takes about a twentieth of the time of a small language model's step.

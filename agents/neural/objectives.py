@@ -1,4 +1,4 @@
-"""The mathematics of policy-gradient learning, as pure functions on tensors.
+"""Objectives of policy-gradient learning, as pure functions on tensors.
 
 Everything is a batch of sequences: ``B`` of them, ``T`` steps long, an action being a move or a token. What is
 per step has shape (B, T), and a boolean mask of that shape says which steps there are. Log-probabilities are in nats.
@@ -254,7 +254,7 @@ def sequence_log_ratios(log_probs: Tensor, old_log_probs: Tensor, mask: Tensor |
 
 
 def overlong_penalty(lengths: Tensor, limit: int, margin: int) -> Tensor:
-    r"""What a sequence pays for coming near the limit of its length, in the unit of a right answer.
+    r"""Penalty of a sequence that comes near the limit of its length, in the unit of a right answer.
 
     0 up to limit - margin, then falling linearly to -1 at the limit.
 
@@ -427,7 +427,7 @@ def step_weights(
 def aggregate(
     per_step: Tensor, mask: Tensor, normalisation: Normalisation = "token", *, length: int | None = None
 ) -> Tensor:
-    """One number from the steps there are: Σ per_step · :func:`step_weights`.
+    """Weighted sum over the unmasked steps: Σ per_step · :func:`step_weights`.
 
     Args:
         per_step: (B, T).

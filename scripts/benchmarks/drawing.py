@@ -13,7 +13,7 @@ from gridzero.benchmarks.measure import Row, clock, installed, median_ratio, rou
 
 
 def rows(quick: bool) -> list[Row]:
-    """All of the comparisons."""
+    """Rows of the comparisons."""
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     seconds = 0.2 if quick else 1.0
     frame, grid_env = _ours()

@@ -33,7 +33,7 @@ Check = Callable[[int, Callable[[Any], Any]], bool]
 
 
 def rows(quick: bool) -> list[Row]:
-    """All of the comparisons."""
+    """Rows of the comparisons."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -92,7 +92,7 @@ def _seeds(measure: Callable[[int], float]) -> Callable[[], float]:
 
 
 def steps_per_second(learner: Callable[[int, Check], None], steps: int, seed: int) -> float:
-    """What it takes to learn for so many steps, its environments and networks made already."""
+    """Rate of learning for so many steps, with environments and networks already built."""
     seen: list[tuple[int, float]] = []
 
     def check(step: int, act: Callable[[Any], Any]) -> bool:
@@ -134,7 +134,7 @@ def _solve(learner: Callable[[int, Check], None], taken: list[int], seed: int) -
 
 
 def mean_return(act: Callable[[Any], Any], episodes: int = 100) -> float:
-    """Of so many episodes."""
+    """Mean return of so many episodes."""
     env = gym.make_vec(ID, episodes)
     observations, _ = env.reset(seed=12_345)
     totals, alive = np.zeros(episodes), np.ones(episodes, dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""How the benchmarks measure: contenders take turns, medians count."""
+"""Measurement: contenders take turns, medians count."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _clock = CLOCKS["wall"]
 
 
 def use_clock(name: str) -> None:
-    """Measure by the wall's clock, or by the processor's time, all threads together."""
+    """Measure by wall time, or by processor time, all threads together."""
     global _clock
     _clock = CLOCKS[name]
 
@@ -59,7 +59,7 @@ class Row:
 
 
 def rounds(contenders: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
-    """Let each measure itself in turn, ``repeats`` times, so that what else the machine does hits all alike.
+    """Let the contenders measure themselves in turn, ``repeats`` times, so that other load hits all alike.
 
     >>> rounds({"a": lambda: 1.0, "b": lambda: 2.0}, repeats=2)
     {'a': [1.0, 1.0], 'b': [2.0, 2.0]}

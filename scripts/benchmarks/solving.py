@@ -19,7 +19,7 @@ ROUNDS = 3
 
 
 def rows(quick: bool) -> list[Row]:
-    """All of the comparisons."""
+    """Rows of the comparisons."""
     solve(grid(10), GAMMA)  # compiles
     return [*_large(quick), *_peers(quick)]
 
@@ -105,7 +105,7 @@ EPSILON = 2 * GAMMA * RESIDUAL / (1 - GAMMA)
 
 
 def quantecon_problem(mdp: FiniteMDP) -> Any:
-    """The same model as quantecon's ``DiscreteDP``, sparse."""
+    """The model as quantecon's sparse ``DiscreteDP``."""
     from quantecon.markov import DiscreteDP
 
     successors, probabilities, rewards = _absorbing(mdp)
@@ -132,7 +132,7 @@ def _quantecon(mdp: FiniteMDP) -> Callable[[], float]:
 
 
 def mdpsolver_problem(mdp: FiniteMDP) -> Any:
-    """The same model as mdpsolver takes it: nested lists, without zeros or repeated successors."""
+    """The model as mdpsolver takes it: nested lists, without zeros or repeated successors."""
     import mdpsolver
 
     successors, probabilities, rewards = _absorbing(mdp)

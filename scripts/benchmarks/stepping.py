@@ -18,7 +18,7 @@ NUM_ENVS = 4096
 
 
 def rows(quick: bool) -> list[Row]:
-    """All of the comparisons."""
+    """Rows of the comparisons."""
     return [_single(quick), *_vector(quick)]
 
 

@@ -1,4 +1,4 @@
-"""What the margin of a classifier over actions does when the image gets noisy, as a table.
+"""Table of the margin of a classifier over actions when the image gets noisy.
 
 The exact optimal policy is imitated from symbolic images of a grid world, once with each head and seed, on clean
 images. Then every state is shown again with Gaussian noise on each pixel, and counted: how often a right action is on

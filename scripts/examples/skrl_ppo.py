@@ -37,7 +37,7 @@ class Actor(CategoricalMixin, Model):
         self.layers = nn.Sequential(nn.Linear(self.num_observations, 64), nn.Tanh(), nn.Linear(64, self.num_actions))
 
     def compute(self, inputs, role):
-        """What skrl asks of a model."""
+        """Compute a model's output, as skrl calls it."""
         return self.layers(inputs["observations"]), {}
 
 
@@ -50,7 +50,7 @@ class Critic(DeterministicMixin, Model):
         self.layers = nn.Sequential(nn.Linear(self.num_observations, 64), nn.Tanh(), nn.Linear(64, 1))
 
     def compute(self, inputs, role):
-        """What skrl asks of a model."""
+        """Compute a model's output, as skrl calls it."""
         return self.layers(inputs["observations"]), {}
 
 

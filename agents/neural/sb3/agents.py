@@ -1,4 +1,4 @@
-"""Every algorithm of Stable-Baselines3 and, where it is installed, of sb3-contrib, as an :class:`Agent`.
+"""Agents that wrap the algorithms of Stable-Baselines3 and, where it is installed, of sb3-contrib.
 
 ``gridzero.agents.neural.sb3.agents.DQN`` is the agent for ``stable_baselines3.DQN``, and so on. Its config is generated
 from the algorithm's own arguments, so it has the names and defaults of SB3's documentation.
@@ -90,9 +90,9 @@ def agent_for(name: str) -> type[SB3Agent]:
     """
     for module in ("stable_baselines3", "sb3_contrib"):
         with contextlib.suppress(ImportError):
-            found = getattr(importlib.import_module(module), name, None)
-            if inspect.isclass(found) and issubclass(found, BaseAlgorithm):
-                attributes = {"algorithm": found, "Config": config_for(found), "__doc__": f"{module}.{name}."}
+            algorithm = getattr(importlib.import_module(module), name, None)
+            if inspect.isclass(algorithm) and issubclass(algorithm, BaseAlgorithm):
+                attributes = {"algorithm": algorithm, "Config": config_for(algorithm), "__doc__": f"{module}.{name}."}
                 return type(name, (SB3Agent,), {**attributes, "__module__": __name__})
     raise AttributeError(f"Stable-Baselines3 has no algorithm {name}")
 
@@ -113,14 +113,16 @@ def config_for(algorithm: type[BaseAlgorithm]) -> type[Any]:
             kind = _OPTIONAL.get(name) or _EITHER.get(name) or type(parameter.default)
             kind = int | None if kind is type(None) else kind
             settings.append((name, kind, parameter.default, " ".join(help_texts.get(name, "").split())))
-    made = dataclasses.make_dataclass(
+    config = dataclasses.make_dataclass(
         f"{algorithm.__name__}Config",
         [(name, kind, dataclasses.field(default=default)) for name, kind, default, _ in settings],
         frozen=True,
         namespace={"__post_init__": _check},
     )
-    made.__doc__ = f"Settings of {algorithm.__name__}.\n\nArgs:\n" + "".join(f"    {s[0]}: {s[3]}\n" for s in settings)
-    return made
+    config.__doc__ = f"Settings of {algorithm.__name__}.\n\nArgs:\n" + "".join(
+        f"    {s[0]}: {s[3]}\n" for s in settings
+    )
+    return config
 
 
 def _check(config: Any) -> None:
@@ -137,8 +139,9 @@ def _check(config: Any) -> None:
 class SB3Agent(Agent):
     """An algorithm of Stable-Baselines3, behind the interface of all agents.
 
-    It is trained in pieces, saved as tensors and JSON, without pickle, and resumed exactly. SB3 draws from the global
-    generators of NumPy and PyTorch; the agent has states of its own and lends them only while SB3 runs.
+    It is trained in stretches of 1000 steps, saved as tensors and JSON, without pickle, and resumed exactly. SB3 draws
+    from the global generators of NumPy and PyTorch; the agent has states of its own and lends them only while SB3
+    runs.
 
     Args:
         env: a ``gym.Env`` or a ``VectorEnv``. A foreign vector that resets in the next step only is made again as a
@@ -193,12 +196,12 @@ class SB3Agent(Agent):
                 large = is_image_space(space) and sorted(space.shape or ())[1] >= SMALLEST_IMAGE
                 wanted = "Cnn" if large else "Mlp"
         names = list(self.algorithm.policy_aliases)
-        found: str | None = next(
+        policy: str | None = next(
             (name for name in names if name == self.config.policy or name.startswith(wanted)), None
         )
-        if found is None:
+        if policy is None:
             raise ValueError(f"{self.algorithm.__name__} has the policies {', '.join(names)}, not {wanted}")
-        return found
+        return policy
 
     def _arguments(self) -> dict[str, Any]:
         own = {name for name, *_ in _OWN_SETTINGS} | {"action_noise"}
@@ -206,7 +209,7 @@ class SB3Agent(Agent):
         if self.config.hidden is not None:
             given["policy_kwargs"] = {"net_arch": list(self.config.hidden)}
         if self.config.linear_learning_rate:
-            given["learning_rate"] = functools.partial(_times, self.config.learning_rate)
+            given["learning_rate"] = functools.partial(_linear_decay, self.config.learning_rate)
         if getattr(self.config, "action_noise", 0.0):
             size = self.vec_env.action_space.shape or ()
             given["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, self.config.action_noise))
@@ -292,8 +295,8 @@ class SB3Agent(Agent):
             return self.policy()
         with torch.no_grad():
             tensor, _ = self.model.policy.obs_to_tensor(observations)
-            found = self.model.policy.get_distribution(tensor, *([masks] if self.masked else []))
-        return _array(found.distribution.probs)
+            actions = self.model.policy.get_distribution(tensor, *([masks] if self.masked else []))
+        return _array(actions.distribution.probs)
 
     def action_values(self) -> FloatArray:
         """(S, A) what the algorithm's network says, else one step of the model and then :meth:`state_values`.
@@ -306,8 +309,8 @@ class SB3Agent(Agent):
         if network is None:
             return FiniteMDP.from_env(self.env).action_values(self.state_values(), self.config.gamma)
         with torch.no_grad():
-            found = network(self.model.policy.obs_to_tensor(observations)[0])
-        return _array(found.mean(dim=1) if found.ndim == 3 else found)
+            values = network(self.model.policy.obs_to_tensor(observations)[0])
+        return _array(values.mean(dim=1) if values.ndim == 3 else values)
 
     def state_values(self) -> FloatArray:
         """(S,) the critic's values, else those of the best actions.
@@ -346,7 +349,7 @@ class SB3Agent(Agent):
         self.torch_state = torch.from_numpy(np.array(state["torch"], dtype=np.uint8))
 
 
-def _times(rate: float, remaining: float) -> float:
+def _linear_decay(rate: float, remaining: float) -> float:
     return rate * remaining
 
 

@@ -1,4 +1,4 @@
-"""The state of a Stable-Baselines3 model as arrays and numbers, instead of the pickled archive of its own."""
+"""State of a Stable-Baselines3 model as arrays and numbers, instead of its own pickled archive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COUNTERS = (
 
 
 def get_state(model: Any) -> dict[str, Any]:
-    """All that a model needs to go on: nested dicts and lists of arrays and numbers, copied.
+    """Copy everything that a model needs to continue: nested dicts and lists of arrays and numbers.
 
     Args:
         model: an algorithm of ``stable_baselines3`` or ``sb3_contrib``, between two calls of ``learn``.
@@ -44,7 +44,7 @@ def get_state(model: Any) -> dict[str, Any]:
 
 
 def set_state(model: Any, state: Mapping[str, Any]) -> None:
-    """Make a model go on from ``state``.
+    """Continue a model from ``state``.
 
     Raises:
         ValueError: when it is of another model.
@@ -73,7 +73,7 @@ def _variables(model: Any) -> list[str]:
 
 
 def _arrays(buffer: Any) -> dict[str, Any]:
-    """What a replay buffer holds: arrays (size, N, …), or dicts of them."""
+    """Arrays (size, N, …) of a replay buffer, or dicts of them."""
     names = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
     return {name: getattr(buffer, name) for name in names}
 
@@ -84,9 +84,9 @@ def _cut(value: Any, size: int) -> Any:
 
 def _fill(buffer: Any, saved: Mapping[str, Any]) -> None:
     for name, into in _arrays(buffer).items():
-        found = saved["arrays"][name]
+        arrays = saved["arrays"][name]
         for whole, part in (
-            zip(into.values(), found.values(), strict=True) if isinstance(into, Mapping) else [(into, found)]
+            zip(into.values(), arrays.values(), strict=True) if isinstance(into, Mapping) else [(into, arrays)]
         ):
             if part.shape[1:] != whole.shape[1:] or len(part) > len(whole):
                 raise ValueError(f"the state has {name} {part.shape} to replay; this agent has room for {whole.shape}")

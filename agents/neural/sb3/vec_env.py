@@ -1,4 +1,4 @@
-"""Gymnasium environments, one or a vector of them, as Stable-Baselines3's kind of vector."""
+"""Adapter from Gymnasium environments, single or vector, to Stable-Baselines3's ``VecEnv``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class GymnasiumVecEnv(VecEnv):
         return seeds
 
     def set_options(self, options: Any = None) -> None:
-        """Refuse options: what restores an episode under way has only its seed.
+        """Raise ValueError for reset options: an episode under way is restored from its seed alone.
 
         Raises:
             ValueError: when there are any.
@@ -106,7 +106,7 @@ class GymnasiumVecEnv(VecEnv):
             setattr(self.env.unwrapped, attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """What a method of each environment returns; a native vector is asked once, for all."""
+        """Call a method of each environment and return the results; a native vector is called once, for all."""
         if isinstance(self.env, gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv):
             return self._chosen(list(self.env.call(method_name, *method_args, **method_kwargs)), indices)
         return self._chosen(self._each(self._own(method_name)(*method_args, **method_kwargs)), indices)
@@ -159,7 +159,7 @@ def as_vec_env(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any], *, seed: int =
 
 
 def check_space(space: gym.Space[Any], what: str) -> None:
-    """Refuse what Stable-Baselines3 does not take.
+    """Raise ValueError for a space that Stable-Baselines3 has no networks for.
 
     Raises:
         ValueError: for text, tuples, graphs, nested dictionaries, and numberings that do not begin with 0.
@@ -190,7 +190,7 @@ def _one(observations: Any, index: int) -> Any:
 
 
 def divided(info: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
-    """A vector's info as one for each environment.
+    """Split a vector's info into one for each environment.
 
     >>> divided({"coins": np.array([3, 0]), "_coins": np.array([True, False])}, 2)
     [{'coins': 3}, {}]
