@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -41,15 +42,20 @@ def save(agent: Agent, path: str | Path, *, training: Mapping[str, Any] | None =
         ValueError: when ``path`` exists, or the agent's state has something else than dicts, lists, arrays, numbers,
             strings, booleans and None.
     """
+    from safetensors.numpy import save_file
+
     target = Path(path)
     if target.exists():
         raise ValueError(f"{target} exists; a checkpoint is never overwritten")
     tree, tensors = flatten(agent.state_dict())
     manifest = {**identity(agent), "training": dict(training or {})}
-    contents = {**agent.files(), STATE: _json_bytes(tree), TENSORS: _tensor_bytes(tensors)}
-    manifest["files"] = {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in contents.items()}
-    contents[MANIFEST] = signed(manifest, FORMAT, VERSION)
-    write_directory(target, contents)
+    with new_directory(target) as folder:
+        agent.save_artifacts(folder)
+        (folder / STATE).write_bytes(_json_bytes(tree))
+        save_file(tensors, folder / TENSORS)
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        manifest["files"] = {file.relative_to(folder).as_posix(): _fingerprint(file) for file in files}
+        (folder / MANIFEST).write_bytes(signed(manifest, FORMAT, VERSION))
     return target
 
 
@@ -69,7 +75,7 @@ def load(path: str | Path, env: Any = None) -> Agent:
     manifest, tree, tensors = read(folder)
     agent = rebuild(manifest, env, folder)
     try:
-        agent.load_files(folder)
+        agent.load_artifacts(folder)
         agent.load_state_dict(unflatten(tree, tensors))
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{folder} does not fit {agent.name}: {error!r}") from error
@@ -125,16 +131,14 @@ def read(folder: Path) -> tuple[dict[str, Any], Any, dict[str, NDArray[Any]]]:
     Raises:
         ValueError: when anything is missing, damaged, foreign or newer.
     """
-    manifest = read_manifest(folder)
-    data = {name: _checked_file(folder, manifest, name) for name in (STATE, TENSORS)}
-    for name in manifest["files"]:
-        if name not in data:
-            _checked_file(folder, manifest, name)
     from safetensors import SafetensorError
-    from safetensors.numpy import load as load_tensors
+    from safetensors.numpy import load_file
 
+    manifest = read_manifest(folder)
+    for name in {STATE, TENSORS, *manifest["files"]}:
+        _check_file(folder, manifest, name)
     try:
-        return manifest, json.loads(data[STATE]), load_tensors(data[TENSORS])
+        return manifest, json.loads((folder / STATE).read_bytes()), load_file(folder / TENSORS)
     except (SafetensorError, ValueError, KeyError) as error:
         raise ValueError(f"{folder} cannot be read: {error}") from error
 
@@ -170,17 +174,30 @@ def read_signed(path: Path, form: str, version: int) -> dict[str, Any]:
     return rest
 
 
-def _checked_file(folder: Path, manifest: Mapping[str, Any], name: str) -> bytes:
-    expected = manifest["files"][name]
-    try:
-        data = (folder / name).read_bytes()
-    except FileNotFoundError:
-        raise ValueError(f"{folder} is incomplete: {name} is missing") from None
-    if len(data) != expected["bytes"]:
-        raise ValueError(f"{folder} is damaged: {name} has {len(data)} bytes, not {expected['bytes']}")
-    if _sha256(data) != expected["sha256"]:
+def _check_file(folder: Path, manifest: Mapping[str, Any], name: str) -> None:
+    """Hold a file against its size and checksum in the manifest; nothing outside of ``folder`` is opened.
+
+    Raises:
+        ValueError: when it is missing, damaged, or not a regular file inside the folder.
+    """
+    expected, path = manifest["files"][name], folder / name
+    parts = PurePosixPath(name).parts
+    inside = name == "/".join(parts) and not {"..", "/"} & set(parts)
+    if not inside or any((folder / Path(*parts[:depth])).is_symlink() for depth in range(1, len(parts) + 1)):
+        raise ValueError(f"{folder} is damaged: its manifest names {name!r}, which is not a file of its own")
+    if not path.is_file():
+        raise ValueError(f"{folder} is incomplete: {name} is missing")
+    size = path.stat().st_size
+    if size != expected["bytes"]:
+        raise ValueError(f"{folder} is damaged: {name} has {size} bytes, not {expected['bytes']}")
+    if _fingerprint(path)["sha256"] != expected["sha256"]:
         raise ValueError(f"{folder} is damaged: {name} does not have its checksum")
-    return data
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    """Checksum and size of a file, which is read piece by piece."""
+    with open(path, "rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
 
 
 def read_json(path: Path) -> Any:
@@ -246,8 +263,9 @@ def unflatten(tree: Any, tensors: Mapping[str, NDArray[Any]]) -> Any:
     return tree
 
 
-def write_directory(target: Path, contents: Mapping[str, bytes]) -> None:
-    """Make a directory of files, whole or not at all: temporary name, flush, rename.
+@contextlib.contextmanager
+def new_directory(target: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes ``target``, whole or not at all: its files are flushed, then it is renamed.
 
     Raises:
         ValueError: when ``target`` exists.
@@ -257,14 +275,9 @@ def write_directory(target: Path, contents: Mapping[str, bytes]) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        for name, data in contents.items():
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary / name, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        for folder in {(temporary / name).parent for name in contents}:
-            sync_directory(folder)
+        yield temporary
+        for path in (*temporary.rglob("*"), temporary):
+            _flush(path)
         try:
             # Renaming would replace an empty directory; that is caught by the check, anything fuller by the system.
             if target.exists():
@@ -274,19 +287,30 @@ def write_directory(target: Path, contents: Mapping[str, bytes]) -> None:
             if target.exists():
                 raise ValueError(f"{target} exists; it is never overwritten") from None
             raise error
-        sync_directory(target.parent)
+        _flush(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def sync_directory(path: Path) -> None:
-    """Flush a directory's entries to the disk, where the system can."""
-    if os.name == "posix":
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def write_directory(target: Path, name: str, content: bytes) -> None:
+    """Make a directory with one file, whole or not at all.
+
+    Raises:
+        ValueError: when ``target`` exists.
+    """
+    with new_directory(target) as folder:
+        (folder / name).write_bytes(content)
+
+
+def _flush(path: Path) -> None:
+    """Flush a file, or a directory's entries, to the disk; directories where the system can."""
+    if path.is_dir() and os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def versions() -> dict[str, str]:
@@ -302,12 +326,6 @@ def versions() -> dict[str, str]:
 
 def _json_bytes(tree: Any) -> bytes:
     return json.dumps(tree, indent=1).encode() + b"\n"
-
-
-def _tensor_bytes(tensors: Mapping[str, NDArray[Any]]) -> bytes:
-    from safetensors.numpy import save as save_tensors
-
-    return bytes(save_tensors(dict(tensors)))
 
 
 def _sha256(data: bytes) -> str:

@@ -81,9 +81,8 @@ class Learner(ABC):
         """The first process's decision, where several train this learner together."""
         return decision
 
-    def files(self) -> dict[str, bytes]:
-        """What a checkpoint keeps besides the state, as files in formats of their own, by path."""
-        return {}
+    def save_artifacts(self, folder: Path) -> None:  # noqa: B027  (most have none)
+        """Write what has a file format of its own, such as a language model, into a checkpoint's folder."""
 
-    def load_files(self, folder: Path) -> None:  # noqa: B027  (most have none)
-        """Continue from :meth:`files`, found in ``folder``."""
+    def load_artifacts(self, folder: Path) -> None:  # noqa: B027  (most have none)
+        """Continue from the files that :meth:`save_artifacts` wrote into ``folder``."""

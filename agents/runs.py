@@ -85,7 +85,7 @@ class Run:
         record = {**checkpoint.identity(agent), "training": dict(training or {})}
         if target.exists():
             raise ValueError(f"{target} exists; resume it or choose another name")
-        checkpoint.write_directory(target, {"config.json": checkpoint.signed(record, FORMAT, VERSION)})
+        checkpoint.write_directory(target, "config.json", checkpoint.signed(record, FORMAT, VERSION))
         return cls(target)
 
     @classmethod

@@ -271,12 +271,11 @@ class Policy(nn.Module):
                 "the state is of other networks than these: " + str(error).splitlines()[1].strip()
             ) from error
 
-    def files(self) -> dict[str, bytes]:
-        """What a checkpoint keeps as files of their own, by name."""
-        return {}
+    def save_artifacts(self, folder: Path) -> None:
+        """Write what has a file format of its own into a checkpoint's folder."""
 
-    def load_files(self, folder: Path) -> None:
-        """Continue from :meth:`files`, found in ``folder``."""
+    def load_artifacts(self, folder: Path) -> None:
+        """Continue from the files that :meth:`save_artifacts` wrote into ``folder``."""
 
     def trained(self) -> list[nn.Parameter]:
         """The parameters that learning changes."""

@@ -333,13 +333,13 @@ class PolicyGradientAgent(Agent):
         """What the first process decides, where several learn together."""
         return bool(world().gather(decision)[0])
 
-    def files(self) -> dict[str, bytes]:
-        """A policy's own files: a language model in Hugging Face's format."""
-        return self.network.files()
+    def save_artifacts(self, folder: Path) -> None:
+        """Write the policy's own files: a language model in Hugging Face's format."""
+        self.network.save_artifacts(folder)
 
-    def load_files(self, folder: Path) -> None:
-        """Continue from :meth:`files`."""
-        self.network.load_files(folder)
+    def load_artifacts(self, folder: Path) -> None:
+        """Continue from the files that :meth:`save_artifacts` wrote into ``folder``."""
+        self.network.load_artifacts(folder)
 
 
 def policy_class(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> type[Policy]:

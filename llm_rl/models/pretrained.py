@@ -6,7 +6,6 @@ Everything is read from local files. A GGUF file, as llama.cpp has them, is read
 from __future__ import annotations
 
 import json
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any
 
 import torch
 
-from gridzero.agents.checkpoint import write_directory
+from gridzero.agents.checkpoint import new_directory
 from gridzero.llm_rl.models.causal import check_model
 
 _ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -58,17 +57,17 @@ def save_model(model: Any, tokenizer: Any, folder: str | Path) -> None:
     Raises:
         ValueError: when ``folder`` exists.
     """
-    write_directory(Path(folder), model_files(model, tokenizer))
+    with new_directory(Path(folder)) as temporary:
+        write_model(model, tokenizer, temporary)
 
 
-def model_files(model: Any, tokenizer: Any) -> dict[str, bytes]:
-    """What :func:`save_model` writes, by name."""
+def write_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a model, or its adapters where it has some, and its tokenizer into a folder."""
     options = {"save_embedding_layers": False} if _adapted(model) else {}
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with _quiet():
         model.save_pretrained(folder, **options)
         tokenizer.save_pretrained(folder)
-        files = (file for file in sorted(Path(folder).rglob("*")) if file.is_file() and file.name != "README.md")
-        return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+    (folder / "README.md").unlink(missing_ok=True)  # peft's template of a card, empty
 
 
 def read_weights(model: Any, folder: str | Path) -> None:

@@ -21,7 +21,7 @@ from gridzero.llm_rl.decoding.generate import generate
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling
 from gridzero.llm_rl.models.base_models import base_model
 from gridzero.llm_rl.models.causal import Reference, ValueHead, add_lora, hidden_states, output_head
-from gridzero.llm_rl.models.pretrained import load_model, model_files, read_weights
+from gridzero.llm_rl.models.pretrained import load_model, read_weights, write_model
 from gridzero.llm_rl.policies.language_options import LanguageOptions, device_of, dtype_of, language_options
 from gridzero.llm_rl.rollouts.conversations import Talk, as_trajectories, joined
 from gridzero.llm_rl.rollouts.metrics import talk_metrics, talk_samples
@@ -321,16 +321,14 @@ class LanguagePolicy(Policy):
         if self.value_head is not None:
             self.value_head.load_state_dict(dict(tensors))
 
-    def files(self) -> dict[str, bytes]:
-        """The model and, if it is another one, the reference, in Hugging Face's format."""
-        found = {f"model/{name}": data for name, data in model_files(self.model, self.tokenizer).items()}
+    def save_artifacts(self, folder: Path) -> None:
+        """Write the model and, if it is another one, the reference, in Hugging Face's format."""
+        write_model(self.model, self.tokenizer, folder / "model")
         if self.reference is not None and self.reference.copy is not None:
-            files = model_files(self.reference.copy, self.tokenizer)
-            found |= {f"reference/{name}": data for name, data in files.items()}
-        return found
+            write_model(self.reference.copy, self.tokenizer, folder / "reference")
 
-    def load_files(self, folder: Path) -> None:
-        """Continue from :meth:`files`."""
+    def load_artifacts(self, folder: Path) -> None:
+        """Continue from the files that :meth:`save_artifacts` wrote into ``folder``."""
         read_weights(self.model, folder / "model")
         if (folder / "reference").is_dir():
             self.make_reference()

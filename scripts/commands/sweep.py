@@ -258,7 +258,7 @@ class Sweep:
             "config": dataclasses.asdict(self.config),
             "options": {k: v for k, v in dataclasses.asdict(self.options).items() if k not in left_out},
         }
-        checkpoint.write_directory(self.path, {runs.SWEEP: checkpoint.signed(record, FORMAT, VERSION)})
+        checkpoint.write_directory(self.path, runs.SWEEP, checkpoint.signed(record, FORMAT, VERSION))
 
     def run(self) -> int:
         """Train what is not finished, then report."""

@@ -71,8 +71,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_tree_survives_json_and_safetensors(tree: Any) -> None:
     flat, tensors = flatten(tree)
     from safetensors.numpy import load as load_tensors
+    from safetensors.numpy import save as save_tensors
 
-    back = unflatten(json.loads(json.dumps(flat)), load_tensors(checkpoint._tensor_bytes(tensors)))
+    back = unflatten(json.loads(json.dumps(flat)), load_tensors(save_tensors(tensors)))
     assert same(tree, back)
 
 
@@ -192,6 +193,52 @@ def test_a_foreign_manifest_is_refused(saved: Path, tmp_path: Path, content: byt
     folder = copy_of(saved, tmp_path)
     (folder / MANIFEST).write_bytes(content)
     refused(folder)
+
+
+def test_a_file_outside_of_the_checkpoint_is_never_opened(saved: Path, tmp_path: Path) -> None:
+    """Reading ``/dev/zero`` for its checksum would never end; links inside the folder lead outside as well."""
+    (tmp_path / "beside").write_text("private")
+    for link in (None, "/dev/zero", tmp_path, tmp_path / "beside"):
+        folder = copy_of(saved, tmp_path)
+        if link is not None:
+            (folder / "link").symlink_to(link)
+        names = (
+            ("/dev/zero", "../beside", "a/../../beside", ".", "", "./x") if link is None else ("link", "link/beside")
+        )
+        for name in names:
+            manifest = checkpoint.read_manifest(folder)
+            manifest["files"][name] = {"sha256": "0" * 64, "bytes": 7}
+            (folder / MANIFEST).write_bytes(signed_again(manifest))
+            refused(folder)
+
+
+@pytest.mark.parametrize("name", [STATE, TENSORS])
+def test_a_link_to_the_very_file_is_refused(saved: Path, tmp_path: Path, name: str) -> None:
+    folder = copy_of(saved, tmp_path)
+    (folder / name).rename(tmp_path / name)
+    (folder / name).symlink_to(tmp_path / name)
+    refused(folder)
+
+
+class WithArtifacts(Vessel):
+    """An agent with files in formats of their own."""
+
+    name, config, env, seed = "vessel", gridzero.agents.agent_class("q-learning").Config(), None, 0
+
+    def save_artifacts(self, folder: Path) -> None:
+        (folder / "model" / "deep").mkdir(parents=True)
+        (folder / "model" / "deep" / "weights.bin").write_bytes(b"abc")
+
+
+def test_artifacts_are_in_the_manifest_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "describe", lambda env: None)
+    save(WithArtifacts({}), tmp_path / "1")
+    weights = tmp_path / "1" / "model" / "deep" / "weights.bin"
+    assert checkpoint.read(tmp_path / "1")[0]["files"]["model/deep/weights.bin"]["bytes"] == 3
+    for content in (b"abd", b"abcd", b""):
+        weights.write_bytes(content)
+        with pytest.raises(ValueError, match=r"is damaged: model/deep/weights\.bin"):
+            checkpoint.read(tmp_path / "1")
 
 
 def test_a_newer_format_is_refused(saved: Path, tmp_path: Path) -> None:
