@@ -22,7 +22,9 @@ SIZE = 17
 LINE = 24
 SMALL = 13
 WORDS = (colors.INK, colors.MUTED, colors.ACCENT, colors.TARGET, colors.AGENT)
-"""What text may be coloured with besides the likelihoods."""
+"""Colors of text besides the likelihoods."""
+SPEAKERS = {"prompt": colors.INK, "model": colors.TARGET, "reply": colors.ACCENT}
+"""Colours of who speaks: the task's problem, the model, the environment's replies."""
 
 
 class Span(NamedTuple):
@@ -51,10 +53,8 @@ class TextView:
         self.title = title
         self._width = (size[0] - PAD) // columns
         self._top = PAD + LINE + 12
-        advance = _font(SIZE, False).size("m" * 100)[0] / 100
-        self.characters = max(1, int((self._width - PAD) / advance))
+        self.characters = characters(self._width - PAD)
         self.lines = max(1, (size[1] - self._top - PAD) // LINE)
-        self._advance = advance
 
     def draw(self, texts: Sequence[Iterable[Span]], note: str = "") -> NDArray[np.uint8]:
         """A picture (H, W, 3) uint8.
@@ -72,12 +72,7 @@ class TextView:
             left = PAD + column * self._width
             if column:
                 surface.fill(colors.HAIRLINE, (left - PAD // 2, self._top, 1, self.size[1] - self._top - PAD))
-            for row, line in enumerate(wrap(spans, self.characters)[-self.lines :]):
-                at = 0
-                for span in line:
-                    x = left + round(at * self._advance)
-                    _write(surface, span.text, x, self._top + row * LINE, SIZE, span.color, span.bold)
-                    at += len(span.text)
+            _write_lines(surface, wrap(spans, self.characters)[-self.lines :], left, self._top)
         return to_array(surface)
 
     def _draw_scale(self, surface: pygame.Surface, note: str) -> None:
@@ -91,6 +86,55 @@ class TextView:
             surface.fill(color, bar.move(5 * place, 0))
         words = f"{note}     unlikely" if note else "unlikely"
         _write(surface, words, bar.left - 6 - _font(SMALL, False).size(words)[0], y, SMALL, colors.MUTED, False)
+
+
+def conversation_frame(
+    turns: Iterable[tuple[str, str]],
+    verdict: str = "",
+    correct: bool | None = None,
+    *,
+    width: int = 640,
+    height: int = 400,
+) -> NDArray[np.uint8]:
+    """Draw a conversation: each turn under its speaker's name, the verdict in the last line.
+
+    A conversation that does not fit shows its end, as a terminal does. All frames of one size have the same shape.
+
+    Args:
+        turns: (speaker, text) in order; a speaker without a colour of its own in ``SPEAKERS`` is written in ink.
+        verdict: one line at the foot, shortened to fit; none while the conversation goes on.
+        correct: colours the verdict: right, wrong, or not judged.
+        width: of the picture, in pixels, at least 40.
+        height: of the picture, in pixels, at least 80.
+
+    Returns:
+        (height, width, 3) uint8.
+
+    Example:
+        >>> conversation_frame([("prompt", "2 + 3 = "), ("model", "5")], "right", correct=True).shape
+        (400, 640, 3)
+    """
+    surface = pygame.Surface((width, height))
+    surface.fill(colors.PAPER)
+    spans: list[Span] = []
+    for speaker, text in turns:
+        spans.append(Span(f"{chr(10) * bool(spans)}{speaker}\n", colors.MUTED))
+        spans.append(Span(text.strip("\n"), SPEAKERS.get(speaker, colors.INK), speaker == "prompt"))
+    room = characters(width - 2 * PAD)
+    foot = height - PAD - LINE
+    _write_lines(surface, wrap(spans, room)[-max(1, (foot - 12 - PAD) // LINE) :], PAD, PAD)
+    if verdict:
+        surface.fill(colors.HAIRLINE, (PAD, foot - 8, width - 2 * PAD, 1))
+        line = " ".join(verdict.split())
+        line = line if len(line) <= room else f"{line[: room - 1]}…"
+        ink = colors.MUTED if correct is None else colors.TARGET if correct else colors.AGENT
+        _write(surface, line, PAD, foot, SIZE, ink, True)
+    return to_array(surface)
+
+
+def characters(width: int) -> int:
+    """How many characters fit into a line of so many pixels, at least one."""
+    return max(1, int(width / _advance()))
 
 
 def wrap(spans: Iterable[Span], width: int) -> list[list[Span]]:
@@ -121,6 +165,21 @@ def palette() -> NDArray[np.uint8]:
     words = [*WORDS, colors.HAIRLINE, *map(tuple, colors.LIKELIHOODS.tolist())]
     shades = [colors.mix(word, colors.PAPER, step / 10) for word in words for step in range(11)]
     return np.array([*dict.fromkeys(shades)], dtype=np.uint8)[:256]
+
+
+def _write_lines(surface: pygame.Surface, lines: Iterable[list[Span]], left: int, top: int) -> None:
+    """Write lines below each other, every character in a column of its own."""
+    advance = _advance()
+    for row, line in enumerate(lines):
+        column = 0
+        for span in line:
+            _write(surface, span.text, left + round(column * advance), top + row * LINE, SIZE, span.color, span.bold)
+            column += len(span.text)
+
+
+def _advance() -> float:
+    """Pixels from one character to the next."""
+    return _font(SIZE, False).size("m" * 100)[0] / 100
 
 
 def _write(surface: pygame.Surface, text: str, x: int, y: int, size: int, color: RGB, bold: bool) -> None:
