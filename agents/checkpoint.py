@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridzero.agents.agent import Agent
-from gridzero.agents.environments import describe, make_environment
+from gridzero.agents.environments import describe, remake
 from gridzero.agents.registry import agent_class, make
+from gridzero.envs import plugins
 from gridzero.envs.suggestions import closest
 
 FORMAT = "gridzero-checkpoint"
@@ -89,6 +90,7 @@ def identity(agent: Agent) -> dict[str, Any]:
         "config": dataclasses.asdict(agent.config),
         "environment": describe(agent.env),
         "seed": agent.seed,
+        "imports": plugins.imported(),
         "versions": versions(),
     }
 
@@ -96,11 +98,12 @@ def identity(agent: Agent) -> dict[str, Any]:
 def rebuild(record: Mapping[str, Any], env: Any = None, where: Any = "the record") -> Agent:
     """A new agent from its :func:`identity`, as it was before it learnt anything."""
     try:
+        plugins.restore(record.get("imports", []))
         if env is None:
             described = record["environment"]
             if described is None:
                 raise ValueError(f"{where} does not say how to make its environment; give one")
-            env = make_environment(described["id"], described["kwargs"], described["num_envs"])
+            env = remake(described, described["num_envs"])
         return make(record["agent"], env, seed=record["seed"], **config_fields(record["agent"], record["config"]))
     except (KeyError, TypeError) as error:
         raise ValueError(f"{where} lacks what makes an agent: {error!r}") from error

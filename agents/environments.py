@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec, load_env_creator
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.envs.registration import EnvSpec, WrapperSpec, load_env_creator
+from gymnasium.vector import (
+    AutoresetMode,
+    SyncVectorEnv,
+    VectorActionWrapper,
+    VectorEnv,
+    VectorObservationWrapper,
+    VectorRewardWrapper,
+)
 
+from gridzero.envs import plugins
 from gridzero.envs.suggestions import closest
 
 # Matters of the caller.
 _SYNC_MODE = AutoresetMode.DISABLED
-_NOT_OF_THE_WORLD = ("render_mode", "num_envs", "vectorization_mode", "vector_kwargs")
+_NOT_OF_THE_WORLD = ("render_mode", "num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
+_MADE_BY_GYMNASIUM = (gym.wrappers.PassiveEnvChecker, gym.wrappers.OrderEnforcing)
+_OF_VECTORS = (VectorObservationWrapper, VectorActionWrapper, VectorRewardWrapper)
 
 
 def find_spec(env_id: str) -> EnvSpec:
-    """The registered specification.
+    """The registered specification, by ``id`` or ``module:id``; installed plug-ins are loaded for an unknown id.
 
     Raises:
-        ValueError: for an unknown id; the message has the closest right ones.
+        ValueError: for an unknown id, with the closest right ones, or a module that cannot be imported.
     """
+    env_id = plugins.resolve(env_id)
+    if env_id not in gym.registry:
+        plugins.load_installed()
     spec = gym.registry.get(env_id)
     if spec is None:
         raise ValueError(f"no environment is called {env_id!r}; {_closest_ids(env_id)}")
@@ -75,22 +90,28 @@ def parameters(env_id: str, given: Mapping[str, Any] | None = None) -> dict[str,
 
 
 def make_environment(
-    env_id: str, kwargs: Mapping[str, Any] | None = None, num_envs: int | None = None
+    env_id: str,
+    kwargs: Mapping[str, Any] | None = None,
+    num_envs: int | None = None,
+    wrappers: Sequence[Mapping[str, Any]] = (),
 ) -> gym.Env[Any, Any] | VectorEnv[Any, Any, Any]:
     """An environment by id: one, or a vector of ``num_envs``.
 
-    A vector is native where the environment has one of its own; else Gymnasium's ``SyncVectorEnv`` with autoreset
-    disabled, so that each episode has a seed of its own.
+    A vector is native where the environment has one of its own and nothing is wrapped around it; else Gymnasium's
+    ``SyncVectorEnv`` with autoreset disabled, so that each episode has a seed of its own.
 
     Args:
-        env_id: a registered id.
+        env_id: a registered id, or ``module:id``.
         kwargs: keywords of its constructor; ``max_episode_steps`` replaces the registered time limit, and of vectors
             ``autoreset_mode`` (its value, "NextStep" say) the mode.
         num_envs: None for a single environment.
+        wrappers: around each environment, the innermost first: ``entry_point`` ("module:Class") and ``kwargs``.
 
     Raises:
-        ValueError: for an unknown id or keyword, or a value that the environment does not allow.
+        ValueError: for an unknown id, keyword or wrapper, or a value that the environment does not allow.
     """
+    env_id = find_spec(env_id).id
+    around: Any = functools.partial(wrapped, wrappers=wrappers)
     given = dict(kwargs or {})
     mode = given.pop("autoreset_mode", None) if num_envs is not None else None
     known = parameters(env_id, given)
@@ -104,29 +125,182 @@ def make_environment(
         raise ValueError(f"num_envs must be at least 1, not {num_envs}")
     try:
         if num_envs is None:
-            return gym.make(env_id, **given)
-        if find_spec(env_id).vector_entry_point is not None:
+            return wrapped(gym.make(env_id, **given), wrappers)
+        if find_spec(env_id).vector_entry_point is not None and not wrappers:
             if mode is not None:
                 given["autoreset_mode"] = AutoresetMode(mode)
             return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="vector_entry_point", **given)
         vectorizer = {"autoreset_mode": AutoresetMode(mode or _SYNC_MODE)}
-        return gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="sync", vector_kwargs=vectorizer, **given)
+        return gym.make_vec(
+            env_id,
+            num_envs=num_envs,
+            vectorization_mode="sync",
+            vector_kwargs=vectorizer,
+            wrappers=[around] if wrappers else None,
+            **given,
+        )
     except (gym.error.Error, TypeError, KeyError, AssertionError, IndexError) as error:
         raise ValueError(f"{env_id} does not take {given or 'no options'}: {error!r}") from error
 
 
-def describe(env: Any) -> dict[str, Any] | None:
-    """What :func:`make_environment` needs to make another one like it: ``id``, ``kwargs`` and ``num_envs``.
+def remake(
+    described: Mapping[str, Any], num_envs: int | None = None, **changed: Any
+) -> gym.Env[Any, Any] | VectorEnv[Any, Any, Any]:
+    """An environment like the one described, but for its number and the keywords that change."""
+    kwargs = {**described["kwargs"], **changed}
+    return make_environment(described["id"], kwargs, num_envs, described.get("wrappers", ()))
 
-    None where that cannot be told: a ``FiniteMDP``, an environment without a specification, one with wrappers of its
-    own, or keywords that JSON cannot hold.
+
+def second(env: Any, num_envs: int) -> VectorEnv[Any, Any, Any]:
+    """A vector of environments like one that cannot be described: copies of it.
+
+    Raises:
+        ValueError: when it cannot be copied.
+    """
+    single = env.envs[0] if isinstance(env.unwrapped, SyncVectorEnv) and env is env.unwrapped else env
+    name = type(env.unwrapped).__name__
+    if isinstance(single, VectorEnv):
+        raise ValueError(f"evaluation needs a second {name}, which cannot be made from its specification; give an id")
+    try:
+        copies = [copy.deepcopy(single) for _ in range(num_envs)]
+    except Exception as error:
+        raise ValueError(
+            f"evaluation needs a second {name}, which can neither be made from its specification nor copied "
+            f"({type(error).__name__}): register it with Gymnasium"
+        ) from error
+    return SyncVectorEnv([functools.partial(_itself, each) for each in copies], autoreset_mode=_SYNC_MODE)
+
+
+def _itself(env: Any) -> Any:
+    return env
+
+
+class Specified(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment whose specification has the keywords of its wrappers, recorded by themselves or not."""
+
+    def __init__(self, env: gym.Env[Any, Any], wrappers: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(env)
+        self.wrappers = tuple(wrappers)
+
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+        """The environment's specification, with wrappers that ``gymnasium.make`` can apply again."""
+        inner = self.env.spec
+        if inner is None:
+            return None
+        spec = copy.deepcopy(inner)
+        recorded = len(spec.additional_wrappers) - len(self.wrappers)
+        specs = [
+            WrapperSpec(wrapper["entry_point"].partition(":")[2], wrapper["entry_point"], dict(wrapper["kwargs"]))
+            for wrapper in self.wrappers
+        ]
+        spec.additional_wrappers = (*spec.additional_wrappers[:recorded], *specs)
+        return spec
+
+
+def wrapped(env: gym.Env[Any, Any], wrappers: Sequence[Mapping[str, Any]]) -> gym.Env[Any, Any]:
+    """The environment with wrappers around it, the first one innermost."""
+    if not wrappers:
+        return env
+    for wrapper in wrappers:
+        try:
+            env = wrapper_class(wrapper["entry_point"])(env, **wrapper["kwargs"])
+        except Exception as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"{wrapper['entry_point']} does not wrap this environment: {text}") from error
+    return Specified(env, wrappers)
+
+
+def wrapper_class(entry_point: str) -> type[gym.Wrapper[Any, Any, Any, Any]]:
+    """The wrapper that ``module:Class`` names.
+
+    Raises:
+        ValueError: for another form, a module that cannot be imported, or something that is not such a class.
+    """
+    found = plugins.load(entry_point)
+    if not inspect.isclass(found) or not issubclass(found, gym.Wrapper):
+        raise ValueError(f"{entry_point} is not a gymnasium.Wrapper")
+    return found
+
+
+def wrapper_parameters(entry_point: str) -> dict[str, inspect.Parameter]:
+    """The keywords that a wrapper's constructor takes besides the environment."""
+    return _keywords(wrapper_class(entry_point))
+
+
+def _keywords(kind: type) -> dict[str, inspect.Parameter]:
+    try:
+        signature = inspect.signature(kind.__init__, eval_str=True)  # type: ignore[misc]
+    except NameError:
+        signature = inspect.signature(kind.__init__)  # type: ignore[misc]
+    known = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name: each for name, each in list(signature.parameters.items())[2:] if each.kind in known}
+
+
+def specification(env: gym.Env[Any, Any]) -> EnvSpec | None:
+    """The specification of an environment with the keywords of its wrappers where they are known.
+
+    They are, of wrappers that record their arguments, of those that take none, and of those that
+    :func:`make_environment` put around it.
+    """
+    spec = env.spec
+    if spec is None or not spec.additional_wrappers:
+        return spec
+    wrappers: list[Any] = []
+    inner: Any = env
+    while isinstance(inner, gym.Wrapper) and not isinstance(inner, Specified):
+        if not isinstance(inner, gym.wrappers.TimeLimit):
+            wrappers.append(inner)
+        inner = inner.env
+    spec = copy.deepcopy(spec)
+    outermost_first = list(reversed(spec.additional_wrappers))
+    for i, wrapper in enumerate(each for each in wrappers if not isinstance(each, _MADE_BY_GYMNASIUM)):
+        recorded = outermost_first[i]
+        if recorded.kwargs is None and not _keywords(type(wrapper)):
+            outermost_first[i] = WrapperSpec(recorded.name, recorded.entry_point, {})
+    spec.additional_wrappers = tuple(reversed(outermost_first))
+    return spec
+
+
+def _added_wrappers(env: gym.Env[Any, Any]) -> list[dict[str, Any]] | None:
+    """What is wrapped around the registered environment, the innermost first; None where that cannot be told.
+
+    What an environment's own constructor wraps around it lies below what ``gymnasium.make`` does.
+    """
+    spec = specification(env)
+    assert spec is not None
+    own, inner = 0, env
+    while isinstance(inner, gym.Wrapper):
+        if isinstance(inner, _MADE_BY_GYMNASIUM):
+            own = len(inner.spec.additional_wrappers) if inner.spec is not None else 0
+        inner = inner.env
+    added = spec.additional_wrappers[own:]
+    if any(each.kwargs is None or "<locals>" in each.entry_point for each in added):
+        return None
+    return [{"entry_point": each.entry_point, "kwargs": dict(each.kwargs or {})} for each in added]
+
+
+def describe(env: Any) -> dict[str, Any] | None:
+    """What :func:`remake` needs to make another one like it: ``id``, ``kwargs``, ``num_envs`` and ``wrappers``.
+
+    None where that cannot be told: a ``FiniteMDP``, an environment without a specification, one in wrappers whose
+    arguments are not known, or keywords that JSON cannot hold.
 
     Example:
         >>> describe(gym.make("FrozenLake-v1", is_slippery=False, max_episode_steps=50))["kwargs"]
         {'map_name': '4x4', 'is_slippery': False, 'max_episode_steps': 50}
     """
     spec = getattr(env, "spec", None)
-    if spec is None or spec.additional_wrappers or spec.id not in gym.registry:
+    if spec is None or spec.id not in gym.registry or isinstance(env, _OF_VECTORS):
+        return None
+    wrappers: list[dict[str, Any]] | None = []
+    if isinstance(env, gym.Env):
+        wrappers = _added_wrappers(env)
+    elif isinstance(env.unwrapped, SyncVectorEnv):
+        wrappers = _added_wrappers(env.unwrapped.envs[0])
+    elif spec.additional_wrappers or "wrappers" in spec.kwargs:
+        wrappers = None
+    if wrappers is None:
         return None
     kwargs = {name: value for name, value in spec.kwargs.items() if name not in _NOT_OF_THE_WORLD}
     if isinstance(env, VectorEnv):
@@ -144,12 +318,14 @@ def describe(env: Any) -> dict[str, Any] | None:
     if isinstance(kwargs.get("layout"), str) and _is_file(kwargs["layout"]):
         kwargs["layout"] = env.unwrapped.layout.text()  # the file may change or move
     kwargs = {name: list(value) if isinstance(value, tuple) else value for name, value in kwargs.items()}
+    num_envs = env.num_envs if isinstance(env, VectorEnv) else None
+    described = {"id": spec.id, "kwargs": kwargs, "num_envs": num_envs, "wrappers": wrappers}
     try:
-        if json.loads(json.dumps(kwargs)) != kwargs:
+        if json.loads(json.dumps(described)) != described:
             return None
     except (TypeError, ValueError):
         return None
-    return {"id": spec.id, "kwargs": kwargs, "num_envs": env.num_envs if isinstance(env, VectorEnv) else None}
+    return described
 
 
 def _is_file(text: str) -> bool:

@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gridzero.agents.agent import Agent
-from gridzero.agents.environments import describe, find_spec, make_environment
+from gridzero.agents.environments import describe, find_spec, remake, second
 from gridzero.envs.mdp import FiniteMDP
 
 FloatArray = NDArray[np.float64]
@@ -167,18 +167,43 @@ def _copy(env: Any, episodes: int) -> tuple[VectorEnv[Any, Any, Any], int]:
     """A vector of environments like this one, and its time limit."""
     described: dict[str, Any] | None = {"id": env, "kwargs": {}} if isinstance(env, str) else describe(env)
     if described is None:
-        raise ValueError(f"no second {type(env.unwrapped).__name__} can be made from its specification; give an id")
-    kwargs = {name: value for name, value in described["kwargs"].items() if name != "autoreset_mode"}
-    if not isinstance(env, str) and hasattr(env.unwrapped, "layout"):
-        kwargs["layout"] = env.unwrapped.layout  # as it stands, edits included, and need not be made again
+        limit = getattr(env.spec, "max_episode_steps", None)
+        copies = second(env, min(episodes, 16))
+        if limit is None:
+            copies = _limited(copies)
+        return copies, int(limit or STEP_LIMIT)
+    changed: dict[str, Any] = {}
+    if not isinstance(env, str):
+        if hasattr(env.unwrapped, "layout"):
+            changed["layout"] = env.unwrapped.layout  # as it stands, edits included, and need not be made again
+        changed |= getattr(env.unwrapped, "evaluation_options", {})  # such as problems that were held out of training
     spec = find_spec(described["id"])
-    if not isinstance(env, str):  # such as problems that were held out of training
-        kwargs |= getattr(env.unwrapped, "evaluation_options", {})
+    kwargs = {name: value for name, value in described["kwargs"].items() if name != "autoreset_mode"} | changed
     limit = int(kwargs.setdefault("max_episode_steps", spec.max_episode_steps or STEP_LIMIT))
-    width = min(episodes, 16 if spec.vector_entry_point is None else 1024)
-    made = make_environment(described["id"], kwargs, width)
-    assert isinstance(made, VectorEnv)
-    return made, limit
+    native = spec.vector_entry_point is not None and not described.get("wrappers")
+    vector = remake({**described, "kwargs": kwargs}, min(episodes, 1024 if native else 16))
+    assert isinstance(vector, VectorEnv)
+    return vector, limit
+
+
+def _limited(vector: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
+    """The vector with a limit of steps for episodes that may have none."""
+    assert isinstance(vector, gym.vector.SyncVectorEnv)
+    envs = [gym.wrappers.TimeLimit(env, STEP_LIMIT) for env in vector.envs]
+    return gym.vector.SyncVectorEnv(
+        [lambda env=env: env for env in envs],  # type: ignore[misc]
+        autoreset_mode=gym.vector.AutoresetMode.DISABLED,
+    )
+
+
+def check_second_environment(agent: Agent) -> None:
+    """Check that evaluation will have an environment of its own.
+
+    Raises:
+        ValueError: when another one like the agent's can neither be made nor copied.
+    """
+    if not isinstance(agent.env, FiniteMDP):
+        _copy(agent.env, 1)[0].close()
 
 
 def _play(

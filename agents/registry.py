@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gridzero.agents.agent import Agent
+from gridzero.agents.environments import make_environment
+from gridzero.envs import plugins
 from gridzero.envs.suggestions import closest
 
 
@@ -56,22 +58,34 @@ def register(name: str, entry_point: str, summary: str) -> None:
     REGISTRY[name] = Registration(name, entry_point, summary)
 
 
+def registration(name: str) -> Registration:
+    """The registration of an agent, by ``name`` or ``module:name``; installed plug-ins are loaded for an unknown name.
+
+    Raises:
+        ValueError: for an unknown name, with the closest right ones, or a module that cannot be imported.
+    """
+    name = plugins.resolve(name)
+    if name not in REGISTRY:
+        plugins.load_installed()
+    if name not in REGISTRY:
+        raise ValueError(f"no agent is called {name!r}; {closest(name, REGISTRY)}")
+    return REGISTRY[name]
+
+
 def agent_class(name: str) -> type[Agent]:
-    """The class registered under ``name``.
+    """The class registered under ``name``, which may be ``module:name``.
 
     Raises:
         ValueError: for an unknown name; the message has the closest right ones.
     """
-    if name not in REGISTRY:
-        raise ValueError(f"no agent is called {name!r}; {closest(name, REGISTRY)}")
-    return REGISTRY[name].load()
+    return registration(name).load()
 
 
 def make(name: str, env: Any, *, seed: int = 0, **fields: Any) -> Agent:
     """An agent, by name, for an environment.
 
     Args:
-        name: a registered name (``gridzero list`` shows them).
+        name: a registered name (``gridzero list`` shows them), or ``module:name``.
         env: a ``gym.Env``, a ``VectorEnv``, the id of a registered environment, or, for planners, a ``FiniteMDP``.
         seed: decides everything that is random.
         fields: fields of the agent's ``Config``.
@@ -87,16 +101,20 @@ def make(name: str, env: Any, *, seed: int = 0, **fields: Any) -> Agent:
         >>> float(agent.state_values()[0].round(6))
         0.068891
     """
-    found = agent_class(name)
-    known = [field.name for field in dataclasses.fields(found.Config)]
+    entry = registration(name)
+    kind = entry.load()
+    known = [field.name for field in dataclasses.fields(kind.Config)]
     for field in fields:
         if field not in known:
-            raise ValueError(f"{name} has no field {field!r}; {closest(field, known)}")
+            raise ValueError(f"{entry.name} has no field {field!r}; {closest(field, known)}")
     if isinstance(env, str):
-        import gymnasium
+        env = make_environment(env)
+    return build(entry.name, env, kind.Config(**{**kind.defaults(env, fields), **fields}), seed=seed)
 
-        env = gymnasium.make(env)
-    config = found.Config(**{**found.defaults(env, fields), **fields})
-    agent = found(env, config, seed=seed)
-    agent.name = name
+
+def build(name: str, env: Any, config: Any, *, seed: int = 0) -> Agent:
+    """An agent, by name, from a whole ``Config``."""
+    entry = registration(name)
+    agent = entry.load()(env, config, seed=seed)
+    agent.name = entry.name
     return agent

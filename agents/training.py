@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gridzero.agents.agent import Agent
-from gridzero.agents.evaluation import Evaluation, evaluate
+from gridzero.agents.evaluation import Evaluation, check_second_environment, evaluate
 from gridzero.agents.learner import Update
 from gridzero.agents.runs import Run
 
@@ -84,7 +84,8 @@ def train(
         evaluation_episodes: see :class:`Budget`.
 
     Raises:
-        ValueError: for a budget that is not one, none where the agent never ends, or a run that exists.
+        ValueError: for a budget that is not one, none where the agent never ends, or a run that exists, or an
+            environment of which evaluation cannot have a second one.
 
     Example:
         >>> import gridzero
@@ -97,6 +98,7 @@ def train(
     if steps is None and seconds is None and agent.default_steps is not None:
         raise ValueError(f"{agent.name} never ends by itself; give it steps or seconds")
     agent.prepare()
+    check_second_environment(agent)
     with Run.create(run, agent, asdict(budget)) if run is not None else contextlib.nullcontext() as directory:
         for _ in training(agent, budget, directory):
             pass

@@ -13,7 +13,7 @@ import gymnasium as gym
 from gridzero.envs.mdp import FiniteMDP
 
 if TYPE_CHECKING:
-    from gridzero.envs.grid.layouts.layout import LAYOUTS, Layout, Tile
+    from gridzero.envs.grid.layouts.layout import LAYOUTS, Layout, Tile, register_layout
     from gridzero.envs.grid.vector import GridWorldVector
     from gridzero.envs.grid.world import GridWorld
     from gridzero.envs.text.generation import TextGeneration, TextGenerationVector
@@ -30,6 +30,7 @@ __all__ = [
     "Tile",
     "TokenGeneration",
     "TokenGenerationVector",
+    "register_layout",
 ]
 
 _LAZY = {
@@ -42,6 +43,7 @@ _LAZY = {
     "Tile": "gridzero.envs.grid.layouts.layout",
     "TokenGeneration": "gridzero.envs.text.token_generation",
     "TokenGenerationVector": "gridzero.envs.text.token_generation",
+    "register_layout": "gridzero.envs.grid.layouts.layout",
 }
 
 

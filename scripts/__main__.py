@@ -28,7 +28,8 @@ From grid world to R1-Zero: every learner behind one interface, every result hel
 commands:
 {commands}
 
-`gridzero COMMAND --help` says what a command takes; `gridzero --version` which version this is.
+`gridzero COMMAND --help` says what a command takes; `gridzero --version` which version this is. Every command takes
+--import MODULE, as often as wanted: the module is imported first, so that what it registers is known by name.
 
 example:
   gridzero train q-learning --env FrozenLake-v1 --run lake
@@ -76,6 +77,13 @@ def _dispatch(arguments: list[str]) -> int:
         from gridzero.envs.suggestions import closest
 
         raise ValueError(f"there is no command {command!r}; {closest(command, COMMANDS)}")
+    from gridzero.commands.arguments import take_repeated
+    from gridzero.envs import plugins
+
+    modules, rest = take_repeated("--import", rest)
+    plugins.typed([*rest, *(f"{module}:" for module in modules)])
+    for name in modules:
+        plugins.import_module(name)
     module = importlib.import_module(f"gridzero.commands.{command}")
     status = module.main(rest)
     sys.stdout.flush()

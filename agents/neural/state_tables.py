@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gridzero.agents.environments import describe, make_environment
+from gridzero.agents.environments import describe, remake
 from gridzero.agents.spaces import Numbering
 from gridzero.envs.mdp import FiniteMDP
 
@@ -73,10 +73,8 @@ class StateTable:
         if described is None:
             raise ValueError(f"no single {type(self.env.unwrapped).__name__} can be made to look at its states")
         world: Any = self.env.unwrapped
-        kwargs = dict(described["kwargs"])
-        if hasattr(world, "layout"):
-            kwargs["layout"] = world.layout  # as it stands, edits included
-        return make_environment(described["id"], kwargs).unwrapped
+        layout = {"layout": world.layout} if hasattr(world, "layout") else {}  # as it stands, edits included
+        return remake(described, **layout).unwrapped
 
 
 def _elements(space: gym.Space[Any]) -> Any:

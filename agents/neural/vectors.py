@@ -8,6 +8,8 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from gridzero.agents.environments import specification
+
 NATIVE_ENVS = 64
 OTHER_ENVS = 8
 
@@ -39,7 +41,7 @@ def copies(
         return env
     if num_envs is not None and num_envs < 1:
         raise ValueError(f"num_envs must be at least 1, not {num_envs}")
-    spec = env.spec
+    spec = specification(env)
     if spec is None:
         if num_envs not in (None, 1):
             raise ValueError(f"an environment that gymnasium.make did not make cannot be copied {num_envs} times")

@@ -6,6 +6,7 @@ import inspect
 from importlib import import_module
 from typing import Any
 
+from gridzero.envs import plugins
 from gridzero.envs.suggestions import closest
 from gridzero.envs.tasks.task import Problem, Task, Verdict
 from gridzero.envs.tasks.templates import TEMPLATES, Template, find_template
@@ -21,6 +22,7 @@ __all__ = [
     "Vocabulary",
     "find_template",
     "make_task",
+    "register",
     "task_class",
     "task_options",
 ]
@@ -38,14 +40,32 @@ TASKS: dict[str, str] = {
     "reasoning-gym": "gridzero.envs.tasks.reasoning_gym:ReasoningGym",
 }
 """Where each task's class is; imported when it is asked for."""
+SUMMARIES: dict[str, str] = {}
+"""What registered tasks ask, where it is not their explanation."""
+
+
+def register(name: str, entry_point: str, summary: str = "") -> None:
+    """Make a task known by name.
+
+    Args:
+        name: lower case, words joined by hyphens.
+        entry_point: ``"package.module:Class"``, imported only when the task is made.
+        summary: a few words for ``gridzero list``; by default the task's explanation.
+    """
+    TASKS[name] = entry_point
+    if summary:
+        SUMMARIES[name] = summary
 
 
 def task_class(name: str) -> type[Task]:
-    """The class of a task.
+    """The class of a task, by ``name`` or ``module:name``; installed plug-ins are loaded for an unknown name.
 
     Raises:
-        ValueError: for an unknown name; the message has the closest right ones.
+        ValueError: for an unknown name, with the closest right ones, or a module that cannot be imported.
     """
+    name = plugins.resolve(str(name))
+    if name not in TASKS:
+        plugins.load_installed()
     if name not in TASKS:
         raise ValueError(f"no task is called {name!r}; {closest(str(name), TASKS)}")
     module, _, attribute = TASKS[name].partition(":")
@@ -76,7 +96,7 @@ def make_task(name: str, **options: Any) -> Task:
     """A task, by name.
 
     Args:
-        name: one of :data:`TASKS`.
+        name: one of :data:`TASKS`, or ``module:name``.
         options: of its class.
 
     Raises:

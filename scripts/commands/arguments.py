@@ -147,6 +147,84 @@ def split_dotted(prefix: str, arguments: Sequence[str]) -> tuple[dict[str, str],
     return found, rest
 
 
+def take_repeated(flag: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take every ``FLAG VALUE`` and ``FLAG=VALUE`` out of the arguments.
+
+    >>> take_repeated("--import", ["--import", "a", "lake", "--import=b"])
+    (['a', 'b'], ['lake'])
+    """
+    values: list[str] = []
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        name, given, value = argument.partition("=")
+        if name != flag:
+            rest.append(argument)
+            continue
+        following = value if given else next(remaining, None)
+        if not following:
+            raise ValueError(f"{flag} needs a value")
+        values.append(following)
+    return values, rest
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvironmentWords:
+    """The words of the command line that say what the environment is like, but for its id.
+
+    Attributes:
+        options: of ``--env.KEY VALUE``, by key.
+        wrappers: of ``--wrapper module:Class``, the innermost first.
+        wrapper_options: of ``--wrapper.KEY VALUE``; each is for the one wrapper that takes such a keyword.
+    """
+
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    wrappers: Sequence[str] = ()
+    wrapper_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def split(cls, arguments: Sequence[str]) -> tuple[EnvironmentWords, list[str]]:
+        """Take them out of the arguments."""
+        options, rest = split_dotted("env", arguments)
+        wrapper_options, rest = split_dotted("wrapper", rest)
+        wrappers, rest = take_repeated("--wrapper", rest)
+        return cls(options, wrappers, wrapper_options), rest
+
+    def __bool__(self) -> bool:
+        return bool(self.options or self.wrappers or self.wrapper_options)
+
+    def described(self, env_id: str) -> dict[str, Any]:
+        """The environment as data: ``id``, ``kwargs`` and ``wrappers``, as :func:`remake` takes them.
+
+        Raises:
+            ValueError: for an unknown environment, keyword or wrapper, or a word that is not of the type.
+        """
+        from gridzero.agents.environments import find_spec
+
+        kwargs = environment_options(env_id, self.options)
+        return {"id": find_spec(env_id).id, "kwargs": kwargs, "wrappers": self._wrappers()}
+
+    def _wrappers(self) -> list[dict[str, Any]]:
+        from gridzero.agents.environments import wrapper_parameters
+
+        known = [wrapper_parameters(entry_point) for entry_point in self.wrappers]
+        words: list[dict[str, str]] = [{} for _ in known]
+        for name, text in self.wrapper_options.items():
+            takers = [i for i, parameters in enumerate(known) if name in parameters]
+            if len(takers) > 1:
+                owners = " and ".join(self.wrappers[i] for i in takers)
+                raise ValueError(f"--wrapper.{name} is ambiguous: {owners} take it; give one of them in Python")
+            if not takers:
+                names = [name for parameters in known for name in parameters]
+                hint = closest(name, names) if names else "they take none" if known else "there is no --wrapper"
+                raise ValueError(f"no wrapper takes {name!r}; {hint}")
+            words[takers[0]][name] = text
+        return [
+            {"entry_point": entry_point, "kwargs": dotted_options("wrapper", entry_point, parameters, own)}
+            for entry_point, parameters, own in zip(self.wrappers, known, words, strict=True)
+        ]
+
+
 def dotted_options(
     prefix: str, owner: str, known: Mapping[str, inspect.Parameter], given: Mapping[str, str]
 ) -> dict[str, Any]:

@@ -64,14 +64,14 @@ class Conversations:
     """
 
     def __init__(self, agent: Any, width: int, temperature: float, seed: int, max_turns: int | None = None) -> None:
-        from gridzero.agents.environments import describe, make_environment
+        from gridzero.agents.environments import describe, remake
 
         described = describe(agent.env)
         if described is None:
             raise ValueError(f"no second {type(agent.env.unwrapped).__name__} can be made from its specification")
         kwargs = described["kwargs"] | getattr(agent.env.unwrapped, "evaluation_options", {})
         kwargs.pop("autoreset_mode", None)
-        self.envs: list[Any] = [make_environment(described["id"], kwargs) for _ in range(width)]
+        self.envs: list[Any] = [remake({**described, "kwargs": kwargs}) for _ in range(width)]
         self.agent = agent
         self.temperature = temperature
         self.max_turns = math.inf if max_turns is None else max_turns

@@ -8,14 +8,16 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gridzero.commands.session import Length, Session
+from gridzero.envs import plugins
 from gridzero.process import prepare
 
 POLL = 0.2
@@ -29,22 +31,24 @@ class Job:
     Attributes:
         path: of the run, absolute; on a cluster, a folder that all machines see.
         agent: its name.
-        env_id: of the environment.
-        kwargs: of the environment.
+        environment: as :func:`~gridzero.agents.environments.remake` takes it.
         num_envs: how many, for agents that do not say it themselves.
         config: the agent's, as a dict.
         length: how long.
         seed: decides everything that is random.
+        imports: the modules that registered what is named, imported first.
+        folder: the folder of the command, from which they may be imported.
     """
 
     path: Path
     agent: str
-    env_id: str
-    kwargs: Mapping[str, Any]
+    environment: Mapping[str, Any]
     num_envs: int | None
     config: Mapping[str, Any]
     length: Length
     seed: int
+    imports: tuple[str, ...] = ()
+    folder: Path = Path()
 
     @property
     def finished(self) -> bool:
@@ -60,6 +64,9 @@ class Job:
         if self.finished:
             return
         try:
+            if self.imports and str(self.folder) not in sys.path:
+                sys.path.append(str(self.folder))
+            plugins.restore(self.imports)
             session = self._session()
             with contextlib.closing(session.run):
                 with contextlib.closing(session.updates()) as updates:
@@ -71,13 +78,13 @@ class Job:
             raise ValueError(f"{'/'.join(self.path.parts[-2:])}: {error}") from None
 
     def _session(self) -> Session:
-        if (self.path / "config.json").is_file():
-            from gridzero.agents.registry import agent_class
+        from gridzero.agents.checkpoint import config_fields
+        from gridzero.agents.registry import agent_class
 
+        if (self.path / "config.json").is_file():
             return Session.resume(self.path, self.length.budget(agent_class(self.agent).default_steps))
-        return Session.begin(
-            self.path, self.agent, self.env_id, self.kwargs, self.num_envs, self.config, self.length, self.seed
-        )
+        config = agent_class(self.agent).Config(**config_fields(self.agent, self.config))
+        return Session.begin(self.path, self.agent, self.environment, self.num_envs, config, self.length, self.seed)
 
 
 def label(setting: Mapping[str, Any]) -> str:
@@ -97,6 +104,25 @@ def local(jobs: Sequence[Job], at_once: int | None, stopped: Callable[[], bool])
     """Train in processes of this machine, by default as many as its cores carry."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = at_once or max(1, cores // jobs[0].length.threads)
+    with _safe_path():
+        _local(jobs, at_once, stopped)
+
+
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """Have Python leave the current folder off the path of processes that are started."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
+def _local(jobs: Sequence[Job], at_once: int, stopped: Callable[[], bool]) -> None:
     context = multiprocessing.get_context("spawn")  # forked ones would inherit threads and locks
     stop = context.Event()
     with concurrent.futures.ProcessPoolExecutor(

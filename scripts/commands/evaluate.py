@@ -81,13 +81,13 @@ def _changed(env: Any, given: Mapping[str, str]) -> Any:
     Raises:
         ValueError: when it has no such options, or what is seen or done in it is of another kind.
     """
-    from gridzero.agents.environments import describe, make_environment
+    from gridzero.agents.environments import describe, remake
 
     described = describe(env)
     if described is None:
         raise ValueError(f"no second {type(env.unwrapped).__name__} can be made from its specification")
     kwargs = {name: value for name, value in described["kwargs"].items() if name != "autoreset_mode"}
-    other = make_environment(described["id"], kwargs | environment_options(described["id"], given))
+    other = remake({**described, "kwargs": kwargs | environment_options(described["id"], given)})
     for name in ("observation_space", "action_space"):
         before, after = getattr(env, f"single_{name}", None) or getattr(env, name), getattr(other, name)
         if before != after:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import gymnasium as gym
 import tyro
 
-from gridzero.commands.arguments import environment_options, parse, split_dotted
+from gridzero.commands.arguments import EnvironmentWords, parse
 from gridzero.commands.conversation import converses, spells, verdict
 from gridzero.commands.watch import viewing
 
@@ -56,14 +56,14 @@ class Options:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command."""
-    given, arguments = split_dotted("env", argv)
+    given, arguments = EnvironmentWords.split(argv)
     options = parse(Options, arguments, "play")
     if not options.env:
         raise ValueError("which environment? `gridzero play ID`; `gridzero list` shows some")
     from gridzero.agents import make
-    from gridzero.agents.environments import make_environment
+    from gridzero.agents.environments import remake
 
-    env: Any = make_environment(options.env, environment_options(options.env, given))
+    env: Any = remake(given.described(options.env))
     if converses(env) or spells(env):
         answer_problems(Spelling(env) if spells(env) else env, options.seed)
         return 0

@@ -19,6 +19,7 @@ from gridzero.agents.agent import Agent
 from gridzero.agents.evaluation import Evaluation
 from gridzero.agents.learner import Update
 from gridzero.agents.runs import SAMPLES
+from gridzero.envs import plugins
 
 REFRESH = 0.1
 SAMPLES_EVERY = 0.5
@@ -145,7 +146,7 @@ def print_result(agent: Agent, path: Path, result: Evaluation, step: int, speed:
     if speed is not None:
         table.add_row(f"{unit} per second", f"{speed:,.0f}")
     table.add_row("saved in", str(path))
-    table.add_row("to see it", f"gridzero watch {shown(path)}")
+    table.add_row("to see it", f"gridzero watch {shown(path)}{plugins.import_flags()}")
     console().print(table)
 
 

@@ -67,10 +67,9 @@ class Session:
         cls,
         path: Path,
         name: str,
-        env_id: str,
-        kwargs: Mapping[str, Any],
+        described: Mapping[str, Any],
         num_envs: int | None,
-        config: Mapping[str, Any],
+        config: Any,
         length: Length,
         seed: int,
         watch: bool = False,
@@ -81,26 +80,26 @@ class Session:
         Args:
             path: its directory, which must not exist.
             name: of the agent.
-            env_id: of the environment.
-            kwargs: of the environment.
+            described: the environment, as :func:`~gridzero.agents.environments.remake` takes it.
             num_envs: how many, for agents that do not say it themselves.
-            config: the agent's, as a dict.
+            config: the agent's.
             length: how long.
             seed: decides everything that is random.
             watch: open a window on the agent at work.
             engine: whose trainer it is.
         """
-        from gridzero.agents.checkpoint import config_fields
-        from gridzero.agents.environments import make_environment
+        from gridzero.agents.environments import remake
+        from gridzero.agents.evaluation import check_second_environment
         from gridzero.agents.runs import Run
 
-        env = make_environment(env_id, kwargs, num_envs)
-        agent = _agent(engine, name, env, seed, config_fields(name, config))
+        env = remake(described, num_envs)
+        agent = _agent(engine, name, env, seed, config)
         budget = length.budget(agent.default_steps)
         settings = {**dataclasses.asdict(budget), "threads": length.threads}
         if engine != "gridzero":
             settings["engine"] = engine
         agent.prepare()
+        check_second_environment(agent)
         if rank() > 0:
             return cls(agent, path, None, budget, None, {})
         viewer = _viewer(agent, watch)
@@ -137,17 +136,17 @@ class Session:
         return result
 
 
-def _agent(engine: str, name: str, env: Any, seed: int, fields: Mapping[str, Any]) -> Agent:
+def _agent(engine: str, name: str, env: Any, seed: int, config: Any) -> Agent:
     """A new agent, to be trained by this engine."""
     if engine == "gridzero":
-        from gridzero.agents.registry import make
+        from gridzero.agents.registry import build
 
-        return make(name, env, seed=seed, **fields)
+        return build(name, env, config, seed=seed)
     if name != "grpo":
         raise ValueError(f"--engine trl is for grpo, not for {name}")
     from gridzero.llm_rl.integrations.trl_engine import TRLGRPO
 
-    agent = TRLGRPO(env, TRLGRPO.Config(**fields), seed=seed)
+    agent = TRLGRPO(env, config, seed=seed)
     agent.name = name
     return agent
 

@@ -21,7 +21,7 @@ import tyro
 
 from gridzero.agents import checkpoint, runs
 from gridzero.agents.registry import agent_class
-from gridzero.commands.arguments import coerce, environment_options, split_dotted
+from gridzero.commands.arguments import EnvironmentWords, coerce
 from gridzero.commands.engines import ENGINES, Job, label
 from gridzero.commands.session import Length, new_path
 from gridzero.commands.train import (
@@ -35,9 +35,10 @@ from gridzero.commands.train import (
     usage,
     wants_help,
 )
+from gridzero.envs import plugins
 from gridzero.envs.suggestions import closest
 
-FORMAT, VERSION = "gridzero-sweep", 1
+FORMAT, VERSION = "gridzero-sweep", 2
 RESULTS, PICTURE = "results.json", "sweep.png"
 CHANGEABLE = ("resume", "run", "jobs", "engine", "json")
 """What may be different when a sweep is resumed."""
@@ -50,7 +51,8 @@ Example: gridzero sweep {agent} --env FrozenLake-v1 --over gamma=0.9,0.99 --over
 """  # noqa: E501  (the terminal wraps it)
 
 USAGE = """\
-usage: gridzero sweep AGENT --env ID --over KEY=V1,V2 [--over ...] [--seeds N] [--jobs N | --engine ray] [OPTIONS]
+usage: gridzero sweep AGENT --env ID --over KEY=V1,V2 [--over ...] [--seeds N] [--jobs N | --engine ray]
+                      [--env.KEY VALUE ...] [--wrapper module:Class ...] [OPTIONS]
        gridzero sweep --run NAME --resume [OPTIONS]
 
 Train an agent with every combination of some settings, each with several seeds; the result is a table with intervals
@@ -101,38 +103,38 @@ def main(argv: Sequence[str]) -> int:
     if name is None and wants_help(arguments):
         print(usage(USAGE), end="")
         return 0
-    given, arguments = split_dotted("env", arguments)
+    given, arguments = EnvironmentWords.split(arguments)
     record = _record(arguments) if "--resume" in arguments else None
+    if record is not None:
+        plugins.restore(record.get("imports", []))
     name = needed_agent("sweep", name, record)
     before = {} if record is None else _before(name, record)
     parsed = parse_with_agent("sweep", DESCRIPTION, Options, name, arguments, before, given)
     options = parsed.options
     if record is None:
-        env_id = needed_environment("sweep", name, options.env)
-        path = new_path(options.run, f"sweep-{name}-{env_id.rpartition('/')[2]}")
-        kwargs = _settled(env_id, environment_options(env_id, given))
+        described = _settled(given.described(needed_environment("sweep", name, options.env)))
+        path = new_path(options.run, f"sweep-{name}-{described['id'].rpartition('/')[2]}")
     else:
         for group, now in (("training", options), ("vector", Vector(parsed.num_envs)), ("agent", parsed.config)):
             refuse_changes(before[group], now, CHANGEABLE)
         if given:
             raise ValueError("the environment of a sweep that was begun cannot be changed")
-        env_id, path, kwargs = record["environment"], record["path"], record["kwargs"]
-    sweep = Sweep(path, name, env_id, kwargs, parsed.num_envs, parsed.config, options)
+        described, path = record["environment"], record["path"]
+    sweep = Sweep(path, name, described, parsed.num_envs, parsed.config, options)
     if record is None:
         sweep.begin()
     return sweep.run()
 
 
-def _settled(env_id: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The keywords as a record holds them: a map's text for the name of its file, which may change or move."""
-    from gridzero.agents.environments import describe, make_environment
+def _settled(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment as a record holds it: a map's text for the name of its file, which may change or move."""
+    from gridzero.agents.environments import describe, remake
 
-    if not kwargs:
-        return {}
-    described = describe(make_environment(env_id, kwargs))
+    kwargs = given["kwargs"]
+    described = describe(remake(given))
     if described is None:
-        raise ValueError(f"{env_id} cannot be made again from {dict(kwargs)}")
-    return {name: described["kwargs"].get(name, value) for name, value in kwargs.items()}
+        raise ValueError(f"{given['id']} cannot be made again from {dict(kwargs)}")
+    return {**given, "kwargs": {name: described["kwargs"].get(name, value) for name, value in kwargs.items()}}
 
 
 def _record(arguments: list[str]) -> dict[str, Any]:
@@ -151,7 +153,7 @@ def _before(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
         field: tuple(value) if field == "over" else value for field, value in record["options"].items()
     }
     return {
-        "training": Options(env=record["environment"], **length),
+        "training": Options(env=record["environment"]["id"], **length),
         "vector": Vector(record["num_envs"]),
         "agent": agent_class(name).Config(**checkpoint.config_fields(name, record["config"])),
     }
@@ -164,8 +166,7 @@ class Sweep:
     Attributes:
         path: its directory.
         agent: its name.
-        env_id: of the environment.
-        kwargs: of the environment.
+        environment: as data, before anything is varied.
         num_envs: how many, for agents that do not say it themselves.
         config: the agent's, before anything is varied.
         options: what is varied, and how long.
@@ -173,8 +174,7 @@ class Sweep:
 
     path: Path
     agent: str
-    env_id: str
-    kwargs: Mapping[str, Any]
+    environment: Mapping[str, Any]
     num_envs: int | None
     config: Any
     options: Options
@@ -200,7 +200,10 @@ class Sweep:
         hints = typing.get_type_hints(type(self.config))
         known = {field.name: hints[field.name] for field in dataclasses.fields(self.config)}
         known = {"num_envs": int, **known}
-        options = {f"env.{name}": parameter for name, parameter in parameters(self.env_id, self.kwargs).items()}
+        options = {
+            f"env.{name}": parameter
+            for name, parameter in parameters(self.environment["id"], self.environment["kwargs"]).items()
+        }
         if key not in known and key not in options:
             raise ValueError(f"--over has no setting {key!r}; {closest(key, [*known, *options])}")
         parts = [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", words)] if given else []
@@ -217,43 +220,47 @@ class Sweep:
     def jobs(self) -> list[list[Job]]:
         """For each combination the runs, one a seed."""
         length = Length(**{field.name: getattr(self.options, field.name) for field in dataclasses.fields(Length)})
+        imports, here = tuple(plugins.imported()), Path.cwd()
         groups = []
         for number, setting in enumerate(self.settings):
-            config, kwargs, num_envs = self._with(setting)
+            config, environment, num_envs = self._with(setting)
             words = re.sub(r"[^\w.,=+-]+", "_", label(setting).replace(", ", ","))[:80]
             folder = (self.path / f"{number}-{words}" if setting else self.path).absolute()
             groups.append(
                 [
-                    Job(folder / f"seed-{seed}", self.agent, self.env_id, kwargs, num_envs, config, length, seed)
+                    Job(folder / f"seed-{seed}", self.agent, environment, num_envs, config, length, seed, imports, here)
                     for seed in range(self.options.seeds)
                 ]
             )
         return groups
 
     def _with(self, setting: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], int | None]:
-        """Config, keywords of the environment, and number of environments of a combination."""
+        """Config, environment, and number of environments of a combination."""
         own = {name: value for name, value in setting.items() if hasattr(self.config, name)}
         world = {name[4:]: value for name, value in setting.items() if name.startswith("env.")}
         config = dataclasses.asdict(dataclasses.replace(self.config, **own))
         num_envs = self.num_envs if "num_envs" in own else setting.get("num_envs", self.num_envs)
-        return config, {**self.kwargs, **world}, num_envs
+        return config, {**self.environment, "kwargs": {**self.environment["kwargs"], **world}}, num_envs
 
     def begin(self) -> None:
         """Try that every combination can be made, then write down what the sweep is."""
-        from gridzero.agents.environments import make_environment
+        from gridzero.agents.environments import remake
+        from gridzero.agents.evaluation import check_second_environment
         from gridzero.agents.registry import make
 
         if self.path.exists():
             raise ValueError(f"{self.path} exists; resume it or choose another name")
         for first, *_ in self.jobs:
-            env: Any = make_environment(first.env_id, first.kwargs, first.num_envs)
+            env: Any = remake(first.environment, first.num_envs)
             with contextlib.closing(env):
-                make(self.agent, env, seed=0, **checkpoint.config_fields(self.agent, first.config)).prepare()
+                agent = make(self.agent, env, seed=0, **checkpoint.config_fields(self.agent, first.config))
+                agent.prepare()
+                check_second_environment(agent)
         left_out = ("env", "run", "resume", "jobs", "engine", "json")
         record = {
             "agent": self.agent,
-            "environment": self.env_id,
-            "kwargs": dict(self.kwargs),
+            "environment": dict(self.environment),
+            "imports": plugins.imported(),
             "num_envs": self.num_envs,
             "config": dataclasses.asdict(self.config),
             "options": {k: v for k, v in dataclasses.asdict(self.options).items() if k not in left_out},
@@ -279,13 +286,17 @@ class Sweep:
                 ENGINES[self.options.engine](todo, self.options.jobs, stopped)
             done = sum(job.finished for job in every)
             if done < len(every):
-                again = f"gridzero sweep --run {report.shown(self.path)} --resume"
+                again = f"gridzero sweep --run {report.shown(self.path)} --resume{plugins.import_flags()}"
                 print(
                     f"gridzero: interrupted, {done} of {len(every)} runs are done; `{again}` goes on", file=sys.stderr
                 )
                 return 130
         rows = [summarise(setting, group) for setting, group in zip(self.settings, self.jobs, strict=True)]
-        result: dict[str, Any] = {"agent": self.agent, "environment": self.env_id, "over": list(self.options.over)}
+        result: dict[str, Any] = {
+            "agent": self.agent,
+            "environment": self.environment["id"],
+            "over": list(self.options.over),
+        }
         result |= {"seeds": self.options.seeds, "settings": [row.to_json() for row in rows]}
         text = json.dumps(result, indent=1) + "\n"
         (self.path / RESULTS).write_text(text)
@@ -293,7 +304,7 @@ class Sweep:
         if self.options.json:
             print(text, end="")
         else:
-            report.print_sweep(f"{self.agent} on {self.env_id}", rows)
+            report.print_sweep(f"{self.agent} on {self.environment['id']}", rows)
             example = report.shown(self.path / every[0].path.relative_to(self.path.absolute()))
             print(f"saved in {self.path}: {RESULTS}, {PICTURE} and the runs, such as {example}")
         return 0

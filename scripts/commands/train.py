@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from gridzero.agents import runs
-from gridzero.agents.registry import REGISTRY, agent_class
+from gridzero.agents.registry import REGISTRY, agent_class, registration
 from gridzero.commands.arguments import (
+    EnvironmentWords,
     environment_help,
     environment_options,
     parse,
@@ -23,6 +24,7 @@ from gridzero.commands.arguments import (
 )
 from gridzero.commands.conversation import converses
 from gridzero.commands.session import Length, Session, new_path, processes, together
+from gridzero.envs import plugins
 from gridzero.envs.suggestions import closest
 from gridzero.process import prepare
 
@@ -32,13 +34,13 @@ CHANGEABLE = ("steps", "seconds", "run", "resume", "watch", "threads")
 
 DESCRIPTION = """Train {agent}: {summary}.
 
-Options of the environment are given as --env.KEY VALUE{policy}. The run goes to runs/NAME: settings, metrics, checkpoints, TensorBoard events, evaluation. Ctrl-C saves and ends.
+Options of the environment are given as --env.KEY VALUE{policy}; --wrapper module:Class wraps each one, --wrapper.KEY VALUE goes to the wrapper that takes it. The run goes to runs/NAME: settings, metrics, checkpoints, TensorBoard events, evaluation. Ctrl-C saves and ends.
 
 Example: gridzero train {agent} --env FrozenLake-v1 --env.is_slippery False --run lake
 """  # noqa: E501  (the terminal wraps it)
 
 USAGE = """\
-usage: gridzero train AGENT --env ID [--env.KEY VALUE ...] [OPTIONS]
+usage: gridzero train AGENT --env ID [--env.KEY VALUE ...] [--wrapper module:Class ...] [OPTIONS]
        gridzero train --run NAME --resume [OPTIONS]
 
 Train an agent. The run goes to runs/NAME: settings, metrics, checkpoints, TensorBoard events, evaluation.
@@ -46,7 +48,8 @@ Train an agent. The run goes to runs/NAME: settings, metrics, checkpoints, Tenso
 agents:
 {agents}
 
-`gridzero train AGENT --help` shows its settings, `gridzero list` the environments.
+`gridzero train AGENT --help` shows its settings, `gridzero list` the environments. AGENT, ID and names of tasks and
+layouts may be module:name: the module is imported first, from the current folder too.
 
 example:
   gridzero train value-iteration --env gridzero/GridWorld-v0 --env.layout zhao-5x5 --gamma 0.9
@@ -92,11 +95,12 @@ def main(argv: Sequence[str]) -> int:
     if name is None and wants_help(arguments):
         print(usage(USAGE), end="")
         return 0
-    given, arguments = split_dotted("env", arguments)
+    given, arguments = EnvironmentWords.split(arguments)
     record: dict[str, Any] | None = None
     if "--resume" in arguments:
         path = runs.find(run_to_resume(arguments))
         record = {**runs.read_config(path), "path": path}
+        plugins.restore(record.get("imports", []))
     name = needed_agent("train", name, record)
     parsed = _parse(name, arguments, record, given)
     prepare(parsed.options.threads)
@@ -112,7 +116,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parse(
-    name: str, arguments: list[str], record: dict[str, Any] | None, of_environment: Mapping[str, str]
+    name: str, arguments: list[str], record: dict[str, Any] | None, of_environment: EnvironmentWords
 ) -> Given[Options]:
     """Options of the loop and config of the agent, from one command line."""
     before = {} if record is None else _before(name, agent_class(name).Config, record)
@@ -130,7 +134,7 @@ def parse_with_agent(
     name: str,
     arguments: list[str],
     before: Mapping[str, Any] | None = None,
-    of_environment: Mapping[str, str] | None = None,
+    of_environment: EnvironmentWords | None = None,
 ) -> Given[Chosen]:
     """The command's own options and the settings of the agent, from one command line.
 
@@ -141,7 +145,7 @@ def parse_with_agent(
         name: of the agent.
         arguments: without the agent, and without the options of the environment.
         before: defaults other than the classes' own, by group: training, vector, agent.
-        of_environment: the environment's options, on which the agent's defaults may depend.
+        of_environment: the environment's options and wrappers, on which the agent's defaults may depend.
 
     Raises:
         ValueError: in one line, for whatever is wrong.
@@ -155,7 +159,8 @@ def parse_with_agent(
     assert not clash, f"{name} has fields of the command's: {clash}"
     of_policy, arguments = split_dotted("policy", arguments)
     env_id = _value_of("--env", arguments)
-    env = None if env_id is None or "policy" not in own else _sample_environment(env_id, of_environment or {})
+    of_environment = of_environment or EnvironmentWords()
+    env = None if env_id is None or "policy" not in own else _sample_environment(env_id, of_environment)
     before = dict(before or {})
     if env is not None and not before:
         before["agent"] = config_class(
@@ -168,7 +173,7 @@ def parse_with_agent(
     of_its_own = ", those of a language model as --policy.KEY VALUE" if "policy" in own else ""
     both.__doc__ = description.format(agent=name, summary=REGISTRY[name].summary, policy=of_its_own)
     if env_id is not None and {"-h", "--help"} & set(arguments):
-        both.__doc__ += "\n" + environment_help(env_id, of_environment)
+        both.__doc__ += "\n" + environment_help(env_id, of_environment.options)
         if env is not None:
             both.__doc__ += policy_help(env)
     parsed: Any = parse(both, arguments, f"{command} {name}")
@@ -181,12 +186,12 @@ def parse_with_agent(
     return Given(parsed.training, vector.num_envs, config)
 
 
-def _sample_environment(env_id: str, words: Mapping[str, str]) -> Any:
+def _sample_environment(env_id: str, words: EnvironmentWords) -> Any:
     """One such environment, to see what kind it is; None where it cannot be made so, which is told later."""
-    from gridzero.agents.environments import make_environment
+    from gridzero.agents.environments import remake
 
     try:
-        return make_environment(env_id, environment_options(env_id, words))
+        return remake(words.described(env_id))
     except ValueError:
         return None
 
@@ -244,6 +249,7 @@ def needed_agent(command: str, name: str | None, record: Mapping[str, Any] | Non
     Raises:
         ValueError: when there is none, or another one.
     """
+    name = None if name is None else registration(name).name
     if record is not None:
         if name not in (None, record["agent"]):
             raise ValueError(f"the run was trained with {record['agent']}; it cannot go on with {name}")
@@ -302,7 +308,7 @@ def _train(session: Session, watch: bool) -> int:
                     break
         if stopped:
             if first:
-                again = f"; `gridzero train --run {report.shown(path)} --resume` goes on"
+                again = f"; `gridzero train --run {report.shown(path)} --resume{plugins.import_flags()}` goes on"
                 again = "" if "engine" in session.run.config["training"] else again
                 print(f"gridzero: interrupted and saved at step {step:,}{again}", file=sys.stderr)
             return 130
@@ -314,13 +320,12 @@ def _train(session: Session, watch: bool) -> int:
     return 0
 
 
-def _new(name: str, parsed: Given[Options], given: dict[str, str]) -> Session:
-    options, config = parsed.options, dataclasses.asdict(parsed.config)
-    env_id = needed_environment("train", name, options.env)
-    path = new_path(options.run, f"{name}-{env_id.rpartition('/')[2]}-{options.seed}")
-    kwargs = environment_options(env_id, given)
+def _new(name: str, parsed: Given[Options], given: EnvironmentWords) -> Session:
+    options = parsed.options
+    described = given.described(needed_environment("train", name, options.env))
+    path = new_path(options.run, f"{name}-{described['id'].rpartition('/')[2]}-{options.seed}")
     return Session.begin(
-        path, name, env_id, kwargs, parsed.num_envs, config, options, options.seed, options.watch, options.engine
+        path, name, described, parsed.num_envs, parsed.config, options, options.seed, options.watch, options.engine
     )
 
 
@@ -335,12 +340,14 @@ def needed_environment(command: str, name: str, env_id: str | None) -> str:
     return env_id
 
 
-def _resumed(options: Options, given: dict[str, str], record: dict[str, Any]) -> Session:
+def _resumed(options: Options, given: EnvironmentWords, record: dict[str, Any]) -> Session:
     if options.engine != "gridzero":
         raise ValueError("a run of TRL's trainer cannot be resumed: checkpoints do not hold its optimiser")
     described = record["environment"] or {"id": options.env, "kwargs": {}}
-    changed = environment_options(described["id"], given)
+    changed = environment_options(described["id"], given.options)
     for name, value in changed.items():
         if name not in described["kwargs"] or described["kwargs"][name] != value:
             raise ValueError(f"the run was begun without --env.{name} {value}; it cannot go on with it")
+    if given.wrappers or given.wrapper_options:
+        raise ValueError("the wrappers of a run that was begun cannot be changed; it goes on with its own")
     return Session.resume(record["path"], options.budget(), options.watch)

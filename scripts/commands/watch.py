@@ -137,12 +137,12 @@ def single(env: Any) -> Any:
     """The environment itself if it is one; one like those of a vector."""
     if not hasattr(env, "num_envs"):
         return env
-    from gridzero.agents.environments import describe, make_environment
+    from gridzero.agents.environments import describe, remake
 
     described = describe(env)
     if described is None:
         raise ValueError(f"no single {type(env.unwrapped).__name__} can be made from its specification")
-    return make_environment(described["id"], described["kwargs"])
+    return remake(described)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from gridzero.commands.summary import student_interval, summarise
 
 LAKE = ["--env", "FrozenLake-v1"]
 SHORT = ["--steps", "1000", "--steps-per-update", "500", "--evaluation-episodes", "5"]
+FROZEN = {"id": "FrozenLake-v1", "kwargs": {}}
 with_ray = pytest.param("ray", marks=pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray"))
 
 
@@ -79,7 +80,9 @@ def test_every_combination_has_its_seeds() -> None:
 def test_values_are_of_the_types_of_their_settings() -> None:
     over = ("hidden=(64, 64),(8,)", "normalise_rewards=True,False", "env.start=3,(1, 2),random", "target_kl=None,1")
     config = agent_class("ppo").Config()
-    made = sweep.Sweep(Path("x"), "ppo", "gridzero/GridWorld-v0", {}, None, config, sweep.Options(over=over))
+    made = sweep.Sweep(
+        Path("x"), "ppo", {"id": "gridzero/GridWorld-v0", "kwargs": {}}, None, config, sweep.Options(over=over)
+    )
     assert [made.settings[0], made.settings[-1]] == [
         {"hidden": (64, 64), "normalise_rewards": True, "env.start": 3, "target_kl": None},
         {"hidden": (8,), "normalise_rewards": False, "env.start": "random", "target_kl": 1.0},
@@ -126,7 +129,7 @@ def test_result_as_table_json_and_picture(capsys: pytest.CaptureFixture[str]) ->
 def test_intervals_are_over_the_seeds(tmp_path: Path) -> None:
     means, jobs = [0.5, 0.75, 1.0], []
     for seed, mean in enumerate(means):
-        job = engines.Job(tmp_path / f"seed-{seed}", "q-learning", "FrozenLake-v1", {}, None, {}, Length(), seed)
+        job = engines.Job(tmp_path / f"seed-{seed}", "q-learning", FROZEN, None, {}, Length(), seed)
         job.path.mkdir()
         evaluation = {"mean": mean, "expected_return": None, "optimum": 2.0 + (seed == 2), "success": mean}
         (job.path / "evaluation.json").write_text(json.dumps(evaluation))
@@ -207,7 +210,7 @@ def until(condition: Any, seconds: float = 60.0) -> None:
 
 def test_a_process_that_is_killed_ends_the_sweep_in_one_line(tmp_path: Path) -> None:
     length = Length(steps=10**9)
-    job = engines.Job(tmp_path / "run", "q-learning", "FrozenLake-v1", {}, None, {}, length, 0)
+    job = engines.Job(tmp_path / "run", "q-learning", FROZEN, None, {}, length, 0)
 
     def kill() -> bool:
         for child in multiprocessing.active_children():
@@ -261,7 +264,7 @@ def test_a_mistake_gets_one_line_and_status_2(
     config = agent_class("q-learning").Config()
     options = sweep.Options(env="FrozenLake-v1", over=("gamma=0.9",), seeds=1)
     for name in ("there", "damaged"):
-        sweep.Sweep(Path("runs") / name, "q-learning", "FrozenLake-v1", {}, None, config, options).begin()
+        sweep.Sweep(Path("runs") / name, "q-learning", FROZEN, None, config, options).begin()
     broken = Path("runs/damaged/sweep.json")
     broken.write_text(broken.read_text().replace('"seeds": 1', '"seeds": 2'))
     before = contents(Path())

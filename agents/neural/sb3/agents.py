@@ -27,7 +27,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.preprocessing import is_image_space
 
 from gridzero.agents.agent import Agent
-from gridzero.agents.environments import describe
+from gridzero.agents.environments import describe, wrapped
 from gridzero.agents.interaction import Interaction, resets_by_mask
 from gridzero.agents.learner import Update
 from gridzero.agents.neural.sb3.state import get_state, set_state
@@ -366,10 +366,13 @@ def _resetting_at_once(env: Any) -> Any:
     described = describe(env)
     if described is None:
         return env
+    mode = {"autoreset_mode": AutoresetMode.DISABLED}
+    around: Any = functools.partial(wrapped, wrappers=described["wrappers"])
     return gym.make_vec(
         described["id"],
         num_envs=env.num_envs,
         vectorization_mode="sync",
-        vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
+        vector_kwargs=mode,
+        wrappers=[around] if described["wrappers"] else None,
         **copy.deepcopy(described["kwargs"]),
     )

@@ -11,16 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gridzero.envs import plugins
 from gridzero.envs.grid.layouts import text_format, validation
 from gridzero.envs.grid.layouts.generators import KINDS, Generator
 from gridzero.envs.grid.layouts.named_maps import LIBRARY
 from gridzero.envs.grid.layouts.tiles import DEFAULT_LEGEND, Tile
 from gridzero.envs.suggestions import closest
 
-__all__ = ["DEFAULT_LEGEND", "LAYOUTS", "Layout", "Tile"]
+__all__ = ["DEFAULT_LEGEND", "LAYOUTS", "Layout", "Tile", "register_layout"]
 
 LAYOUTS: tuple[str, ...] = tuple(LIBRARY)
-"""The names of all named layouts."""
+"""The names of gridzero's own layouts."""
+
+REGISTERED: dict[str, tuple[str, str]] = {}
+"""Layouts that were registered: the plug-in that did it, where one did, and the summary."""
 
 MAX_BYTES = 32 << 20
 
@@ -158,10 +162,12 @@ class Layout:
 
         1. A ``Layout`` is itself; a ``Path`` is a file.
         2. A string with a line break is the map's text (``"S.G\n"``).
-        3. A name in :data:`LAYOUTS` is that map.
+        3. A name in :data:`LAYOUTS`, or one that was registered, is that map.
         4. A generator's kind and a colon start a generated map: ``"maze:15x15"`` (height x width),
            ``"maze:15x15:7"`` (with a seed), ``"obstacles:20x20:7:0.4"`` (with a density).
-        5. What is left, the path of a file.
+        5. The path of a file that exists is that file.
+        6. A module and a colon: the module is imported, and has registered the map of that name.
+        7. What is left is the name of a map that an installed plug-in registers.
 
         Raises:
             ValueError: when no rule applies (with the closest names), or the map cannot be read (with line and column).
@@ -184,9 +190,33 @@ class Layout:
                 return _load_file(Path(source))
         except OSError:
             pass
-        if source.endswith(".txt") or os.path.basename(source) != source:
+        module, _ = plugins.split(source)
+        if module is None and (source.endswith(".txt") or os.path.basename(source) != source):
             raise ValueError(f"there is no file {source}")
-        raise ValueError(f"no layout is called {source[:80]!r}; {_hint(source)}")
+        name = plugins.resolve(source)
+        if name not in LIBRARY:
+            plugins.load_installed()
+        if name in LIBRARY:
+            return _from_text(LIBRARY[name], name)
+        raise ValueError(f"no layout is called {name[:80]!r}; {_hint(name)}")
+
+
+def register_layout(name: str, text: str, summary: str = "") -> None:
+    """Make a map known by name, for ``GridWorld(layout=name)`` and ``--env.layout``.
+
+    Args:
+        name: lower case, words joined by hyphens.
+        text: the map, its legend and its settings, as in a file.
+        summary: a few words for ``gridzero list``.
+
+    Raises:
+        ValueError: for a text that is not a map, a name of one of gridzero's own layouts, or one with a line break.
+    """
+    if name in LAYOUTS or name in KINDS or "\n" in name or not name:
+        raise ValueError(f"a layout cannot be registered as {name!r}")
+    _from_text(text, name)
+    LIBRARY[name] = text
+    REGISTERED[name] = (plugins.origin(), summary)
 
 
 def _from_text(text: str, name: str) -> Layout:
@@ -222,6 +252,6 @@ def _load_file(path: Path) -> Layout:
 
 def _hint(name: str) -> str:
     kinds = [f"{kind}:HEIGHTxWIDTH" for kind in KINDS]
-    everything = f"there are {', '.join([*LAYOUTS, *kinds])}, files, and texts of more than one line"
+    everything = f"there are {', '.join([*LIBRARY, *kinds])}, files, and texts of more than one line"
     shown = dict(zip(KINDS, kinds, strict=True))
-    return closest(name.partition(":")[0], [*LAYOUTS, *KINDS], everything, shown=shown)
+    return closest(name.partition(":")[0], [*LIBRARY, *KINDS], everything, shown=shown)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 _ZHAO = "actions = 5\ntarget_terminal = false\n"
 _STEP_COSTS = "reward_step = -1\nreward_boundary = -1\nreward_target = -1\n"
 _ONLY_GOAL = "reward_boundary = 0\n"
@@ -48,7 +46,7 @@ S..1112G10
 0: name="free"
 """
 
-LIBRARY: Final[dict[str, str]] = {
+LIBRARY: dict[str, str] = {
     # Zhao, Mathematical Foundations of Reinforcement Learning: fig. 4.2, the world of ch. 1 (and ch. 5's MC Basic
     # example), and the 5x5 world of ch. 2 to 9, "strict" with the reward of -10 for forbidden cells.
     "zhao-2x2": ".x\n.G\n\n" + _ZHAO,
