@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from gridzero.envs.tasks.reward import DEFAULT, Weights
 from gridzero.envs.text.vector import ProblemEnv, ProblemVector
 
 LONGEST = 1 << 24
@@ -58,7 +59,8 @@ class TextGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some lib
     Args:
         num_envs: N.
         task: the name of a task.
-        form_weight: what a well-formed completion pays, at least 0.
+        rewards: weights of reward functions by name, as in ``"correct,form=0.1,mymod:politeness=0.5"``, or a mapping of
+            names or functions; see :mod:`~gridzero.envs.tasks.reward`.
         distinct: the number of different problems, always the same ones; None: all that the task has.
         max_episode_steps: after how many turns an episode is cut off, unjudged; None: never.
         autoreset_mode: an ``AutoresetMode`` or its value: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``.
@@ -86,7 +88,7 @@ class TextGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some lib
         num_envs: int = 1,
         task: str = "addition",
         *,
-        form_weight: float = 0.1,
+        rewards: Weights = DEFAULT,
         distinct: int | None = None,
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
@@ -96,7 +98,7 @@ class TextGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some lib
         super().__init__(
             num_envs,
             task,
-            form_weight=form_weight,
+            rewards=rewards,
             distinct=distinct,
             max_episode_steps=max_episode_steps,
             autoreset_mode=autoreset_mode,
@@ -141,13 +143,14 @@ class TextGeneration(ProblemEnv):
     r"""A problem is observed as text; the action is the completion, and a verifier judges it.
 
     The observation is all text so far: the prompt, and for tasks that answer back also the completions and answers
-    since. An episode ends with its verdict: a right answer pays 1, a well-formed completion ``form_weight``. The info
-    has ``correct``, ``well_formed``, ``is_success`` (the same as ``correct``), the ``answer`` that was found and the
-    ``reason``.
+    since. An episode ends with its verdict: a right answer pays 1, a well-formed completion 0.1, unless ``rewards`` say
+    otherwise. The info has ``correct``, ``well_formed``, ``is_success`` (the same as ``correct``), the ``answer`` that
+    was found and the ``reason``, and each reward of another kind as ``reward/NAME``.
 
     Args:
         task: the name of a task.
-        form_weight: what a well-formed completion pays, at least 0.
+        rewards: weights of reward functions by name, as in ``"correct,form=0.1,mymod:politeness=0.5"``, or a mapping of
+            names or functions; see :mod:`~gridzero.envs.tasks.reward`.
         distinct: the number of different problems, always the same ones; None: all that the task has.
         render_mode: ``"ansi"``: the conversation with its verdict.
         **task_options: the task's own options, and those that all tasks have.
@@ -172,7 +175,7 @@ class TextGeneration(ProblemEnv):
         self,
         task: str = "addition",
         *,
-        form_weight: float = 0.1,
+        rewards: Weights = DEFAULT,
         distinct: int | None = None,
         render_mode: str | None = None,
         **task_options: Any,
@@ -180,7 +183,7 @@ class TextGeneration(ProblemEnv):
         vector = TextGenerationVector(
             1,
             task,
-            form_weight=form_weight,
+            rewards=rewards,
             distinct=distinct,
             autoreset_mode=AutoresetMode.DISABLED,
             render_mode=render_mode,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gridzero.envs.mdp import FiniteMDP
 from gridzero.envs.tasks import Vocabulary
+from gridzero.envs.tasks.reward import DEFAULT, Weights
 from gridzero.envs.text.token_tree import TokenTree, well_formed_continuations
 from gridzero.envs.text.vector import ProblemEnv, ProblemVector, positive_integer
 
@@ -31,7 +32,8 @@ class TokenGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some li
     Args:
         num_envs: N.
         task: the name of a task.
-        form_weight: what a well-formed completion pays, at least 0.
+        rewards: weights of reward functions by name, as in ``"correct,form=0.1,mymod:politeness=0.5"``, or a mapping of
+            names or functions; see :mod:`~gridzero.envs.tasks.reward`.
         max_tokens: a completion of so many tokens is over.
         observation: ``"tokens"`` or ``"index"``.
         context: the number of tokens observed.
@@ -68,7 +70,7 @@ class TokenGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some li
         num_envs: int = 1,
         task: str = "addition",
         *,
-        form_weight: float = 0.1,
+        rewards: Weights = DEFAULT,
         max_tokens: int = 48,
         observation: Observation = "tokens",
         context: int = 64,
@@ -82,7 +84,7 @@ class TokenGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some li
         super().__init__(
             num_envs,
             task,
-            form_weight=form_weight,
+            rewards=rewards,
             distinct=distinct,
             max_episode_steps=max_episode_steps,
             autoreset_mode=autoreset_mode,
@@ -107,7 +109,7 @@ class TokenGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some li
         elif self.distinct_problems is not None:
             try:
                 self._tree = TokenTree(
-                    self.task, self.distinct_problems, self.vocabulary, self.action_tokens, self.max_tokens, self.reward
+                    self.rewards, self.distinct_problems, self.vocabulary, self.action_tokens, self.max_tokens
                 )
             except ValueError as error:
                 self._treeless = str(error)
@@ -276,13 +278,15 @@ class TokenGeneration(ProblemEnv):
     Observations are the text so far: with ``"tokens"`` the ids of its tokens, from its beginning, filled up with
     padding to ``context`` ids, or the last ``context`` ones of a longer text; with ``"index"`` the number of the state
     in :attr:`mdp`. An action is a token. The end token ends the completion, as does the padding token, which cannot be
-    written, and as does reaching ``max_tokens``. Then a right answer pays 1 and a well-formed completion
-    ``form_weight``; tasks that answer back may go on instead. The info has ``correct``, ``well_formed``, ``is_success``
-    (the same as ``correct``), the ``answer`` that was found and the ``reason``; before the end they are False and "".
+    written, and as does reaching ``max_tokens``. Then a right answer pays 1 and a well-formed completion 0.1, unless
+    ``rewards`` say otherwise; tasks that answer back may go on instead. The info has ``correct``, ``well_formed``,
+    ``is_success`` (the same as ``correct``), the ``answer`` that was found and the ``reason``; before the end they are
+    False and "". Rewards of another kind are in it too, each as ``reward/NAME``.
 
     Args:
         task: the name of a task with an alphabet of its own.
-        form_weight: what a well-formed completion pays, at least 0.
+        rewards: weights of reward functions by name, as in ``"correct,form=0.1,mymod:politeness=0.5"``, or a mapping of
+            names or functions; see :mod:`~gridzero.envs.tasks.reward`.
         max_tokens: a completion of so many tokens is over.
         observation: ``"tokens"`` or ``"index"``; the latter where the states can be counted, see :attr:`mdp`.
         context: the number of tokens observed.
@@ -313,7 +317,7 @@ class TokenGeneration(ProblemEnv):
         self,
         task: str = "addition",
         *,
-        form_weight: float = 0.1,
+        rewards: Weights = DEFAULT,
         max_tokens: int = 48,
         observation: Observation = "tokens",
         context: int = 64,
@@ -325,7 +329,7 @@ class TokenGeneration(ProblemEnv):
         vector = TokenGenerationVector(
             1,
             task,
-            form_weight=form_weight,
+            rewards=rewards,
             max_tokens=max_tokens,
             observation=observation,
             context=context,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gridzero.envs.mdp import FiniteMDP
-from gridzero.envs.tasks import Problem, Task, Template, Verdict, Vocabulary
+from gridzero.envs.tasks import Problem, Template, Vocabulary
+from gridzero.envs.tasks.reward import RewardSum
 from gridzero.envs.tasks.templates import TAGS
 
 IntArray = NDArray[np.int64]
@@ -24,12 +25,11 @@ class TokenTree:
     """The beginnings of completions, numbered like a heap: those that go on from n are w·n + 1 … w·n + w.
 
     Args:
-        task: of one turn.
+        rewards: of a task of one turn.
         problems: P of them.
         vocabulary: the tokens.
         action_tokens: (A,) the token of each action; w of them write something, the others end a completion.
         max_tokens: T; completions of T tokens are over.
-        reward: what a verdict pays.
 
     Attributes:
         nodes: M, the beginnings that can go on: 1 + w + … + w^(T-1).
@@ -41,15 +41,14 @@ class TokenTree:
 
     def __init__(
         self,
-        task: Task,
+        rewards: RewardSum,
         problems: Sequence[Problem],
         vocabulary: Vocabulary,
         action_tokens: IntArray,
         max_tokens: int,
-        reward: Callable[[Verdict], float],
     ) -> None:
-        self.task, self.problems, self.vocabulary = task, problems, vocabulary
-        self.action_tokens, self.max_tokens, self.reward = action_tokens, max_tokens, reward
+        self.paid, self.task, self.problems, self.vocabulary = rewards, rewards.task, problems, vocabulary
+        self.action_tokens, self.max_tokens = action_tokens, max_tokens
         self.writing = np.flatnonzero(action_tokens > vocabulary.end)
         self.width = len(self.writing)
         self.order = np.full(len(action_tokens), -1, dtype=np.int64)
@@ -92,18 +91,18 @@ class TokenTree:
         return texts
 
     def rewards(self) -> NDArray[np.float64]:
-        """(P, M + w^T) what each of :meth:`texts` pays as a completion."""
+        """(P, M + w^T) rewards of each of :meth:`texts` as a completion."""
         texts = self.texts()
-        judged = [self.reward(self.task.judge(problem, [text])) for problem in self.problems for text in texts]
-        return np.array(judged, dtype=np.float64).reshape(len(self.problems), len(texts))
+        episodes = [[text] for text in texts]
+        judged = [[judgement.total for judgement in self.paid.judge(problem, episodes)] for problem in self.problems]
+        return np.array(judged, dtype=np.float64)
 
     @property
     def mdp(self) -> FiniteMDP:
         """The exact model, remembered for all environments that are alike."""
         template = self.task.template
         shape = (self.max_tokens, self.vocabulary.tokens, tuple(self.action_tokens.tolist()))
-        paid = (self.reward(Verdict(True, False, None, "")), self.reward(Verdict(False, True, None, "")))
-        name = (self.task.name, template, tuple(map(repr, self.problems)), shape, paid)
+        name = (self.task.name, template, tuple(map(repr, self.problems)), shape, tuple(self.paid.weights.items()))
         if name not in _models:
             while len(_models) >= _REMEMBERED:
                 del _models[next(iter(_models))]

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from gridzero.envs.suggestions import closest
 from gridzero.envs.tasks import Problem, Verdict, make_task, task_options
+from gridzero.envs.tasks.reward import Judgement, RewardSum, StepReward, Weights
 
 BoolArray = NDArray[np.bool_]
 
 _ENTRIES = ("correct", "well_formed", "is_success", "answer", "reason")
+_NONE = Verdict(False, False, None, "")
 _NO_LIMIT = 2**31 - 1
 _PATIENCE = 1_000
 
@@ -25,16 +27,17 @@ _PATIENCE = 1_000
 class ProblemVector(VectorEnv[Any, Any, Any]):
     """N episodes, each about one problem of a task; a subclass says what an action and an observation are.
 
-    A right answer pays 1, a well-formed completion ``form_weight``, both at the end of the episode. Infos have
-    ``correct``, ``well_formed``, ``is_success`` (the same as ``correct``), ``answer`` and ``reason``; before the end
-    they are False and "".
+    The rewards are paid at the end of the episode. Infos have ``correct``, ``well_formed``, ``is_success`` (the same as
+    ``correct``), ``answer`` and ``reason``; before the end they are False and "". Rewards other than the verdict's are
+    there too, each as ``reward/NAME``, unweighted and 0 before the end, and ``step_rewards``, for each environment a
+    tuple of :class:`~gridzero.envs.tasks.reward.StepReward`, weighted, whose sum is part of the reward.
 
     Problem k of environment i depends on the seed, i and k alone: on neither N nor the actions.
 
     Args:
         num_envs: N.
         task: the name of a task; see :data:`~gridzero.envs.tasks.TASKS`.
-        form_weight: what a well-formed completion pays, at least 0.
+        rewards: weights of reward functions by name, such as ``"correct,form=0.1"``, or a mapping.
         distinct: the number of different problems, always the same ones; None: all that the task has.
         max_episode_steps: after how many steps an episode is cut off, unjudged; None: never.
         autoreset_mode: an ``AutoresetMode`` or its value: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``.
@@ -46,7 +49,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         task: the task.
         problems: the N problems under way.
         distinct_problems: the only ones there are, with ``distinct``; else None.
-        optimum: what a right and well-formed answer pays.
+        optimum: what a right and well-formed answer pays; None where other rewards than the verdict's count.
         evaluation_options: with which options a learner is to be judged: problems held out of training, unless
             ``distinct`` or ``split`` say which ones there are.
 
@@ -61,7 +64,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         num_envs: int,
         task: str,
         *,
-        form_weight: float,
+        rewards: Weights,
         distinct: int | None,
         max_episode_steps: int | None,
         autoreset_mode: AutoresetMode | str,
@@ -77,16 +80,14 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         if render_mode not in (None, "ansi"):
             raise ValueError(f"render_mode must be ansi or None, not {render_mode!r}")
         self.render_mode = render_mode
-        if isinstance(form_weight, bool) or not isinstance(form_weight, int | float) or not 0 <= form_weight < np.inf:
-            raise ValueError(f"form_weight must be a number from 0, not {form_weight!r}")
-        self.form_weight = float(form_weight)
         self.task = make_task(task, **self._known_options(task, task_options))
+        self.rewards = RewardSum(self.task, rewards)
         self._generator = np.random.Generator(np.random.Philox(0))
         self._fresh: Any = self._generator.bit_generator.state
         self.distinct_problems = (
             None if distinct is None else self._fixed_problems(positive_integer("distinct", distinct))
         )
-        self.optimum = 1.0 + self.form_weight
+        self.optimum = self.rewards.optimum
         learning = self.distinct_problems is None and self.task.split == "train"
         self.evaluation_options = {"split": "held-out"} if learning else {}
         self._keys = np.zeros((self.num_envs, 2), dtype=np.uint64)
@@ -98,6 +99,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         self.problems: list[Problem] = [Problem("", "")] * self.num_envs
         self._completions: list[list[str]] = [[] for _ in range(self.num_envs)]
         self._verdicts: dict[int, Verdict] = {}  # of the episodes that are over
+        self._judgements: dict[int, Judgement] = {}
 
     def _known_options(self, task: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
         own = [
@@ -151,6 +153,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         self.problems[i], self._numbers[i] = problem, number
         self._completions[i] = []
         self._verdicts.pop(i, None)
+        self._judgements.pop(i, None)
         self._open(i, self.task.prompt(problem))
 
     @abstractmethod
@@ -184,9 +187,18 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
             self._verdicts[i] = self.task.judge(self.problems[i], completions)
         return reply
 
-    def reward(self, verdict: Verdict) -> float:
-        """What a verdict pays."""
-        return float(verdict.correct) + self.form_weight * verdict.well_formed
+    def _judge(self) -> None:
+        """Judge the episodes that have just ended, those about one problem together."""
+        ended: dict[int, list[int]] = {}
+        for i in self._verdicts:
+            if i not in self._judgements:
+                ended.setdefault(id(self.problems[i]), []).append(i)
+        for members in ended.values():
+            problem = self.problems[members[0]]
+            begin = len(self.task.prompt(problem)) if self.rewards.others else 0
+            texts = [self._text(i)[begin:] if self.rewards.others else "" for i in members]
+            verdicts = [self._verdicts[i] for i in members]
+            self._judgements |= zip(members, self.rewards.judge_verdicts(problem, verdicts, texts), strict=True)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -277,8 +289,9 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         self._act(taken, acting)
         self._elapsed += acting
         terminated, rewards = np.zeros(self.num_envs, dtype=np.bool_), np.zeros(self.num_envs)
-        for i, verdict in self._verdicts.items():
-            terminated[i], rewards[i] = True, self.reward(verdict)
+        self._judge()
+        for i, judgement in self._judgements.items():
+            terminated[i], rewards[i] = True, judgement.total
         truncated = acting & (self._elapsed >= self._limit)
         if self.autoreset_mode is not AutoresetMode.SAME_STEP:
             self._done = terminated | truncated
@@ -308,6 +321,16 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
             answer[i], reason[i] = verdict.answer or "", verdict.reason
         values = (correct, well_formed, correct.copy(), answer, reason)
         entries: dict[str, NDArray[Any]] = dict(zip(_ENTRIES, values, strict=True))
+        if self.rewards.others:
+            for name in self.rewards.others:
+                entries[f"reward/{name}"] = np.zeros(n)
+            steps = np.empty(n, dtype=object)
+            steps[:] = [() for _ in range(n)]
+            for i, judgement in self._judgements.items():
+                steps[i] = judgement.steps
+                for name, value in judgement.parts.items():
+                    entries[f"reward/{name}"][i] = value
+            entries["step_rewards"] = steps
         return entries | {f"_{name}": np.ones(n, dtype=np.bool_) for name in entries}
 
     def render(self) -> tuple[str, ...] | None:
@@ -356,6 +379,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         self._elapsed = np.array(state["elapsed"], dtype=np.int64)
         self._done = np.array(state["done"], dtype=np.bool_)
         self._restore(completions, state)
+        self._judge()
         return self._observe()
 
     @abstractmethod
@@ -372,7 +396,7 @@ class ProblemEnv(gym.Env[Any, Any]):
 
     Attributes:
         task: the task.
-        optimum: what a right and well-formed answer pays.
+        optimum: what a right and well-formed answer pays; None where other rewards than the verdict's count.
         evaluation_options: with which options a learner is to be judged.
     """
 
@@ -383,7 +407,8 @@ class ProblemEnv(gym.Env[Any, Any]):
         self.render_mode = render_mode
         self.observation_space, self.action_space = vector.single_observation_space, vector.single_action_space
         self.task = vector.task
-        self.optimum: float = vector.optimum
+        self.rewards: RewardSum = vector.rewards
+        self.optimum: float | None = vector.optimum
         self.evaluation_options: dict[str, Any] = vector.evaluation_options
 
     @classmethod
@@ -424,11 +449,15 @@ class ProblemEnv(gym.Env[Any, Any]):
         return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), self._info()
 
     def _info(self) -> dict[str, Any]:
-        verdict = self._vector._verdicts.get(0)
-        if verdict is None:
-            return dict(zip(_ENTRIES, (False, False, False, "", ""), strict=True))
-        correct, answer = verdict.correct, verdict.answer or ""
-        return dict(zip(_ENTRIES, (correct, verdict.well_formed, correct, answer, verdict.reason), strict=True))
+        judgement: Judgement | None = self._vector._judgements.get(0)
+        verdict = _NONE if judgement is None else judgement.verdict
+        values = (verdict.correct, verdict.well_formed, verdict.correct, verdict.answer or "", verdict.reason)
+        info: dict[str, Any] = dict(zip(_ENTRIES, values, strict=True))
+        if self.rewards.others:
+            parts = {} if judgement is None else judgement.parts
+            steps: tuple[StepReward, ...] = () if judgement is None else judgement.steps
+            info |= {f"reward/{name}": parts.get(name, 0.0) for name in self.rewards.others} | {"step_rewards": steps}
+        return info
 
     def render(self) -> Any:
         """The conversation with its verdict, in ``"ansi"`` mode."""

@@ -1,8 +1,8 @@
 """The tasks in other libraries' words: rewards and problems for TRL, verl and verifiers.
 
 Each adapter takes a task and gives what that library asks for; nothing but the library itself is needed, and that only
-where it is said. A completion is rewarded as in ``gridzero/TextGeneration-v0``: 1 for a right answer, ``form_weight``
-for a well-formed one. Problems travel as JSON in a column of their own, so that any process can judge them.
+where it is said. A completion is rewarded as in ``gridzero/TextGeneration-v0``: 1 for a right answer, 0.1 for a
+well-formed one. Problems travel as JSON in a column of their own, so that any process can judge them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gridzero.envs.tasks import Problem, Task, Verdict
+from gridzero.envs.tasks.reward import DEFAULT, RewardSum, Weights
 
 FORM_WEIGHT = 0.1
 
@@ -88,17 +89,17 @@ def trl_dataset(task: Task, size: int, seed: int = 0, *, conversational: bool = 
     return Dataset.from_list(rows(task, size, seed, conversational=conversational))
 
 
-def trl_reward(task: Task, form_weight: float = FORM_WEIGHT) -> RewardFunction:
+def trl_reward(task: Task, rewards: Weights = DEFAULT) -> RewardFunction:
     r"""A reward function for TRL's trainers, to be used with :func:`trl_dataset`.
 
     It also logs the shares of right and well-formed completions, as ``accuracy`` and ``form``.
 
     Args:
         task: with one turn.
-        form_weight: what a well-formed completion pays, at least 0.
+        rewards: weights of reward functions by name; see :mod:`gridzero.envs.tasks.reward`.
 
     Raises:
-        ValueError: for a task that answers back.
+        ValueError: for a task that answers back, or rewards that there are not.
 
     >>> from gridzero.envs.tasks import make_task
     >>> task = make_task("addition", digits=1)
@@ -108,19 +109,23 @@ def trl_reward(task: Task, form_weight: float = FORM_WEIGHT) -> RewardFunction:
     [1.1, 0.0]
     """
     _single_turn(task)
+    paid = RewardSum(task, rewards)
 
     def task_reward(
         prompts: Sequence[Any], completions: Sequence[Any], problem: Sequence[str], **columns: Any
     ) -> list[float]:
-        verdicts = [
-            task.verify(from_json(given), _text(completion))
+        judgements = [
+            paid.judge(from_json(given), [[_text(completion)]])[0]
             for given, completion in zip(problem, completions, strict=True)
         ]
+        verdicts = [judgement.verdict for judgement in judgements]
         log = columns.get("log_metric")
         if log is not None:
             log("accuracy", float(np.mean([verdict.correct for verdict in verdicts])))
             log("form", float(np.mean([verdict.well_formed for verdict in verdicts])))
-        return [reward_of(verdict, form_weight) for verdict in verdicts]
+            for name in paid.others:
+                log(f"reward/{name}", float(np.mean([judgement.parts[name] for judgement in judgements])))
+        return [judgement.total for judgement in judgements]
 
     return task_reward
 

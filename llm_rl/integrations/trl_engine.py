@@ -159,7 +159,7 @@ class _Rewards:
         source: Any = agent.vector.unwrapped
         config = agent.config
         self._task = source.task
-        self._reward = trl_reward(source.task, source.form_weight)
+        self._reward = trl_reward(source.task, source.rewards.weights)
         self._limit, self._margin = config.episode_limit, round(config.overlong_margin * config.episode_limit)
         # Leaving oneself out of the mean is the same as larger rewards.
         size = config.group_size

@@ -22,7 +22,7 @@ GENERATED = sorted(set(TASKS) - {"jsonl", "reasoning-gym"})
 
 @pytest.mark.parametrize("name", GENERATED)
 def test_a_demonstration_is_paid_in_full_and_other_completions_by_their_parts(name: str) -> None:
-    env = TextGeneration(name, form_weight=0.25)
+    env = TextGeneration(name, rewards="correct,form=0.25")
     task, rng = make_task(name, worked=1.0), np.random.default_rng(0)
     for seed in range(10):
         observation, info = env.reset(seed=seed)
@@ -56,7 +56,7 @@ def test_a_demonstration_is_paid_in_full_and_other_completions_by_their_parts(na
 
 
 def test_a_conversation_goes_on_until_the_task_has_nothing_to_say() -> None:
-    env = TextGeneration("grid-walk", turns=3, height=2, width=3, template="plain", form_weight=0.5)
+    env = TextGeneration("grid-walk", turns=3, height=2, width=3, template="plain", rewards="correct,form=0.5")
     seen = 0
     for seed in range(30):
         text, _ = env.reset(seed=seed)

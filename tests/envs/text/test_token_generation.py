@@ -136,7 +136,7 @@ def test_writable_characters_are_the_actions_after_the_end() -> None:
     "options",
     [
         {"digits": 1, "template": "plain", "max_tokens": 3, "writable": "0189", "distinct": 3},
-        {"digits": 1, "template": "plain", "max_tokens": 2, "distinct": 2, "form_weight": 0.5},
+        {"digits": 1, "template": "plain", "max_tokens": 2, "distinct": 2, "rewards": "correct,form=0.5"},
         {"task": "grid-path", "height": 2, "width": 2, "template": "plain", "max_tokens": 2, "distinct": 4},
     ],
 )
@@ -193,7 +193,7 @@ def test_what_can_be_had_is_what_can_be_written() -> None:
 
 def test_models_of_environments_alike_are_one() -> None:
     assert TokenGeneration(**SMALL).mdp is TokenGeneration(**SMALL, observation="index").mdp
-    assert TokenGeneration(**SMALL).mdp is not TokenGeneration(**SMALL, form_weight=0.2).mdp
+    assert TokenGeneration(**SMALL).mdp is not TokenGeneration(**SMALL, rewards="correct,form=0.2").mdp
     assert TokenGeneration(**SMALL).mdp is not TokenGeneration(**{**SMALL, "distinct": 5}).mdp
 
 

@@ -252,8 +252,8 @@ def test_one_digit_has_a_hundred_problems_and_no_more() -> None:
     [
         ({"task": "adition"}, "no task is called 'adition'; did you mean addition"),
         ({"digit": 3}, "no option 'digit'; did you mean digits"),
-        ({"form_wieght": 3}, "no option 'form_wieght'; did you mean form_weight"),
-        ({"form_weight": -1}, "form_weight must be a number from 0, not -1"),
+        ({"rewads": 3}, "no option 'rewads'; did you mean rewards"),
+        ({"rewards": "form=x"}, "the weight of the reward form must be a number, not 'x'"),
         ({"distinct": 0}, "distinct must be an integer from 1, not 0"),
         ({"digits": 0}, "digits must be an integer from 1 to 18, not 0"),
         ({"split": "test"}, "split must be one of"),
@@ -324,14 +324,14 @@ def test_a_first_reset_of_some_begins_them_all() -> None:
 def test_the_command_line_knows_the_options_of_every_task() -> None:
     for task in TASKS:
         known = parameters(TEXT, {"task": task})
-        assert {"task", "form_weight", "distinct", "split", "template", "max_episode_steps"} <= set(known)
+        assert {"task", "rewards", "distinct", "split", "template", "max_episode_steps"} <= set(known)
     assert "numbers" in parameters(TEXT, {"task": "countdown"})
     assert "numbers" not in parameters(TEXT)
-    given = {"task": "countdown", "numbers": "4", "form_weight": "0", "split": "held-out"}
+    given = {"task": "countdown", "numbers": "4", "rewards": "correct", "split": "held-out"}
     assert environment_options(TEXT, given) == {
         "task": "countdown",
         "numbers": 4,
-        "form_weight": 0.0,
+        "rewards": "correct",
         "split": "held-out",
     }
     with pytest.raises(ValueError, match="no option 'number'; did you mean numbers"):

@@ -81,7 +81,9 @@ def test_messages_are_rewarded_by_their_last_content() -> None:
         [{"role": "assistant", "content": None}],
         [],
     ]
-    assert task_exports.trl_reward(task, form_weight=0.5)([row["prompt"]] * 3, chats, problem=[row["problem"]] * 3) == [
+    assert task_exports.trl_reward(task, "correct,form=0.5")(
+        [row["prompt"]] * 3, chats, problem=[row["problem"]] * 3
+    ) == [
         1.5,
         0.0,
         0.0,

@@ -251,7 +251,7 @@ def test_interrupted_and_resumed_is_uninterrupted(name, saved, tmp_path):
     policy = {"model": saved} | ({"lora_rank": 2} if "lora" in name else {})
 
     def agent():
-        env = gym.make("gridzero/TextGeneration-v0", form_weight=0.5)
+        env = gym.make("gridzero/TextGeneration-v0", rewards="correct,form=0.5")
         return gridzero.agents.make(name.split("-")[0], env, seed=3, policy=policy, **FIELDS[name])
 
     whole = collected(agent(), 4)
@@ -301,7 +301,7 @@ def test_flat_groups_are_left_out_without_changing_the_gradient(saved):
 @pytest.mark.parametrize("name", ["grpo", "ppo"])
 def test_passes_over_pieces_add_up(name, saved):
     def gradients(size):
-        env = gym.make("gridzero/TextGeneration-v0", form_weight=0.5)
+        env = gym.make("gridzero/TextGeneration-v0", rewards="correct,form=0.5")
         fields = FIELDS[name] | {"learning_rate": 1e-6, "microbatch_size": size}
         agent = gridzero.agents.make(name, env, seed=3, policy={"model": saved}, **fields)
         (update,) = itertools.islice(agent.learn(), 1)
