@@ -47,6 +47,10 @@ class ChildError(ValueError):
     """A call that did not come back with a result: too slow, killed, or an error of the library; says which."""
 
 
+class StartError(ValueError):
+    """A process that could not be started, so that nothing can be judged; says why."""
+
+
 class Child:
     """A function that is called in a process of its own, which lives on between calls.
 
@@ -57,6 +61,7 @@ class Child:
     Raises:
         ChildError: by a call, for one that takes more than :data:`SECONDS`, after which the process is killed and
             begun anew when next needed; when the process dies; and for an exception of the function.
+        StartError: by a call, when the process cannot be started, as for want of the library or of memory.
     """
 
     def __init__(self, function: str, library: str) -> None:
@@ -90,20 +95,28 @@ class Child:
         if self._process is None or self._process.poll() is not None:
             self._kill()
             threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "gridzero.envs.tasks.child", self.function, self.library],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                start_new_session=True,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    # Without the current folder on its path, where anything may lie under a library's name.
+                    [sys.executable, "-P", "-m", "gridzero.envs.tasks.child", self.function, self.library],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(_safe_path())},
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise StartError(f"the process that judges with {self.library} does not start: {error}") from None
             self._lines = queue.SimpleQueue()
             arguments = (self._process.stdout, self._lines)
             threading.Thread(target=_read, args=arguments, daemon=True).start()
-            answer = self._receive(START_SECONDS)
+            try:
+                answer = self._receive(START_SECONDS)
+            except ChildError as error:
+                answer = {"error": str(error)}
             if "error" in answer:
-                raise ChildError(answer["error"])
+                self._kill()
+                raise StartError(f"the process that judges with {self.library} does not start: {answer['error']}")
         return self._process
 
     def _receive(self, seconds: float) -> dict[str, Any]:
@@ -143,6 +156,12 @@ def call(function: str, library: str, *arguments: Any) -> Any:
     return _CHILDREN[key](*arguments)
 
 
+def _safe_path() -> list[str]:
+    """Where this process finds modules, but for the current folder."""
+    here = os.path.realpath(os.getcwd())
+    return [entry for entry in sys.path if entry and os.path.realpath(entry) != here]
+
+
 def _send(pipe: IO[bytes] | None, message: Any) -> None:
     assert pipe is not None
     pipe.write(json.dumps(message).encode() + b"\n")
@@ -163,8 +182,12 @@ def _serve(function: str, library: str) -> None:
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)
     module, _, name = function.partition(":")
-    importlib.import_module(library)
-    judge = _guarded(getattr(importlib.import_module(module), name))
+    try:
+        importlib.import_module(library)
+        judge = _guarded(getattr(importlib.import_module(module), name))
+    except Exception as error:
+        _send(results, {"error": f"{type(error).__name__}: {error}"[:500]})
+        return
     _limit_memory()
     _send(results, {"result": None})
     for line in requests:

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import accumulate
@@ -23,6 +24,7 @@ Comparison = Literal["number", "text", "math"]
 MAX_LINE = 1 << 20
 _MARK = "####"
 _CALCULATION = re.compile(r"<<[^<>]*>>")
+_VULGAR = re.compile("([0-9]+)?([¼½¾⅐-⅞])")
 
 
 class Jsonl(Task):
@@ -61,6 +63,8 @@ class Jsonl(Task):
             raise ValueError(f"compare must be one of {', '.join(get_args(Comparison))}, not {compare!r}")
         if compare == "math" and importlib.util.find_spec("math_verify") is None:
             raise ValueError("compare=math needs the package math-verify: pip install math-verify")
+        if compare == "math":
+            call(f"{__name__}:same_mathematics", "math_verify", "1", "1")  # whether the judge can start
         self.path = str(path)
         self.compare = compare
         self.problems = self._read()
@@ -132,6 +136,8 @@ class Jsonl(Task):
             return str(value)
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f'"{key}" must be a text, not {shown(json.dumps(value))}')
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError(f'"{key}" has half a surrogate pair, which is no character')
         return value
 
 
@@ -141,7 +147,9 @@ def same_mathematics(expected: str, answer: str) -> bool:
     Runs in the process that :mod:`gridzero.envs.tasks.child` keeps for it.
     """
     from math_verify import LatexExtractionConfig, parse, verify
+    from sympy import Rational
 
+    expected, answer = (_VULGAR.sub(_written_out, text) for text in (expected, answer))
     depths = list(accumulate((c == "{") - (c == "}") for c in answer.replace("\\{", "").replace("\\}", "")))
     if depths and (min(depths) < 0 or depths[-1]):
         return False
@@ -149,4 +157,21 @@ def same_mathematics(expected: str, answer: str) -> bool:
         parse(f"\\boxed{{{text}}}", [LatexExtractionConfig()], "no_fallback", parsing_timeout=3)
         for text in (expected, answer)
     )
+    try:  # a plain number is compared exactly, where the library rounds
+        number = read_number(answer)
+    except ValueError:
+        number = None
+    if number is not None and gold and isinstance(gold[0], Rational):
+        return Fraction(int(gold[0].p), int(gold[0].q)) == number
     return bool(gold and given) and bool(verify(gold, given, timeout_seconds=3))
+
+
+def _written_out(vulgar: re.Match[str]) -> str:
+    r"""A fraction that is one character, perhaps after a whole number, as LaTeX.
+
+    >>> print(_VULGAR.sub(_written_out, "1½ and ¾"))
+    \frac{3}{2} and \frac{3}{4}
+    """
+    part = Fraction(unicodedata.numeric(vulgar[2])).limit_denominator(10)
+    value = int(vulgar[1] or 0) + part
+    return f"\\frac{{{value.numerator}}}{{{value.denominator}}}"

@@ -12,7 +12,7 @@ MAX_DIGITS = 1_000
 _NUMBER = re.compile(
     r"(?P<sign>[+-]?)"
     r"(?:(?P<numerator>[0-9]+)/(?P<denominator>[0-9]+)"
-    r"|(?P<whole>[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)?(?:\.(?P<decimals>[0-9]+))?)"
+    r"|(?P<whole>[0-9]+|[1-9][0-9]{0,2}(?:,[0-9]{3})+)?(?:\.(?P<decimals>[0-9]+))?)"
 )
 
 
@@ -29,10 +29,10 @@ def read_number(text: str) -> Fraction:
     Example:
         >>> [str(read_number(text)) for text in ("24", "+24", "024", "24.0", "1,234", "-3/2", "-.5")]
         ['24', '24', '24', '24', '1234', '-3/2', '-1/2']
-        >>> read_number("24,0")
+        >>> read_number("0,005")
         Traceback (most recent call last):
         ...
-        ValueError: 24,0 is not a number
+        ValueError: 0,005 is not a number
     """
     if len(text) > MAX_DIGITS:
         raise ValueError(f"a number has at most {MAX_DIGITS:,} characters")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gridzero.envs.tasks import child
-from gridzero.envs.tasks.child import Child, ChildError, call
+from gridzero.envs.tasks import child, make_task
+from gridzero.envs.tasks.child import Child, ChildError, StartError, call
 
 
 def test_it_lives_on_between_calls_and_is_another_process() -> None:
@@ -98,8 +98,29 @@ def test_a_process_that_dies_is_begun_anew() -> None:
 
 
 def test_a_missing_library_is_an_error() -> None:
-    with pytest.raises(ChildError, match=r"killed|No module"):
+    with pytest.raises(StartError, match="no_such_library does not start: ModuleNotFoundError"):
         call("os:getpid", "no_such_library")
+
+
+def test_a_judge_that_cannot_start_is_not_a_wrong_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "problems.jsonl"
+    path.write_text('{"question": "q", "answer": "1"}\n')
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    monkeypatch.setattr(child, "_CHILDREN", {})
+    with pytest.raises(StartError, match="math_verify does not start"):
+        make_task("jsonl", path=str(path), compare="math")
+
+
+def test_modules_of_the_current_folder_are_never_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("json", "queue", "sympy", "decimal"):
+        (tmp_path / f"{name}.py").write_text("open('executed', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))  # as `python -m gridzero` has it
+    where = Child("os:getcwd", "decimal")
+    assert where() == str(tmp_path)
+    where.close()
+    assert not Path("executed").exists()
 
 
 def test_it_ends_with_its_parent() -> None:

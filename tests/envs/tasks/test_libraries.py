@@ -80,6 +80,7 @@ def test_text_is_compared_but_for_white_space(tmp_path: Path) -> None:
         ([entry("q", "work ####")], "line 1: its answer is empty"),
         ([entry("q", "</think> #### 1")], "line 1: its answer has one of"),
         ([b"\xff\xfe"], "line 1: it is not UTF-8 text"),
+        (['{"question": "\\ud800", "answer": 1}'], 'line 1: "question" has half a surrogate pair'),
         (["[" * 100_000], "line 1: it is not JSON"),
         (['{"question": "q", "answer": ' + "1" * 10_000 + "}"], "line 1: it is not JSON"),
         (["x" * 2_000_000], "line 1: it is longer than 1,048,576 bytes"),
@@ -136,6 +137,9 @@ FORMULAS = ("24", "\\frac{1}{2}", "x^2+2x+1", "\\{1,2\\}")
         (1, "0.5", True),
         (1, "1/2", True),
         (1, "1/3", False),
+        (1, "0.49999999999999999999", False),
+        (1, "½", True),
+        (1, "1½", False),
         (2, "(x+1)^2", True),
         (2, "x^2+1", False),
         (3, "\\{2,1\\}", True),
@@ -179,7 +183,7 @@ def test_reasoning_gym(dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_reasoning_gym_names_what_is_wrong() -> None:
     pytest.importorskip("reasoning_gym")
     for options, message in (
-        ({"dataset": "contdown"}, "did you mean countdown?"),
+        ({"dataset": "contdown"}, "did you mean countdown"),
         ({"dataset": "countdown", "settings": '{"foo": 1}'}, "unexpected keyword argument 'foo'"),
         ({"dataset": "countdown", "settings": {"min_numbers": -1}}, "min_numbers must be greater than 1"),
         ({"dataset": "countdown", "settings": "foo"}, "settings must be a JSON object, not 'foo'"),
