@@ -11,11 +11,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
 from gridzero.commands.arguments import parse
+from gridzero.envs import plugins
 
 Kind = Literal["all", "environments", "agents", "layouts", "tasks", "templates", "policies"]
 
@@ -36,6 +37,7 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Run the command."""
     options = parse(Options, argv, "list")
+    plugins.load_installed()
     tables = {name: make() for name, make in TABLES.items() if options.what in ("all", name)}
     if options.json:
         found = {
@@ -60,44 +62,52 @@ def _environments() -> tuple[list[str], list[list[str]]]:
 
     rows = []
     for spec in gymnasium.registry.values():
-        if spec.id.startswith("gridzero/"):
+        source = _package(spec.entry_point or spec.vector_entry_point)
+        if source != "gymnasium":
             limit = "" if spec.max_episode_steps is None else str(spec.max_episode_steps)
-            rows.append([spec.id, "native" if spec.vector_entry_point else "sync", limit])
-    rows.append(["any other of Gymnasium's", "", ""])
-    return ["id", "vector", "time limit"], rows
+            rows.append([spec.id, "native" if spec.vector_entry_point else "sync", limit, source])
+    rows.append(["any other of Gymnasium's, or module:id", "", "", ""])
+    return ["id", "vector", "time limit", "from"], rows
+
+
+def _package(entry_point: Any) -> str:
+    """The package that an entry point is in."""
+    module = entry_point.partition(":")[0] if isinstance(entry_point, str) else entry_point.__module__
+    return str(module.partition(".")[0])
 
 
 def _agents() -> tuple[list[str], list[list[str]]]:
     from gridzero.agents import REGISTRY
 
-    return ["name", "what it is"], [[entry.name, entry.summary] for entry in REGISTRY.values()]
+    rows = [[entry.name, entry.summary, _package(entry.entry_point)] for entry in REGISTRY.values()]
+    return ["name", "what it is", "from"], rows
 
 
 def _layouts() -> tuple[list[str], list[list[str]]]:
-    from gridzero.envs.grid.layouts.layout import LAYOUTS, Layout
+    from gridzero.envs.grid.layouts.layout import LAYOUTS, REGISTERED, Layout
 
     rows = []
-    for name in LAYOUTS:
+    for name in (*LAYOUTS, *REGISTERED):
         layout = Layout.load(name)
-        rows.append(
-            [name, f"{layout.height}x{layout.width}", ", ".join(f"{k} {v}" for k, v in layout.settings.items())]
-        )
-    return ["name", "size", "settings"], rows
+        settings = ", ".join(f"{k} {v}" for k, v in layout.settings.items())
+        rows.append([name, f"{layout.height}x{layout.width}", settings, REGISTERED.get(name, ("gridzero", ""))[0]])
+    return ["name", "size", "settings", "from"], rows
 
 
 def _tasks() -> tuple[list[str], list[list[str]]]:
-    from gridzero.envs.tasks import TASKS, Task, task_class, task_options
+    from gridzero.envs.tasks import SUMMARIES, TASKS, Task, task_class, task_options
 
     common = inspect.signature(Task.__init__, eval_str=True).parameters
     rows = []
     for name in TASKS:
         own = [option for option in task_options(name).values() if option.name not in common]
-        rows.append([name, _defaults(own), getattr(task_class(name), "explanation", "")])
+        summary = SUMMARIES.get(name) or getattr(task_class(name), "explanation", "")
+        rows.append([name, _defaults(own), summary, _package(TASKS[name])])
     shared = [option for option in common.values() if option.kind is option.KEYWORD_ONLY]
     rows.append(
-        ["all of them", _defaults(shared), "--env.task NAME --env.OPTION VALUE, with gridzero/TextGeneration-v0"]
+        ["all of them", _defaults(shared), "--env.task NAME --env.OPTION VALUE, with gridzero/TextGeneration-v0", ""]
     )
-    return ["name", "options", "what is asked"], rows
+    return ["name", "options", "what is asked", "from"], rows
 
 
 def _defaults(options: Iterable[inspect.Parameter]) -> str:
