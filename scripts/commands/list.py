@@ -98,10 +98,10 @@ def _tasks() -> tuple[list[str], list[list[str]]]:
     from gridzero.envs.tasks import SUMMARIES, TASKS, Task, task_class, task_options
 
     common = inspect.signature(Task.__init__, eval_str=True).parameters
-    rows = []
+    rows: list[list[str]] = []
     for name in TASKS:
         own = [option for option in task_options(name).values() if option.name not in common]
-        summary = SUMMARIES.get(name) or getattr(task_class(name), "explanation", "")
+        summary = SUMMARIES.get(name) or str(getattr(task_class(name), "explanation", ""))
         rows.append([name, _defaults(own), summary, _package(TASKS[name])])
     shared = [option for option in common.values() if option.kind is option.KEYWORD_ONLY]
     rows.append(
