@@ -11,10 +11,10 @@ from gridzero.agents.learner import Update
 from gridzero.agents.registry import REGISTRY, agent_class, make, register
 
 if TYPE_CHECKING:
-    from gridzero.agents.checkpoint import load, save
+    from gridzero.agents.checkpoint import save
     from gridzero.agents.evaluation import Evaluation, evaluate
     from gridzero.agents.neural.sb3.vec_env import as_vec_env
-    from gridzero.agents.runs import Run
+    from gridzero.agents.runs import Run, load
     from gridzero.agents.tabular.soft_value_iteration import soft_value_iteration
     from gridzero.agents.tabular.solver import Solution, solve
     from gridzero.agents.training import train
@@ -45,7 +45,7 @@ _LAZY = {
     "Solution": "gridzero.agents.tabular.solver",
     "as_vec_env": "gridzero.agents.neural.sb3.vec_env",
     "evaluate": "gridzero.agents.evaluation",
-    "load": "gridzero.agents.checkpoint",
+    "load": "gridzero.agents.runs",
     "save": "gridzero.agents.checkpoint",
     "soft_value_iteration": "gridzero.agents.tabular.soft_value_iteration",
     "solve": "gridzero.agents.tabular.solver",

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
+import re
+import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict, cast, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gridzero.agents.agent import Agent
 from gridzero.agents.environments import describe, remake
+from gridzero.agents.files import (
+    AtLeast,
+    DamagedError,
+    Natural,
+    Positive,
+    fits,
+    json_bytes,
+    new_directory,
+    read_signed,
+    signed,
+)
 from gridzero.agents.registry import agent_class, make
 from gridzero.envs import plugins
 from gridzero.envs.suggestions import closest
@@ -26,7 +36,66 @@ FORMAT = "gridzero-checkpoint"
 VERSION = 1
 MANIFEST, STATE, TENSORS = "manifest.json", "state.json", "tensors.safetensors"
 _TENSOR_KEY = "$tensor"
-_RECORDED = ("gridzero", "gymnasium", "numpy", "numba", "torch")
+_RECORDED = {
+    "gridzero": "gridzero",
+    "gymnasium": "gymnasium",
+    "numpy": "numpy",
+    "numba": "numba",
+    "torch": "torch",
+    "transformers": "transformers",
+    "peft": "peft",
+    "stable-baselines3": "stable_baselines3",
+}
+"""Distributions whose version can decide numbers, and the module that is imported where one takes part."""
+
+
+class Wrapper(TypedDict):
+    """A wrapper, ``module:Class``, and its keywords."""
+
+    entry_point: str
+    kwargs: dict[str, Any]
+
+
+class Environment(TypedDict):
+    """How the environment is made; see :func:`~gridzero.agents.environments.describe`."""
+
+    id: str
+    kwargs: dict[str, Any]
+    num_envs: Positive | None
+    wrappers: NotRequired[list[Wrapper]]
+
+
+class Identity(TypedDict):
+    """What an agent is, its learning aside."""
+
+    agent: str
+    config: dict[str, Any]
+    environment: Environment | None
+    seed: Natural
+    imports: NotRequired[list[str]]
+    versions: dict[str, str]
+
+
+class Progress(TypedDict, total=False):
+    """What a training loop leaves with a checkpoint."""
+
+    step: Natural
+    lines: Natural
+    seconds: Annotated[float, AtLeast(0)]
+
+
+class File(TypedDict):
+    """Size and checksum of a file."""
+
+    sha256: str
+    bytes: Natural
+
+
+class Manifest(Identity):
+    """``manifest.json`` of a checkpoint."""
+
+    training: Progress
+    files: dict[str, File]
 
 
 def save(agent: Agent, path: str | Path, *, training: Mapping[str, Any] | None = None) -> Path:
@@ -41,7 +110,7 @@ def save(agent: Agent, path: str | Path, *, training: Mapping[str, Any] | None =
 
     Raises:
         ValueError: when ``path`` exists, or the agent's state has something else than dicts, lists, arrays, numbers,
-            strings, booleans and None.
+            strings, booleans and None, or arrays that are not finite.
     """
     from safetensors.numpy import save_file
 
@@ -49,10 +118,13 @@ def save(agent: Agent, path: str | Path, *, training: Mapping[str, Any] | None =
     if target.exists():
         raise ValueError(f"{target} exists; a checkpoint is never overwritten")
     tree, tensors = flatten(agent.state_dict())
+    broken = not_finite(tensors)
+    if broken:
+        raise ValueError(f"{agent.name} has numbers that are not finite in {broken}")
     manifest = {**identity(agent), "training": dict(training or {})}
     with new_directory(target) as folder:
         agent.save_artifacts(folder)
-        (folder / STATE).write_bytes(_json_bytes(tree))
+        (folder / STATE).write_bytes(json_bytes(tree))
         save_file(tensors, folder / TENSORS)
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         manifest["files"] = {file.relative_to(folder).as_posix(): _fingerprint(file) for file in files}
@@ -64,27 +136,42 @@ def load(path: str | Path, env: Any = None) -> Agent:
     """The agent that was saved, ready to act and to go on learning.
 
     Args:
-        path: a checkpoint, or the directory of a run, whose last checkpoint is meant.
+        path: the directory of a checkpoint; of runs, see :func:`gridzero.agents.runs.load`.
         env: the environment, if not the one on record.
 
     Raises:
         ValueError: when it is damaged, truncated, of another format or a newer version, or does not fit ``env``.
     """
     folder = Path(path)
-    if not (folder / MANIFEST).exists():
-        folder = latest(folder / "checkpoints") or folder
-    manifest, tree, tensors = read(folder)
+    return restore(folder, *read(folder), env)
+
+
+def restore(folder: Path, manifest: Manifest, tree: Any, tensors: Mapping[str, NDArray[Any]], env: Any = None) -> Agent:
+    """The agent of a checkpoint that was read.
+
+    Args:
+        folder: of the checkpoint.
+        manifest: as :func:`read` gives it, like ``tree`` and ``tensors``.
+        tree: of the state.
+        tensors: of the state.
+        env: the environment, if not the one on record.
+
+    Raises:
+        ValueError: when its contents do not make an agent, or not in ``env``.
+    """
     agent = rebuild(manifest, env, folder)
     try:
         agent.load_artifacts(folder)
         agent.load_state_dict(unflatten(tree, tensors))
-    except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{folder} does not fit {agent.name}: {error!r}") from error
+    except ValueError:
+        raise
+    except Exception as error:  # of any kind: the checksums are right, so the contents were made to be wrong
+        raise ValueError(f"{folder} does not fit {agent.name}: {_line(error)}") from error
     return agent
 
 
 def identity(agent: Agent) -> dict[str, Any]:
-    """What an agent is, its learning aside: name, config, environment, seed, and the versions of what made it."""
+    """Describe an agent, its learning aside: name, config, environment, seed, and the versions of what made it."""
     return {
         "agent": agent.name,
         "config": dataclasses.asdict(agent.config),
@@ -95,7 +182,7 @@ def identity(agent: Agent) -> dict[str, Any]:
     }
 
 
-def rebuild(record: Mapping[str, Any], env: Any = None, where: Any = "the record") -> Agent:
+def rebuild(record: Identity | Manifest, env: Any = None, where: Any = "the record") -> Agent:
     """A new agent from its :func:`identity`, as it was before it learnt anything."""
     try:
         plugins.restore(record.get("imports", []))
@@ -105,118 +192,113 @@ def rebuild(record: Mapping[str, Any], env: Any = None, where: Any = "the record
                 raise ValueError(f"{where} does not say how to make its environment; give one")
             env = remake(described, described["num_envs"])
         return make(record["agent"], env, seed=record["seed"], **config_fields(record["agent"], record["config"]))
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{where} lacks what makes an agent: {error!r}") from error
+    except ValueError:
+        raise
+    except Exception as error:  # of any kind: what the record holds goes to constructors of any library
+        raise ValueError(f"{where} does not make an agent: {_line(error)}") from error
 
 
 def config_fields(agent: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as JSON gave it, lists turned back into the tuples that fields have."""
-    fields = {field.name: field for field in dataclasses.fields(agent_class(agent).Config)}
+    """A config as JSON gave it, lists turned back into the tuples that fields have.
+
+    Raises:
+        ValueError: for a field that the agent does not have, or a value of another type than the field's.
+    """
+    config_class = agent_class(agent).Config
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    hints = get_type_hints(config_class)
     result = {}
     for name, value in config.items():
         if name not in fields:
             raise ValueError(f"{agent} has no field {name!r}; {closest(name, fields)}")
+        if not fits(value, hints[name]):
+            raise ValueError(f"{name} of {agent} cannot be {value!r}")
         result[name] = tuple(value) if isinstance(value, list) and "tuple" in str(fields[name].type) else value
     return result
 
 
+def steps(folder: Path) -> list[int]:
+    """The steps of the checkpoints in a folder of them, in ascending order."""
+    if not folder.is_dir():
+        return []
+    names = (entry.name for entry in folder.iterdir() if entry.is_dir())
+    return sorted(int(name) for name in names if re.fullmatch(r"0|[1-9][0-9]{0,17}", name))
+
+
 def latest(folder: Path) -> Path | None:
     """The checkpoint with the most steps in a folder of them."""
-    if not folder.is_dir():
-        return None
-    steps = [int(entry.name) for entry in folder.iterdir() if entry.name.isdigit() and entry.is_dir()]
-    return folder / str(max(steps)) if steps else None
+    found = steps(folder)
+    return folder / str(found[-1]) if found else None
 
 
-def read(folder: Path) -> tuple[dict[str, Any], Any, dict[str, NDArray[Any]]]:
-    """Manifest, tree and tensors of a checkpoint, every byte of them checked.
+def read(folder: Path) -> tuple[Manifest, Any, dict[str, NDArray[Any]]]:
+    """Read manifest, tree and tensors of a checkpoint, every byte of them checked.
 
     Raises:
-        ValueError: when anything is missing, damaged, foreign or newer.
+        DamagedError: when anything is missing, damaged, foreign, newer, or not finite.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     manifest = read_manifest(folder)
-    for name in {STATE, TENSORS, *manifest["files"]}:
+    for name in sorted({STATE, TENSORS, *manifest["files"]}):
         _check_file(folder, manifest, name)
     try:
-        return manifest, json.loads((folder / STATE).read_bytes()), load_file(folder / TENSORS)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder} cannot be read: {error}") from error
+        tree, tensors = json.loads((folder / STATE).read_bytes()), load_file(folder / TENSORS)
+    except (SafetensorError, ValueError, KeyError, RecursionError) as error:
+        raise DamagedError(f"{folder} cannot be read: {_line(error)}") from error
+    if not isinstance(tree, dict):
+        raise DamagedError(f"{folder} is damaged: {STATE} is no state")
+    broken = not_finite(tensors)
+    if broken:
+        raise DamagedError(f"{folder} has numbers that are not finite in {broken}")
+    return manifest, tree, tensors
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint, checked against its own digest."""
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a checkpoint, checked against its own digest and its schema."""
     if not folder.is_dir():
-        raise ValueError(f"there is no checkpoint at {folder}")
-    return read_signed(folder / MANIFEST, FORMAT, VERSION)
+        raise DamagedError(f"there is no checkpoint at {folder}")
+    return cast(Manifest, read_signed(folder / MANIFEST, FORMAT, VERSION, Manifest))
 
 
-def signed(record: Mapping[str, Any], form: str, version: int) -> bytes:
-    """A record as JSON, with its format, version and digest."""
-    full = {"format": form, "version": version, **record}
-    return _json_bytes({**full, "sha256": _sha256(_json_bytes(full))})
+def not_finite(tensors: Mapping[str, NDArray[Any]]) -> str | None:
+    """The name of the first array with NaN or an infinity among what was learned; None where all is finite.
 
-
-def read_signed(path: Path, form: str, version: int) -> dict[str, Any]:
-    """What :func:`signed` made.
-
-    Raises:
-        ValueError: when it is missing, damaged, of another format or a newer version.
+    Episodes under way are left out: whether one succeeds may be unknown, which is NaN there.
     """
-    record = read_json(path)
-    if not isinstance(record, dict) or record.get("format") != form:
-        raise ValueError(f"{path.parent} is not a {form.replace('-', ' ')}")
-    found = record.get("version")
-    if not isinstance(found, int) or found > version:
-        raise ValueError(f"{path.parent} has format version {found}; this gridzero reads up to {version}")
-    rest = {name: value for name, value in record.items() if name not in ("format", "version", "sha256")}
-    if path.read_bytes() != signed(rest, form, found):
-        raise ValueError(f"{path.parent} is damaged: {path.name} does not have its checksum")
-    return rest
+    for name, array in tensors.items():
+        if array.dtype.kind == "f" and "interaction" not in name.split(".") and not np.isfinite(array).all():
+            return name
+    return None
 
 
-def _check_file(folder: Path, manifest: Mapping[str, Any], name: str) -> None:
+def _check_file(folder: Path, manifest: Manifest, name: str) -> None:
     """Hold a file against its size and checksum in the manifest; nothing outside of ``folder`` is opened.
 
     Raises:
-        ValueError: when it is missing, damaged, or not a regular file inside the folder.
+        DamagedError: when it is missing, damaged, or not a regular file inside the folder.
     """
+    if name not in manifest["files"]:
+        raise DamagedError(f"{folder} is damaged: its manifest does not name {name}")
     expected, path = manifest["files"][name], folder / name
     parts = PurePosixPath(name).parts
     inside = name == "/".join(parts) and not {"..", "/"} & set(parts)
     if not inside or any((folder / Path(*parts[:depth])).is_symlink() for depth in range(1, len(parts) + 1)):
-        raise ValueError(f"{folder} is damaged: its manifest names {name!r}, which is not a file of its own")
+        raise DamagedError(f"{folder} is damaged: its manifest names {name!r}, which is not a file of its own")
     if not path.is_file():
-        raise ValueError(f"{folder} is incomplete: {name} is missing")
+        raise DamagedError(f"{folder} is incomplete: {name} is missing")
     size = path.stat().st_size
     if size != expected["bytes"]:
-        raise ValueError(f"{folder} is damaged: {name} has {size} bytes, not {expected['bytes']}")
+        raise DamagedError(f"{folder} is damaged: {name} has {size} bytes, not {expected['bytes']}")
     if _fingerprint(path)["sha256"] != expected["sha256"]:
-        raise ValueError(f"{folder} is damaged: {name} does not have its checksum")
+        raise DamagedError(f"{folder} is damaged: {name} does not have its checksum")
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
     """Checksum and size of a file, which is read piece by piece."""
     with open(path, "rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        ValueError: when it is missing or is not JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ValueError(f"{path.parent} is not complete: {path.name} is missing") from None
-    except NotADirectoryError:
-        raise ValueError(f"{path.parent} is not a directory") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}") from error
 
 
 def flatten(tree: Any) -> tuple[Any, dict[str, NDArray[Any]]]:
@@ -266,58 +348,8 @@ def unflatten(tree: Any, tensors: Mapping[str, NDArray[Any]]) -> Any:
     return tree
 
 
-@contextlib.contextmanager
-def new_directory(target: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes ``target``, whole or not at all: its files are flushed, then it is renamed.
-
-    Raises:
-        ValueError: when ``target`` exists.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        for path in (*temporary.rglob("*"), temporary):
-            _flush(path)
-        try:
-            # Renaming would replace an empty directory; that is caught by the check, anything fuller by the system.
-            if target.exists():
-                raise FileExistsError
-            temporary.rename(target)
-        except OSError as error:
-            if target.exists():
-                raise ValueError(f"{target} exists; it is never overwritten") from None
-            raise error
-        _flush(target.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def write_directory(target: Path, name: str, content: bytes) -> None:
-    """Make a directory with one file, whole or not at all.
-
-    Raises:
-        ValueError: when ``target`` exists.
-    """
-    with new_directory(target) as folder:
-        (folder / name).write_bytes(content)
-
-
-def _flush(path: Path) -> None:
-    """Flush a file, or a directory's entries, to the disk; directories where the system can."""
-    if path.is_dir() and os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def versions() -> dict[str, str]:
-    """The versions of what decides the numbers."""
+    """The versions of the libraries that can decide numbers."""
     found = {}
     for name in _RECORDED:
         try:
@@ -327,9 +359,16 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _json_bytes(tree: Any) -> bytes:
-    return json.dumps(tree, indent=1).encode() + b"\n"
+def version_changes(record: Identity | Manifest) -> list[str]:
+    """The libraries of a record that are of other versions now, in words: those that were imported, which take part."""
+    before, now = record["versions"], versions()
+    return [
+        f"{name} {before[name]}, now {now.get(name, 'missing')}"
+        for name, module in _RECORDED.items()
+        if name in before and module in sys.modules and now.get(name) != before[name]
+    ]
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _line(error: Exception) -> str:
+    """An error in one line, with its kind."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,25 +1,50 @@
-"""The directory of a run: what it is, how it went, where it can go on from."""
+"""Runs on disk: settings, metrics, samples and checkpoints in a directory that one process writes."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from gridzero.agents import checkpoint
 from gridzero.agents.agent import Agent
+from gridzero.agents.event_file import EventFile
+from gridzero.agents.files import (
+    DamagedError,
+    Natural,
+    read_lines,
+    read_signed,
+    replace_file,
+    signed,
+    write_directory,
+)
 from gridzero.envs.suggestions import closest
 
 FORMAT = "gridzero-run"
 VERSION = 1
 SWEEP = "sweep.json"
 SAMPLES = "samples.jsonl"
-WALL_CLOCK = ("seconds", "steps_per_second")
+METRICS = "metrics.jsonl"
+WALL_CLOCK = ("seconds", "steps_per_second", "tokens_per_second")
+"""Metrics that the clock decides: all others are the same whenever the seed is."""
+
+
+class Config(checkpoint.Identity):
+    """``config.json`` of a run: the agent as it was before it learnt anything, and the training loop's settings."""
+
+    training: dict[str, Any]
+
+
+class Step(TypedDict):
+    """What each line of ``metrics.jsonl`` and ``samples.jsonl`` has."""
+
+    step: Natural
 
 
 def find(name: str | Path) -> Path:
@@ -56,18 +81,23 @@ class Run:
     Attributes:
         path: the directory.
         config: what ``config.json`` holds.
+        version_changes: on resuming, the libraries that are of other versions than at the checkpoint, in words; the
+            numbers may then not be those of a run that was not interrupted.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.config = read_config(path)
-        self._lock = _lock(path)
-        for leftover in path.glob("checkpoints/.*.tmp"):
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = read_config(self.path)
+        self.version_changes: list[str] = []
+        self._lock = _lock(self.path)
+        self._folder = os.stat(self.path)
+        self._empty = False
+        for leftover in self.path.glob("checkpoints/.*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
-        self._metrics = open(path / "metrics.jsonl", "ab")  # noqa: SIM115  (it stays open until close)
+        self._metrics = open(self.path / METRICS, "ab")  # noqa: SIM115  (it stays open until close)
         self._lines = 0
         self._flushed = 0.0
-        self._events: Any = None
+        self._events: EventFile | None = None
 
     @classmethod
     def create(cls, path: str | Path, agent: Agent, training: Mapping[str, Any] | None = None) -> Run:
@@ -85,28 +115,35 @@ class Run:
         record = {**checkpoint.identity(agent), "training": dict(training or {})}
         if target.exists():
             raise ValueError(f"{target} exists; resume it or choose another name")
-        checkpoint.write_directory(target, "config.json", checkpoint.signed(record, FORMAT, VERSION))
-        return cls(target)
+        write_directory(target, "config.json", signed(record, FORMAT, VERSION))
+        run = cls(target)
+        run._empty = True
+        return run
 
     @classmethod
-    def resume(cls, path: str | Path, env: Any = None) -> tuple[Run, Agent, dict[str, Any]]:
-        """A run that goes on from its last checkpoint; what it logged after that is cut off.
+    def resume(cls, path: str | Path, env: Any = None, step: int | None = None) -> tuple[Run, Agent, dict[str, Any]]:
+        """A run that goes on from a checkpoint; what it logged after that is cut off.
 
         Args:
             path: its directory.
             env: the environment, if not the one on record.
+            step: of the checkpoint, by default the last one. Later ones are kept as ``checkpoints/<step>.set-aside``.
 
         Returns:
             The run, the agent, and what the training loop left with the checkpoint (empty at the very beginning).
         """
-        run = cls(Path(path))
+        run = cls(path)
         try:
-            agent, training = last_state(run.path, env)
-            run._cut(int(training.get("lines", 0)), int(training.get("step", 0)))
+            agent, manifest = last_state(run.path, env, step)
+            progress = manifest["training"]
+            run.version_changes = checkpoint.version_changes(manifest)
+            if step is not None:
+                run._set_aside(step)
+            run._cut(progress.get("lines", 0), progress.get("step", 0))
         except BaseException:
             run.close()
             raise
-        return run, agent, training
+        return run, agent, dict(progress)
 
     def log(
         self, step: int, metrics: Mapping[str, float], seconds: float, samples: Sequence[Mapping[str, Any]] = ()
@@ -119,42 +156,77 @@ class Run:
             seconds: of training so far.
             samples: to ``samples.jsonl``, each with its step.
         """
-        if samples:
-            with open(self.path / SAMPLES, "a", encoding="utf-8") as file:
-                file.writelines(json.dumps({"step": step, **sample}, ensure_ascii=False) + "\n" for sample in samples)
         row: dict[str, float | None] = {"step": step, "seconds": round(seconds, 3)}
         row |= {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
-        self._metrics.write(json.dumps(row).encode() + b"\n")
-        self._lines += 1
-        if self._events is None:
-            self._events = Events(self.path)
-        self._events.add(step, metrics)
         now = time.monotonic()
-        if now - self._flushed > 1.0:
-            self._metrics.flush()
-            self._flushed = now
+        with self._writing():
+            if samples:
+                with open(self.path / SAMPLES, "a", encoding="utf-8") as file:
+                    file.writelines(
+                        json.dumps({"step": step, **sample}, ensure_ascii=False) + "\n" for sample in samples
+                    )
+            self._metrics.write(json.dumps(row).encode() + b"\n")
+            self._lines += 1
+            if self._events is None:
+                self._events = EventFile(self.path)
+            self._events.add(step, metrics)
+            if now - self._flushed > 1.0:
+                self._flush()
+                self._flushed = now
 
     def checkpoint(self, agent: Agent, step: int, **training: Any) -> Path:
         """Save the agent under ``checkpoints/<step>``, the metrics that led there first."""
-        self._metrics.flush()
-        os.fsync(self._metrics.fileno())
         target = self.path / "checkpoints" / str(step)
-        return checkpoint.save(agent, target, training={"step": step, "lines": self._lines, **training})
+        with self._writing():
+            self._flush()
+            os.fsync(self._metrics.fileno())
+            return checkpoint.save(agent, target, training={"step": step, "lines": self._lines, **training})
 
     def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
         """Replace ``evaluation.json``."""
-        temporary = self.path / f".evaluation.{os.getpid()}.tmp"
-        temporary.write_text(json.dumps(evaluation, indent=1) + "\n")
-        temporary.replace(self.path / "evaluation.json")
+        with self._writing():
+            self._flush()
+            replace_file(self.path / "evaluation.json", json.dumps(evaluation, indent=1).encode() + b"\n")
+
+    def last_checkpoint(self) -> str:
+        """Name the last checkpoint, for a message about a training that cannot go on."""
+        last = checkpoint.latest(self.path / "checkpoints")
+        return "there is no checkpoint yet" if last is None else f"the last good checkpoint is {last}"
+
+    def _flush(self) -> None:
+        self._metrics.flush()
+        if self._events is not None:
+            self._events.flush()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Generator[None, None, None]:
+        """Raise ValueError when the directory cannot be written, or is not where it was."""
+        try:
+            # Never make it anew, nor write into another one that has its name now.
+            if not os.path.samestat(os.stat(self.path), self._folder):
+                raise FileNotFoundError
+            yield
+            self._empty = False
+        except FileNotFoundError:
+            raise ValueError(f"{self.path} was renamed or deleted while it was written") from None
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be written: {error.strerror or error}") from None
 
     def close(self) -> None:
-        """Flush everything and let go of the directory."""
-        self._metrics.close()
-        if self._events is not None:
-            self._events.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        """Flush everything and let go of the directory; a new run in which nothing happened is removed."""
+        try:
+            with contextlib.ExitStack() as files:
+                files.callback(self._metrics.close)
+                if self._events is not None:
+                    files.callback(self._events.close)
+            if self._empty:
+                shutil.rmtree(self.path, ignore_errors=True)
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be written: {error.strerror or error}") from None
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
     def __enter__(self) -> Run:
         return self
@@ -162,93 +234,145 @@ class Run:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _set_aside(self, step: int) -> None:
+        """Rename the checkpoints of after ``step``."""
+        folder = self.path / "checkpoints"
+        for later in checkpoint.steps(folder):
+            if later > step:
+                target, number = folder / f"{later}.set-aside", 2
+                while target.exists():
+                    target, number = folder / f"{later}.set-aside-{number}", number + 1
+                (folder / str(later)).rename(target)
+
     def _cut(self, lines: int, step: int) -> None:
-        path = self.path / "metrics.jsonl"
-        size = 0
-        with open(path, "rb") as file:
-            for number in range(lines):
-                line = file.readline()
-                if not line.endswith(b"\n"):
-                    raise ValueError(
-                        f"{path} is damaged: the checkpoint was taken after {lines} lines, it has {number}"
-                    )
-                size += len(line)
+        """Leave out what was logged after the checkpoint, of ``step`` and ``lines`` metrics."""
+        path, size, number = self.path / METRICS, 0, 0
+        for line, _ in read_lines(path):
+            if number == lines:
+                break
+            size, number = size + len(line), number + 1
+        if number < lines:
+            raise _too_short(path, lines, number)
         os.truncate(path, size)
         self._lines = lines
-        self._cut_samples(step)
-        self._events = Events(self.path, purge_from=step + 1)
-
-    def _cut_samples(self, step: int) -> None:
-        """Leave out the samples of after ``step``, and a line that was cut off in writing."""
-        path = self.path / SAMPLES
-        if not path.is_file():
-            return
-        kept = b"".join(
-            line
-            for line in path.read_bytes().splitlines(keepends=True)
-            if line.endswith(b"\n") and json.loads(line)["step"] <= step
-        )
-        temporary = self.path / f".{SAMPLES}.{os.getpid()}.tmp"
-        temporary.write_bytes(kept)
-        temporary.replace(path)
+        samples = self.path / SAMPLES
+        if samples.is_file():
+            replace_file(samples, b"".join(line for line, row in read_lines(samples, Step) if row["step"] <= step))
+        self._events = EventFile(self.path, purge_from=step + 1)
 
 
-class Events:
-    """TensorBoard's event file, written without TensorFlow or torch.
+def load(path: str | Path, env: Any = None, step: int | None = None) -> Agent:
+    """The agent of a run or of a single checkpoint, ready to act and to go on learning.
 
     Args:
-        folder: where the file goes.
-        purge_from: on resuming, the first step that earlier files may have beyond the checkpoint; TensorBoard drops it.
+        path: of the run, or its name under ``runs/``, or the path of a checkpoint.
+        env: the environment, if not the one on record.
+        step: of the run's checkpoint; the last one if not given.
+
+    Raises:
+        ValueError: when it is damaged, truncated, of another format or a newer version, is not the run's own, or does
+            not fit ``env``.
     """
-
-    def __init__(self, folder: Path, purge_from: int | None = None) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-        self._event, self._summary = Event, Summary
-        self._writer = EventFileWriter(str(folder), max_queue_size=1000, flush_secs=10)
-        if purge_from is not None:
-            start = SessionLog(status=SessionLog.START)
-            self._writer.add_event(Event(wall_time=time.time(), step=purge_from, session_log=start))
-
-    def add(self, step: int, metrics: Mapping[str, float]) -> None:
-        """One event with a scalar for each metric."""
-        values = [self._summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
-        event = self._event(wall_time=time.time(), step=step, summary=self._summary(value=values))
-        self._writer.add_event(event)
-
-    def close(self) -> None:
-        """Flush and close."""
-        self._writer.close()
+    return load_checkpoint(path, env, step)[0]
 
 
-def last_state(path: Path, env: Any = None) -> tuple[Agent, dict[str, Any]]:
-    """The agent at a run's last checkpoint, and what the training loop left there (at the very beginning, nothing)."""
-    last = checkpoint.latest(path / "checkpoints")
-    if last is None:
-        return checkpoint.rebuild(read_config(path), env, path), {}
-    training: dict[str, Any] = checkpoint.read_manifest(last)["training"]
-    return checkpoint.load(last, env), training
+def load_checkpoint(path: str | Path, env: Any = None, step: int | None = None) -> tuple[Agent, checkpoint.Manifest]:
+    """What :func:`load` gives, and the manifest that it was saved with."""
+    folder = Path(path)
+    if not (folder / checkpoint.MANIFEST).exists():
+        run = find(path)
+        if step is None and checkpoint.latest(run / "checkpoints") is None:
+            raise ValueError(f"{run} has no checkpoint yet")
+        return last_state(run, env, step)
+    if step is not None:
+        raise ValueError(f"{folder} is a single checkpoint; a step is chosen from a run")
+    run = folder.absolute().parent.parent
+    if folder.absolute().parent.name == "checkpoints" and (run / "config.json").is_file():
+        contents = _read(run, folder)
+    else:
+        contents = checkpoint.read(folder)
+    return checkpoint.restore(folder, *contents, env), contents[0]
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """``config.json`` of a run, checked against its digest."""
-    return checkpoint.read_signed(path / "config.json", FORMAT, VERSION)
+def last_state(path: Path, env: Any = None, step: int | None = None) -> tuple[Agent, checkpoint.Manifest]:
+    """The agent at a run's checkpoint and its manifest; at the very beginning, those of ``config.json``.
+
+    Raises:
+        ValueError: when the checkpoint is damaged or is not the run's own; the message names an older one that is
+            whole.
+    """
+    folder = path / "checkpoints"
+    steps = checkpoint.steps(folder)
+    if step is None and not steps:
+        config = read_config(path)
+        return checkpoint.rebuild(config, env, path), {**config, "training": {}, "files": {}}
+    if step is not None and step not in steps:
+        known = f"there are {', '.join(map(str, steps))}" if steps else "there is none yet"
+        raise ValueError(f"{path} has no checkpoint of step {step}; {known}")
+    chosen = folder / str(steps[-1] if step is None else step)
+    try:
+        contents = _read(path, chosen)
+    except DamagedError as error:
+        older = next((found for found in reversed(steps) if found < int(chosen.name) and _whole(path, found)), None)
+        if older is None:
+            raise
+        raise DamagedError(f"{error}; the one of step {older} is whole: --from {older}") from None
+    return checkpoint.restore(chosen, *contents, env), contents[0]
+
+
+def _read(run: Path, folder: Path) -> tuple[checkpoint.Manifest, Any, Any]:
+    """Read a checkpoint of a run.
+
+    Raises:
+        DamagedError: when it is damaged, or of another agent, environment, seed or step than the run's.
+    """
+    config, contents = read_config(run), checkpoint.read(folder)
+    manifest = contents[0]
+    for name in ("agent", "config", "environment", "seed"):
+        if manifest[name] != config[name]:
+            raise DamagedError(f"{folder} is not a checkpoint of this run: its {name} is another")
+    if str(manifest["training"].get("step")) != folder.name:
+        raise DamagedError(f"{folder} is not what its name says: its step is {manifest['training'].get('step')}")
+    return contents
+
+
+def _whole(run: Path, step: int) -> bool:
+    try:
+        _read(run, run / "checkpoints" / str(step))
+    except DamagedError:
+        return False
+    return True
+
+
+def read_config(path: Path) -> Config:
+    """Read ``config.json`` of a run, checked against its digest and its schema."""
+    return cast(Config, read_signed(path / "config.json", FORMAT, VERSION, Config))
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of ``metrics.jsonl``; a last one that was cut off in writing is left out."""
-    try:
-        data = (path / "metrics.jsonl").read_bytes()
-    except FileNotFoundError:
-        return
-    for number, line in enumerate(data.splitlines(keepends=True), start=1):
-        if line.endswith(b"\n"):
-            try:
-                yield json.loads(line)
-            except ValueError:
-                raise ValueError(f"{path / 'metrics.jsonl'} is damaged in line {number}") from None
+    """The lines of ``metrics.jsonl``; a last one that was cut off in writing is left out.
+
+    Raises:
+        DamagedError: for a line that is none of metrics, or fewer of them than there were at the last checkpoint.
+    """
+    last, lines, number = checkpoint.latest(path / "checkpoints"), 0, 0
+    if last is not None:
+        with contextlib.suppress(DamagedError):
+            lines = checkpoint.read_manifest(last)["training"].get("lines", 0)
+    for _, row in read_lines(path / METRICS, dict[str, float | None], Step):
+        yield row
+        number += 1
+    if number < lines:
+        raise _too_short(path / METRICS, lines, number)
+
+
+def read_samples(path: Path) -> list[dict[str, Any]]:
+    """The lines of ``samples.jsonl``."""
+    return [row for _, row in read_lines(path / SAMPLES, Step)]
+
+
+def _too_short(path: Path, lines: int, number: int) -> DamagedError:
+    return DamagedError(f"{path} is damaged: the last checkpoint was taken after {lines} lines, it has {number}")
 
 
 def _lock(path: Path) -> int | None:

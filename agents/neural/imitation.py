@@ -358,13 +358,13 @@ def _spaces(env: Any) -> tuple[Any, Any]:
 
 def _load(name: str) -> Agent:
     """The agent of a run."""
-    from gridzero.agents import checkpoint, runs
+    from gridzero.agents import runs
 
     try:
         path = runs.find(name)
     except ValueError as error:
         raise ValueError(f"expert takes 'optimal' or a run; {error}") from None
-    return checkpoint.load(path)
+    return runs.load(path)
 
 
 def _table(expert: Agent) -> NDArray[np.bool_] | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from gridzero.agents.checkpoint import new_directory
+from gridzero.agents.files import new_directory
 from gridzero.llm_rl.models.causal import check_model
 
 _ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

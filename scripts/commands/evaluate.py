@@ -6,8 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -29,6 +28,8 @@ class Options:
     """Episodes of each."""
     seed: int = 0
     """Decides every reset."""
+    from_: Annotated[int | None, tyro.conf.arg(name="from")] = None
+    """The step of the checkpoint; the last one if not given."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -45,24 +46,17 @@ def main(argv: Sequence[str]) -> int:
     options = parse(Options, arguments, "evaluate")
     if not options.runs:
         raise ValueError("which run? `gridzero evaluate RUN`")
-    from gridzero.agents import checkpoint, evaluate, runs
+    from gridzero.agents import evaluate, runs
     from gridzero.commands import report
 
     results = {}
     for name in options.runs:
-        folder = Path(name)
-        if not (folder / checkpoint.MANIFEST).exists():
-            path = runs.find(name)
-            found = checkpoint.latest(path / "checkpoints")
-            if found is None:
-                raise ValueError(f"{path} has no checkpoint yet")
-            folder = found
-        agent = checkpoint.load(folder)
-        manifest = checkpoint.read_manifest(folder)
+        agent, manifest = runs.load_checkpoint(name, step=options.from_)
         env = _changed(agent.env, given) if given else None
         result = evaluate(agent, env, episodes=options.episodes, seed=options.seed)
-        step = int(manifest["training"].get("step", 0))
-        results[name] = (agent.name, (manifest["environment"] or {}).get("id", ""), step, result)
+        step = manifest["training"].get("step", 0)
+        environment = manifest["environment"]
+        results[name] = (agent.name, "" if environment is None else environment["id"], step, result)
     if options.json:
         rows = [
             {"run": run, "agent": agent, "environment": environment, "step": step, **result.to_json()}

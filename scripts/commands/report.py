@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from rich.text import Text
 from gridzero.agents.agent import Agent
 from gridzero.agents.evaluation import Evaluation
 from gridzero.agents.learner import Update
-from gridzero.agents.runs import SAMPLES
+from gridzero.agents.runs import read_samples
 from gridzero.envs import plugins
 
 REFRESH = 0.1
@@ -115,9 +114,8 @@ def sample_text(sample: Mapping[str, Any], longest: int | None = None) -> Text:
 
 def print_samples(path: Path) -> None:
     """What the agent wrote last, where it wrote something."""
-    try:
-        rows = [json.loads(line) for line in (path / SAMPLES).read_text().splitlines()]
-    except FileNotFoundError:
+    rows = read_samples(path)
+    if not rows:
         return
     last = [row for row in rows if row["step"] == rows[-1]["step"]]
     out = console()

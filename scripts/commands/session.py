@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import sys
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,14 +107,17 @@ class Session:
         return cls(agent, path, Run.create(path, agent, settings), budget, viewer, {})
 
     @classmethod
-    def resume(cls, path: Path, budget: Budget, watch: bool = False) -> Session:
-        """The run at ``path``, from its last checkpoint."""
+    def resume(cls, path: Path, budget: Budget, watch: bool = False, step: int | None = None) -> Session:
+        """The run at ``path``, from its last checkpoint or the one of ``step``."""
         from gridzero.agents.runs import Run, last_state
 
         if rank() > 0:
-            agent, before = last_state(path)
-            return cls(agent, path, None, budget, None, before)
-        run, agent, before = Run.resume(path)
+            agent, manifest = last_state(path, step=step)
+            return cls(agent, path, None, budget, None, dict(manifest["training"]))
+        run, agent, before = Run.resume(path, step=step)
+        if run.version_changes:
+            changes = "; ".join(run.version_changes)
+            print(f"gridzero: {path} goes on, but not exactly as it would have: {changes}", file=sys.stderr)
         try:
             viewer = _viewer(agent, watch)
         except BaseException:

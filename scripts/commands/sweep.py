@@ -15,11 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import tyro
 
-from gridzero.agents import checkpoint, runs
+from gridzero.agents import checkpoint, files, runs
+from gridzero.agents.files import Positive
 from gridzero.agents.registry import agent_class
 from gridzero.commands.arguments import EnvironmentWords, coerce
 from gridzero.commands.engines import ENGINES, Job, label
@@ -137,12 +138,30 @@ def _settled(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, "kwargs": {name: described["kwargs"].get(name, value) for name, value in kwargs.items()}}
 
 
+class Described(TypedDict):
+    """An environment, without how many there are."""
+
+    id: str
+    kwargs: dict[str, Any]
+
+
+class Record(TypedDict):
+    """``sweep.json``: what a sweep was begun with."""
+
+    agent: str
+    environment: Described
+    imports: list[str]
+    num_envs: Positive | None
+    config: dict[str, Any]
+    options: dict[str, Any]
+
+
 def _record(arguments: list[str]) -> dict[str, Any]:
     """What the sweep that is to be resumed is, and where."""
     name = run_to_resume(arguments)
     for path in (Path("runs") / name, Path(name)):
         if (path / runs.SWEEP).is_file():
-            return {**checkpoint.read_signed(path / runs.SWEEP, FORMAT, VERSION), "path": path}
+            return {**files.read_signed(path / runs.SWEEP, FORMAT, VERSION, Record), "path": path}
     known = sorted(entry.parent.name for entry in Path("runs").glob(f"*/{runs.SWEEP}"))
     raise ValueError(f"there is no sweep {name!r}; {closest(name, known) if known else 'runs/ has none'}")
 
@@ -152,8 +171,12 @@ def _before(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
     length: dict[str, Any] = {
         field: tuple(value) if field == "over" else value for field, value in record["options"].items()
     }
+    try:
+        options = Options(env=record["environment"]["id"], **length)
+    except TypeError as error:
+        raise ValueError(f"{record['path'] / runs.SWEEP} is damaged: {error}") from error
     return {
-        "training": Options(env=record["environment"]["id"], **length),
+        "training": options,
         "vector": Vector(record["num_envs"]),
         "agent": agent_class(name).Config(**checkpoint.config_fields(name, record["config"])),
     }
@@ -265,7 +288,7 @@ class Sweep:
             "config": dataclasses.asdict(self.config),
             "options": {k: v for k, v in dataclasses.asdict(self.options).items() if k not in left_out},
         }
-        checkpoint.write_directory(self.path, runs.SWEEP, checkpoint.signed(record, FORMAT, VERSION))
+        files.write_directory(self.path, runs.SWEEP, files.signed(record, FORMAT, VERSION))
 
     def run(self) -> int:
         """Train what is not finished, then report."""

@@ -9,7 +9,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Annotated, Any, Generic, Literal, TypeVar, cast
+
+import tyro
 
 from gridzero.agents import runs
 from gridzero.agents.registry import REGISTRY, agent_class, registration
@@ -29,7 +31,7 @@ from gridzero.envs.suggestions import closest
 from gridzero.process import prepare
 
 Chosen = TypeVar("Chosen")
-CHANGEABLE = ("steps", "seconds", "run", "resume", "watch", "threads")
+CHANGEABLE = ("steps", "seconds", "run", "resume", "from_", "watch", "threads")
 """What may be different when a run is resumed."""
 
 DESCRIPTION = """Train {agent}: {summary}.
@@ -66,6 +68,8 @@ class Options(Length):
     """Name of the run, or a path; agent-environment-seed if not given."""
     resume: bool = False
     """Go on with the run from its last checkpoint, exactly as if it had not stopped."""
+    from_: Annotated[int | None, tyro.conf.arg(name="from")] = None
+    """With --resume: the step of the checkpoint to go on from; the last one if not given."""
     watch: bool = False
     """Draw the agent while it learns; of a language model, show some of what it writes."""
     engine: Literal["gridzero", "trl"] = "gridzero"
@@ -75,6 +79,8 @@ class Options(Length):
         super().__post_init__()
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, not {self.seed}")
+        if self.from_ is not None and not self.resume:
+            raise ValueError("--from needs --resume")
 
 
 @dataclass(frozen=True)
@@ -207,8 +213,12 @@ def _before(name: str, config_class: type[Any], record: dict[str, Any]) -> dict[
     from gridzero.agents.checkpoint import config_fields
 
     described = record["environment"] or {"id": None, "num_envs": None}
+    try:
+        options = Options(env=described["id"], seed=record["seed"], **record["training"])
+    except TypeError as error:
+        raise ValueError(f"{record['path'] / 'config.json'} is damaged: {error}") from error
     return {
-        "training": Options(env=described["id"], seed=record["seed"], **record["training"]),
+        "training": options,
         "vector": Vector(described["num_envs"]),
         "agent": config_class(**config_fields(name, record["config"])),
     }
@@ -350,4 +360,4 @@ def _resumed(options: Options, given: EnvironmentWords, record: dict[str, Any]) 
             raise ValueError(f"the run was begun without --env.{name} {value}; it cannot go on with it")
     if given.wrappers or given.wrapper_options:
         raise ValueError("the wrappers of a run that was begun cannot be changed; it goes on with its own")
-    return Session.resume(record["path"], options.budget(), options.watch)
+    return Session.resume(record["path"], options.budget(), options.watch, options.from_)

@@ -53,6 +53,8 @@ class Options:
     """Language models: seconds from one verdict to the next problem."""
     seed: int = 0
     """Decides every episode."""
+    from_: Annotated[int | None, tyro.conf.arg(name="from")] = None
+    """The step of the run's checkpoint; the last one if not given."""
 
     def __post_init__(self) -> None:
         for name in ("episodes", "max_steps", "frames", "columns"):
@@ -75,7 +77,9 @@ def main(argv: Sequence[str]) -> int:
     options = parse(Options, argv, "watch")
     if not options.run:
         raise ValueError("which run? `gridzero watch RUN`")
-    agent = _load(options.run)
+    from gridzero.agents import runs
+
+    agent = runs.load(options.run, step=options.from_)
     if converses(agent.env) or spells(agent.env):
         return watch_writing(agent, options)
     env = agent.env if options.learn else single(agent.env)
@@ -89,17 +93,6 @@ def main(argv: Sequence[str]) -> int:
     if options.record is not None:
         print(f"{viewer.recorder.frames} frames in {options.record}")
     return 0
-
-
-def _load(name: str) -> Any:
-    from gridzero.agents import checkpoint, load, runs
-
-    folder = Path(name)
-    if not (folder / checkpoint.MANIFEST).exists():
-        folder = runs.find(name)
-        if checkpoint.latest(folder / "checkpoints") is None:
-            raise ValueError(f"{folder} has no checkpoint yet")
-    return load(folder)
 
 
 def watch_writing(agent: Any, options: Options) -> int:

@@ -162,8 +162,10 @@ def test_an_existing_run_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_two_processes_do_not_write_one_run(tmp_path: Path) -> None:
-    with Run.create(tmp_path / "run", make()), pytest.raises(ValueError, match="another process"):
-        Run.resume(tmp_path / "run")
+    with Run.create(tmp_path / "run", make()) as run:
+        run.log(1, {}, 0.0)
+        with pytest.raises(ValueError, match="another process"):
+            Run.resume(tmp_path / "run")
     run, _, _ = Run.resume(tmp_path / "run")
     run.close()
 
@@ -182,7 +184,7 @@ def test_an_agent_that_ends_by_itself_needs_no_budget(tmp_path: Path) -> None:
     assert result.optimal_value == pytest.approx(0.0688909, abs=1e-6)
     run, _, before = Run.resume(tmp_path / "run")
     with run:
-        assert list(training(checkpoint.load(tmp_path / "run"), Budget(), run, before)) == []
+        assert list(training(gridzero.agents.load(tmp_path / "run"), Budget(), run, before)) == []
 
 
 @pytest.mark.parametrize(

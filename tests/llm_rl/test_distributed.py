@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from gridzero.agents import checkpoint
+from gridzero.agents import runs
 from gridzero.agents.neural.distributed import World, own_part
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.vocabulary import Vocabulary
@@ -57,6 +57,6 @@ def test_two_processes_learn_what_one_does(agent, tmp_path):
     for name, weight in weights[0].items():
         np.testing.assert_allclose(weights[1][name], weight, atol=2e-4)
     assert any(np.abs(weights[0][name] - initial[name]).max() > 5e-3 for name in initial)
-    states = [checkpoint.load(tmp_path / name).state_dict() for name in ("one", "two")]
+    states = [runs.load(tmp_path / name).state_dict() for name in ("one", "two")]
     assert states[0]["steps"] == states[1]["steps"] == 32
     assert states[0]["rng"] == states[1]["rng"]

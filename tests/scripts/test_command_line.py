@@ -234,7 +234,7 @@ def test_settings_of_the_command_line_beat_those_of_the_map() -> None:
         main(["train", "value-iteration", *grid, "--gamma", "0.9", "--run", "b", "--env.reward_forbidden", "-10"]) == 0
     )
     values = [
-        np.round(checkpoint.load(Path("runs") / run).state_values(), 1)[0]  # type: ignore[attr-defined]
+        np.round(runs.load(run).state_values(), 1)[0]  # type: ignore[attr-defined]
         for run in ("a", "b")
     ]
     assert values == [5.8, 3.5]  # Zhao, figures 3.4a and 3.4d
