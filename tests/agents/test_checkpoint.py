@@ -103,6 +103,7 @@ def test_vector_environments_and_their_options_come_back(tmp_path: Path) -> None
         "id": "gridzero/GridWorld-v0",
         "kwargs": {"layout": "cliff", "slip": 0.25, "max_episode_steps": 77},
         "num_envs": 3,
+        "wrappers": [],
     }
 
 

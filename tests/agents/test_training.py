@@ -109,7 +109,9 @@ def test_a_run_has_what_the_design_says(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["agent"] == "walker"
     assert config["config"] == {"stride": 10, "ends_at": 10**9, "fails_at": -1}
-    assert config["environment"] == {"id": "FrozenLake-v1", "kwargs": {"map_name": "4x4"}, "num_envs": None}
+    assert config["environment"] == {
+        "id": "FrozenLake-v1", "kwargs": {"map_name": "4x4"}, "num_envs": None, "wrappers": [],
+    }  # fmt: skip
     assert config["seed"] == 0
     assert config["training"]["steps"] == 100
     assert checkpoints(tmp_path / "run") == list(range(10, 101, 10))
