@@ -12,36 +12,56 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 
 class Decoder(Protocol):
-    """Something that gives the logits of the next token, for a batch that can shrink.
-
-    A batch has slots. What is in a slot can be moved to another one, and only the first so many slots kept.
+    """Logits of the next token for a batch of sequences, whose rows can be dropped, reordered and duplicated.
 
     Attributes:
-        drop: finished slots are worth dropping when they are this part of the batch.
+        drop: finished rows are worth dropping when they are this part of the batch.
     """
 
     drop: float
 
-    def start(self, prompts: Tensor, lengths: Tensor, copies: int) -> Tensor:
+    def start(self, prompts: Tensor, lengths: Tensor) -> Tensor:
         """Read the prompts.
 
         Args:
             prompts: (N, P) tokens, padded on the left.
             lengths: (N,), of the prompts.
-            copies: of each prompt, next to each other.
 
         Returns:
-            (N · copies, V) logits of the first tokens.
+            (N, V) logits of the first tokens.
         """
 
     def step(self, tokens: Tensor) -> Tensor:
-        """Append a token in each slot, (n,), and give the logits of the next ones, (n, V).
+        """Append a token to each row, (n,), and return the logits of the next ones, (n, V).
 
         The logits may be overwritten by the next step.
         """
 
-    def shrink(self, size: int, sources: Tensor, targets: Tensor) -> None:
-        """Keep ``size`` slots, after moving what is in the slots ``sources`` (≥ size) to ``targets`` (< size)."""
+    def select(self, rows: Tensor) -> None:
+        """Go on with these rows, (m,) numbers of current ones, in this order; a row may come several times.
+
+        Rows that keep their number are not copied unless the batch grows.
+        """
+
+
+class Selection:
+    """Rows of arrays, in the arrays' own memory where the batch does not grow.
+
+    Args:
+        rows: (m,), for each new row the number of an old one.
+    """
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+        self.moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero().squeeze(-1)
+
+    def of(self, array: Tensor, length: int | None = None) -> Tensor:
+        """The rows of an array (n, …); of a cache (n, heads, C, d), only the steps before ``length`` are moved."""
+        if len(self.rows) > len(array):
+            return array[self.rows]
+        filled = array if length is None else array[:, :, :length]
+        filled[self.moved] = filled[self.rows[self.moved]]
+        return array[: len(self.rows)]
 
 
 def prompt_mask(lengths: Tensor, width: int) -> Tensor:
@@ -77,51 +97,43 @@ class ModelDecoder:
         if "past_key_values" not in self.accepts:
             raise ValueError(f"{type(inner).__name__} cannot go on from keys and values kept, which generating needs")
 
-    def start(self, prompts: Tensor, lengths: Tensor, copies: int) -> Tensor:
-        """Read the prompts, each once, and make room for its copies."""
+    def start(self, prompts: Tensor, lengths: Tensor) -> Tensor:
+        """Read the prompts."""
         width = prompts.shape[1]
         self.length = width
-        self.positions = lengths.repeat_interleave(copies)
+        self.positions = lengths
         self.mask: Tensor | None = None
         mask = None
         if bool((lengths < width).any()):
             mask = prompt_mask(lengths, width)
-            self.mask = mask.new_ones(len(prompts) * copies, width + self.max_tokens)
-            self.mask[:, :width] = mask.repeat_interleave(copies, 0)
+            self.mask = mask.new_ones(len(prompts), width + self.max_tokens)
+            self.mask[:, :width] = mask
         self.cache = DynamicCache(config=self.config)
         if all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in self.cache.layers):
-            self.layers = [_Layer() for _ in self.cache.layers]
+            self.layers = [_Layer(self.max_tokens) for _ in self.cache.layers]
             self.cache.layers = [*self.layers]
         positions = torch.arange(width, device=prompts.device) - (width - lengths).unsqueeze(-1)
-        logits = self._forward(prompts, mask, positions.clamp_(min=0))
-        rows = torch.arange(len(prompts), device=prompts.device).repeat_interleave(copies)
-        if self.layers:
-            for layer in self.layers:
-                layer.expand(copies, self.max_tokens)
-        else:
-            self.cache.reorder_cache(rows)  # type: ignore[arg-type]  # whole numbers they are
-        return logits[rows]
+        return self._forward(prompts, mask, positions.clamp_(min=0))
 
     def step(self, tokens: Tensor) -> Tensor:
-        """Append a token in each slot."""
+        """Append a token to each row."""
         self.length += 1
         mask = None if self.mask is None else self.mask[:, : self.length]
         logits = self._forward(tokens.unsqueeze(-1), mask, self.positions.unsqueeze(-1))
         self.positions = self.positions + 1
         return logits
 
-    def shrink(self, size: int, sources: Tensor, targets: Tensor) -> None:
-        """Keep some slots."""
-        order = torch.arange(size, device=sources.device)
-        order[targets] = sources
-        self.positions = self.positions[order]
+    def select(self, rows: Tensor) -> None:
+        """Go on with these rows."""
+        self.positions = self.positions[rows]
         if self.mask is not None:
-            self.mask = self.mask[order]
+            self.mask = self.mask[rows]
         if self.layers:
+            selection = Selection(rows)
             for layer in self.layers:
-                layer.shrink(size, sources, targets)
+                layer.select(selection)
         else:
-            self.cache.reorder_cache(order)  # type: ignore[arg-type]  # as above
+            self.cache.reorder_cache(rows)  # type: ignore[arg-type]  # whole numbers they are
 
     def _forward(self, tokens: Tensor, mask: Tensor | None, positions: Tensor) -> Tensor:
         """The logits after the last tokens, (n, V)."""
@@ -137,39 +149,29 @@ class ModelDecoder:
 
 
 class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]  # its base registers kinds of layers, untyped
-    """The keys and values of a layer, in arrays with room for all that will come."""
+    """The keys and values of a layer, in arrays with room for so many steps more than the first."""
 
-    def __init__(self) -> None:
+    def __init__(self, more: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
+        self.more = more
         self.length = 0
         self.room: tuple[Tensor, ...] = ()
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append keys and values, (n, heads, steps, size) each; the first time, they are just kept."""
+        """Append keys and values, (n, heads, steps, size) each."""
         if not self.room:
             self.lazy_initialization(key_states, value_states)
-            self.room = key_states, value_states
+            self.room = tuple(
+                states.new_empty(*states.shape[:2], states.shape[2] + self.more, states.shape[3])
+                for states in (key_states, value_states)
+            )
         start, self.length = self.length, self.length + key_states.shape[-2]
         keys, values = self.room
-        if start:
-            keys[:, :, start : self.length] = key_states
-            values[:, :, start : self.length] = value_states
+        keys[:, :, start : self.length] = key_states
+        values[:, :, start : self.length] = value_states
         self.keys, self.values = keys[:, :, : self.length], values[:, :, : self.length]
         return self.keys, self.values
 
-    def expand(self, copies: int, steps: int) -> None:
-        """Copy each row, with room for more steps."""
-        arrays = []
-        for kept in self.room:
-            n, heads, length, size = kept.shape
-            array = kept.new_empty(n, copies, heads, length + steps, size)
-            array[..., :length, :] = kept.unsqueeze(1)
-            arrays.append(array.flatten(0, 1))
-        self.room = tuple(arrays)
-
-    def shrink(self, size: int, sources: Tensor, targets: Tensor) -> None:
-        """Keep some rows."""
-        for array in self.room:
-            filled = array[:, :, : self.length]
-            filled[targets] = filled[sources]
-        self.room = tuple(array[:size] for array in self.room)
+    def select(self, selection: Selection) -> None:
+        """Go on with some rows."""
+        self.room = tuple(selection.of(array, self.length) for array in self.room)

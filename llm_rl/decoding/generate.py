@@ -98,9 +98,13 @@ def generate(
         prompt, prompt_lengths = _pad_left(prompts, pad, device)
         length = prompt.shape[1] + steps
         decoder: Decoder = fast_decoder(model, length, steps) or ModelDecoder(model, steps)
+        logits = decoder.start(prompt, prompt_lengths)
+        if copies > 1:
+            decoder.select(torch.arange(len(prompts), device=device).repeat_interleave(copies))
+            logits = logits.repeat_interleave(copies, 0)
         _decode(
             decoder,
-            decoder.start(prompt, prompt_lengths, copies),
+            logits,
             sampling,
             uniforms,
             ends,
@@ -175,12 +179,11 @@ def _decode(
             break
         if left <= len(going_on) * (1 - decoder.drop):
             # The rows at the end move to where others have finished.
-            targets = torch.from_numpy(np.flatnonzero(~going_on[:left])).to(rows.device)
-            sources = torch.from_numpy(np.flatnonzero(going_on[left:]) + left).to(rows.device)
-            decoder.shrink(left, sources, targets)
-            for by_slot in (rows, drawn):
-                by_slot[targets] = by_slot[sources]
-            rows, drawn = rows[:left], drawn[:left]
+            order = np.arange(left)
+            order[~going_on[:left]] = np.flatnonzero(going_on[left:]) + left
+            selected = torch.from_numpy(order).to(rows.device)
+            decoder.select(selected)
+            rows, drawn = rows[selected], drawn[selected]
             going_on = np.ones(left, np.bool_)
             whole = False
         logits = decoder.step(drawn)

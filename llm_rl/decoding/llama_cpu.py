@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gridzero.llm_rl.cpu_kernels.attention import attend
 from gridzero.llm_rl.cpu_kernels.elementwise import gate_halves, normalise
+from gridzero.llm_rl.decoding.decoder import Selection
 from gridzero.llm_rl.decoding.llama_weights import Layer, Linear, LlamaWeights, rotations
 
 # Products of queries and keys that are worth a thread of their own.
@@ -60,8 +61,8 @@ class FastDecoder:
         self.threads = torch.get_num_threads()
         self.pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
-    def start(self, prompts: Tensor, lengths: Tensor, copies: int) -> Tensor:
-        """Read the prompts, each once, and copy its keys and values."""
+    def start(self, prompts: Tensor, lengths: Tensor) -> Tensor:
+        """Read the prompts."""
         weights = self.weights
         n, columns = prompts.shape
         room = columns + self.max_tokens
@@ -72,22 +73,17 @@ class FastDecoder:
             part.to(weights.norm.dtype).contiguous().numpy() for part in rotations(self.model, room)
         )
         # (rows, K, C, d) each; nothing is read where nothing has been written.
-        shape = n, weights.key_heads, columns, weights.size
+        shape = n, weights.key_heads, room, weights.size
         self.stores = [(weights.norm.new_empty(shape), weights.norm.new_empty(shape)) for _ in self.layers]
         self.begins = columns - lengths.numpy()
         self.length = 0
         self._allocate(n, columns)
         self._read(prompts.reshape(-1))
         last = self.normal.view(n, columns, -1)[:, -1]
-        self.stores = [
-            (_copied(keys, copies, self.max_tokens), _copied(values, copies, self.max_tokens))
-            for keys, values in self.stores
-        ]
-        self.begins = self.begins.repeat(copies)
         logits = last.new_empty(n, self.head[0].shape[1])
         _multiply(last, self.head, logits)
-        self._allocate(n * copies, 1)
-        return logits.repeat_interleave(copies, 0)
+        self._allocate(n, 1)
+        return logits
 
     def _layer(self, layer: Layer) -> _Layer:
         """The weights with all scales in them."""
@@ -123,7 +119,7 @@ class FastDecoder:
         self.arrays = [(keys.numpy(), values.numpy()) for keys, values in self.stores]
 
     def step(self, tokens: Tensor) -> Tensor:
-        """Append a token in each slot."""
+        """Append a token to each row."""
         self._read(tokens)
         logits = self.normal.new_empty(len(tokens), self.head[0].shape[1])
         _multiply(self.normal, self.head, logits)
@@ -167,24 +163,15 @@ class FastDecoder:
         else:
             list(self.pool.map(part, range(parts)))
 
-    def shrink(self, size: int, sources: Tensor, targets: Tensor) -> None:
-        """Keep some slots."""
-        for stores in self.stores:
-            for store in stores:
-                filled = store[:, :, : self.length]
-                filled[targets] = filled[sources]
-        self.begins[targets.numpy()] = self.begins[sources.numpy()]
-        self.begins = self.begins[:size]
-        self.stores = [(keys[:size], values[:size]) for keys, values in self.stores]
-        self._allocate(size, 1)
-
-
-def _copied(store: Tensor, copies: int, room: int) -> Tensor:
-    """(N, K, C, d) → (N · copies, K, C + room, d)."""
-    n, heads, length, size = store.shape
-    found = store.new_empty(n, copies, heads, length + room, size)
-    found[..., :length, :] = store.unsqueeze(1)
-    return found.flatten(0, 1)
+    def select(self, rows: Tensor) -> None:
+        """Go on with these rows."""
+        size, selection = len(self.begins), Selection(rows)
+        self.begins = self.begins[rows.numpy()]
+        self.stores = [
+            (selection.of(keys, self.length), selection.of(values, self.length)) for keys, values in self.stores
+        ]
+        if len(rows) != size:
+            self._allocate(len(rows), 1)
 
 
 def _multiply(x: Tensor, product: _Product, out: Tensor) -> None:

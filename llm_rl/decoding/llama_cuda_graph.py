@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gridzero.llm_rl.decoding.decoder import ModelDecoder
+from gridzero.llm_rl.decoding.decoder import ModelDecoder, Selection
 
 # Masks in rows of such lengths suit all the kernels of attention.
 _ALIGNMENT = 16
@@ -39,24 +39,27 @@ class GraphDecoder:
         self.inner = inner
         self.max_tokens = max_tokens
 
-    def start(self, prompts: Tensor, lengths: Tensor, copies: int) -> Tensor:
-        """Read the prompts by the model, each once, and copy its keys and values."""
+    def start(self, prompts: Tensor, lengths: Tensor) -> Tensor:
+        """Read the prompts by the model."""
         reader = ModelDecoder(self.model, 0)
-        logits = reader.start(prompts, lengths, 1)
+        logits = reader.start(prompts, lengths)
         width = prompts.shape[1]
         room = -(-(width + self.max_tokens) // _ALIGNMENT) * _ALIGNMENT
-        self.stores = [tuple(_with_room(array, copies, room) for array in layer.room) for layer in reader.layers]
-        self.positions = lengths.repeat_interleave(copies)
+        # Zeros behind, as what the mask hides is multiplied too.
+        self.stores = [
+            tuple(functional.pad(array, (0, 0, 0, room - width)) for array in layer.room) for layer in reader.layers
+        ]
+        self.positions = lengths.clone()
         steps = torch.arange(room, device=prompts.device)
         hidden = (steps < (width - lengths).unsqueeze(-1)) | (steps >= width)
         mask = torch.zeros(hidden.shape, dtype=self.stores[0][0].dtype, device=prompts.device)
-        self.mask = mask.masked_fill_(hidden, -math.inf).repeat_interleave(copies, 0).view(-1, 1, 1, room)
+        self.mask = mask.masked_fill_(hidden, -math.inf).view(-1, 1, 1, room)
         self.at = torch.tensor([width], device=prompts.device)
         self._allocate(len(self.positions))
-        return logits.repeat_interleave(copies, 0)
+        return logits
 
     def step(self, tokens: Tensor) -> Tensor:
-        """Append a token in each slot."""
+        """Append a token to each row."""
         self.tokens.copy_(tokens)
         if not tokens.is_cuda:
             self.logits = self._compute()
@@ -69,13 +72,13 @@ class GraphDecoder:
         self.positions += 1
         return self.logits
 
-    def shrink(self, size: int, sources: Tensor, targets: Tensor) -> None:
-        """Keep some slots."""
-        for by_slot in (self.positions, self.mask, *(array for store in self.stores for array in store)):
-            by_slot[targets] = by_slot[sources]
-        self.positions, self.mask = self.positions[:size], self.mask[:size]
-        self.stores = [(keys[:size], values[:size]) for keys, values in self.stores]
-        self._allocate(size)
+    def select(self, rows: Tensor) -> None:
+        """Go on with these rows; as many as before, and the recorded step stays."""
+        size, selection = len(self.positions), Selection(rows)
+        self.positions, self.mask = selection.of(self.positions), selection.of(self.mask)
+        self.stores = [(selection.of(keys), selection.of(values)) for keys, values in self.stores]
+        if len(rows) != size:
+            self._allocate(len(rows))
 
     def _allocate(self, size: int) -> None:
         self.tokens = self.positions.new_zeros(size)
@@ -117,14 +120,6 @@ class GraphDecoder:
             x = x + layer.mlp(layer.post_attention_layernorm(x))
         logits: Tensor = self.inner.lm_head(body.norm(x))
         return logits
-
-
-def _with_room(prompt: Tensor, copies: int, room: int) -> Tensor:
-    """(N · copies, heads, room, d) of (N, heads, P, d), 0 behind."""
-    n, heads, length, size = prompt.shape
-    array = prompt.new_zeros(n, copies, heads, room, size)
-    array[..., :length, :] = prompt.unsqueeze(1)
-    return array.flatten(0, 1)
 
 
 def _turn(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
