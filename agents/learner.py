@@ -35,12 +35,14 @@ class Learner(ABC):
         config: the settings, an instance of ``Config``.
         env: the environment (or, for planners, perhaps the :class:`~gridzero.envs.FiniteMDP`) as it was given.
         seed: the one seed that decides everything.
+        resumable: whether a checkpoint holds all that training needs to go on.
         default_steps: the budget of the command line when none is given; None for agents that end by themselves.
         planned_steps: how long it will be trained, which schedules may span: training says so; infinite where it is
             limited by seconds alone, None where nobody has said.
     """
 
     Config: ClassVar[type[Any]]
+    resumable: ClassVar[bool] = True
     default_steps: int | None = 100_000
     planned_steps: float | None = None
     name: str = ""

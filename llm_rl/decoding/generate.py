@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gridzero.llm_rl import cpu_kernels
 from gridzero.llm_rl.decoding.decoder import Decoder, ModelDecoder
 from gridzero.llm_rl.decoding.llama_cpu import FastDecoder
 from gridzero.llm_rl.decoding.llama_cuda_graph import GraphDecoder
@@ -133,7 +134,9 @@ def fast_decoder(model: Any, length: int, max_tokens: int) -> Decoder | None:
     if device.type == "cuda":
         inner = plain_llama(model, length)
         return None if inner is None else GraphDecoder(model, inner, max_tokens)
-    if device.type != "cpu" or sum(parameter.numel() for parameter in model.parameters()) > _SMALL:
+    if device.type != "cpu" or not cpu_kernels.enabled("decoding"):
+        return None
+    if sum(parameter.numel() for parameter in model.parameters()) > _SMALL:
         return None
     weights = LlamaWeights.of(model, length)
     if weights is None or weights.embedding.element_size() < 4:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gridzero.envs.random_streams import GOLDEN, mix_array
+from gridzero.llm_rl import cpu_kernels
 from gridzero.llm_rl.cpu_kernels.elementwise import draw
 
 
@@ -76,7 +77,7 @@ def choose(logits: Tensor, uniforms: Tensor | None, sampling: Sampling) -> tuple
     if sampling.temperature != 1.0:
         logits = logits / sampling.temperature
     truncated = (sampling.top_k and sampling.top_k < logits.shape[-1]) or sampling.top_p < 1
-    if logits.device.type == "cpu" and not sampling.greedy and not truncated:
+    if logits.device.type == "cpu" and not sampling.greedy and not truncated and cpu_kernels.enabled("drawing"):
         assert uniforms is not None
         drawn, theirs = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits))
         draw(*(part.numpy() for part in (logits.contiguous(), uniforms.contiguous(), drawn, theirs)))

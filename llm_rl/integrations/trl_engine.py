@@ -58,13 +58,13 @@ class TRLGRPO(GRPO):
     Source: the documentation of ``trl.GRPOTrainer``; checked with TRL 1.16.
 
     Raises:
-        ValueError: without TRL, for an environment that is not ``gridzero/TextGeneration-v0`` with a task of one turn,
+        ValueError: for an environment that is not ``gridzero/TextGeneration-v0`` with a task of one turn,
             or for settings that TRL does not have.
     """
 
+    resumable = False
+
     def __init__(self, env: Any, config: GRPOConfig, *, seed: int = 0, policy: Any = None) -> None:
-        if importlib.util.find_spec("trl") is None:
-            raise ValueError("TRL is not installed; pip install 'gridzero[trl]'")
         task = getattr(env.unwrapped, "task", None)
         if task is None or not hasattr(env.unwrapped, "evaluation_options"):
             raise ValueError("TRL trains on gridzero/TextGeneration-v0")
@@ -76,8 +76,14 @@ class TRLGRPO(GRPO):
             raise ValueError("TRL trains language models, in gridzero/TextGeneration-v0")
         self._scorer = _Rewards(self)
 
+    def prepare(self) -> None:
+        """Raise ValueError where TRL is not installed; without it such an agent can be evaluated, not trained."""
+        if importlib.util.find_spec("trl") is None:
+            raise ValueError("TRL is not installed; pip install 'gridzero[trl]'")
+
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per generation; ends with a linear schedule, else never."""
+        self.prepare()
         config, policy = self.config, self.network
         assert isinstance(policy, LanguagePolicy)
         with tempfile.TemporaryDirectory() as folder:
@@ -273,7 +279,7 @@ def _refuse_what_is_not_mapped(config: GRPOConfig) -> None:
         if getattr(config, name) not in allowed:
             flag = f"--{name.replace('_', '-')}"
             given = getattr(config, name)
-            raise ValueError(f"TRL has no {flag} {given}; with --engine trl give {flag} {allowed[0]}")
+            raise ValueError(f"TRL has no {flag} {given}; with trl-grpo give {flag} {allowed[0]}")
 
 
 # Trainers call back; agents hand out updates. A thread turns the one into the other.

@@ -20,7 +20,8 @@ from gridzero.envs.tasks.numbers import shown
 from gridzero.llm_rl.decoding.generate import generate
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling
 from gridzero.llm_rl.models.base_models import base_model
-from gridzero.llm_rl.models.causal import Reference, ValueHead, add_lora, hidden_states, output_head
+from gridzero.llm_rl.models.causal import ValueHead, hidden_states, output_head
+from gridzero.llm_rl.models.peft import Reference, add_lora
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, write_model
 from gridzero.llm_rl.policies.language_options import LanguageOptions, device_of, dtype_of, language_options
 from gridzero.llm_rl.rollouts.conversations import Talk, as_trajectories, joined
@@ -57,7 +58,7 @@ class LanguagePolicy(Policy):
 
     Options = LanguageOptions
     parallel = True
-    default_steps: ClassVar[Mapping[str, int]] = {"GRPO": 20_480, "PPO": 40_960}
+    default_steps: ClassVar[Mapping[str, int]] = {"GRPO": 20_480, "TRLGRPO": 20_480, "PPO": 40_960}
 
     def __init__(
         self, model: Any, tokenizer: Any, options: LanguageOptions, *, limit: int, critic: bool = False, seed: int = 0

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from gridzero.llm_rl import cpu_kernels
 from gridzero.llm_rl.cpu_kernels import attention
 from gridzero.llm_rl.cpu_kernels import elementwise as kernels
 from gridzero.llm_rl.scoring.packing import Packing
@@ -44,7 +45,7 @@ def attend(made: Tensor, heads: int, rotation: tuple[Tensor, Tensor], packing: P
     Source: Su et al. (2021), RoFormer, section 3.4; Vaswani et al. (2017), Attention is all you need, section 3.2.1.
     """
     short = max(places.shape[1] for places in packing.parts) <= _SHORT
-    if short and _compiled(made):
+    if short and _compiled("attention", made):
         cosines, sines = (part.to(made.dtype) for part in rotation)
         found: Tensor = _Attended.apply(made.contiguous(), heads, cosines, sines, packing, scale)  # type: ignore[no-untyped-call]  # torch's
         return found
@@ -62,9 +63,10 @@ def attend(made: Tensor, heads: int, rotation: tuple[Tensor, Tensor], packing: P
     return torch.cat(attended)[packing.owned]
 
 
-def _compiled(tensor: Tensor) -> bool:
-    """Whether there are compiled loops for such tensors."""
-    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
+def _compiled(part: str, tensor: Tensor) -> bool:
+    """Whether compiled loops are there for such tensors, and wanted."""
+    known = tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
+    return known and cpu_kernels.enabled(part)
 
 
 def _turned(vectors: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
@@ -133,7 +135,7 @@ def gated(gates: Tensor, values: Tensor) -> Tensor:
 
     Source: Shazeer (2020), GLU variants improve transformer, eq. 6 (SwiGLU).
     """
-    if not _compiled(gates) or gates.dtype != values.dtype:
+    if not _compiled("gates", gates) or gates.dtype != values.dtype:
         return functional.silu(gates) * values
     found: Tensor = _Gated.apply(gates.contiguous(), values.contiguous())  # type: ignore[no-untyped-call]  # torch's
     return found
@@ -164,7 +166,7 @@ def add_and_normalise(module: Any, states: Tensor, update: Tensor) -> tuple[Tens
 
     Source: Zhang and Sennrich (2019), Root mean square layer normalization, eq. 4.
     """
-    if not _compiled(states) or states.dtype != module.weight.dtype:
+    if not _compiled("norms", states) or states.dtype != module.weight.dtype:
         states = states + update
         return states, module(states)
     summed, normed = _Normalised.apply(states, update, module.weight, module.variance_epsilon)  # type: ignore[no-untyped-call]  # torch's

@@ -1,9 +1,10 @@
 """GRPO on text: seconds for a step, and until nine of ten additions are right, beside TRL's GRPOTrainer.
 
 Both get the same model, problems, group size, lengths and settings, and the threads that torch takes by itself; a step
-is measured with one thread as well. A step of a model with random weights (0.87 M parameters, 600 tokens) completes 4
-prompts 8 times in up to 32 tokens and takes one gradient step; flat groups are not left out, lest there be nothing to
-do. The other contest begins with the base model of three-digit addition.
+is measured with one thread as well, and with and without the compiled loops of the CPU. A step of a model with random
+weights (0.87 M parameters, 600 tokens) completes 4 prompts 8 times in up to 32 tokens and takes one gradient step; flat
+groups are not left out, lest there be nothing to do. The other contest begins with the base model of three-digit
+addition.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import os
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping
@@ -24,6 +26,7 @@ from gridzero.agents import make
 from gridzero.agents.agent import Agent
 from gridzero.benchmarks.measure import Row, clock, installed, median_ratio, rounds
 from gridzero.envs.tasks import Vocabulary
+from gridzero.llm_rl import cpu_kernels
 from gridzero.llm_rl.models.causal import tiny_model
 from gridzero.llm_rl.models.pretrained import save_model
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
@@ -50,6 +53,7 @@ def rows(quick: bool) -> list[Row]:
             found += _steps(makers, 1 if quick else 3, 6 if quick else 12)
         finally:
             torch.set_num_threads(threads)
+    found += _kernels(2 if quick else 5, 6 if quick else 12)
     return found + _learning(makers, 1 if quick else 2)
 
 
@@ -71,6 +75,40 @@ def _steps(makers: Mapping[str, Maker], repeats: int, updates: int) -> list[Row]
     threads = torch.get_num_threads()
     work = f"a GRPO step: 32 completions of 32 tokens, {threads} thread{'s' if threads > 1 else ''}"
     return [_row(work, figures, 2.0, note)]
+
+
+def _kernels(repeats: int, updates: int) -> list[Row]:
+    """A step with all compiled loops of the CPU against one with none, and against one without those of each part."""
+    left = {"none": "0"} | {
+        f"all but {part}": ",".join(other for other in cpu_kernels.PARTS if other != part) for part in cpu_kernels.PARTS
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        model = random_model(Path(folder) / "model")
+
+        def measure(value: str) -> float:
+            before = os.environ.get(cpu_kernels.VARIABLE)
+            os.environ[cpu_kernels.VARIABLE] = value
+            try:
+                return seconds_per_step(ours, model, updates)[0]
+            finally:
+                del os.environ[cpu_kernels.VARIABLE]
+                if before is not None:
+                    os.environ[cpu_kernels.VARIABLE] = before
+
+        contenders = {"all": "1"} | left
+        figures = rounds({name: functools.partial(measure, value) for name, value in contenders.items()}, repeats)
+    mine = statistics.median(figures["all"])
+    return [
+        Row(
+            "a GRPO step with all compiled loops",
+            "s",
+            mine,
+            f"with {name}",
+            statistics.median(figures[name]),
+            median_ratio(figures[name], figures["all"]),
+        )
+        for name in left
+    ]
 
 
 def _learning(makers: Mapping[str, Maker], repeats: int) -> list[Row]:

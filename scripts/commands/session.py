@@ -91,14 +91,13 @@ class Session:
         """
         from gridzero.agents.environments import remake
         from gridzero.agents.evaluation import check_second_environment
+        from gridzero.agents.registry import build
         from gridzero.agents.runs import Run
 
         env = remake(described, num_envs)
-        agent = _agent(engine, name, env, seed, config)
+        agent = build(engine_name(engine, name), env, config, seed=seed)
         budget = length.budget(agent.default_steps)
         settings = {**dataclasses.asdict(budget), "threads": length.threads}
-        if engine != "gridzero":
-            settings["engine"] = engine
         agent.prepare()
         check_second_environment(agent)
         if rank() > 0:
@@ -140,19 +139,13 @@ class Session:
         return result
 
 
-def _agent(engine: str, name: str, env: Any, seed: int, config: Any) -> Agent:
-    """A new agent, to be trained by this engine."""
+def engine_name(engine: str, name: str) -> str:
+    """The name of the agent that an engine trains in place of another one."""
     if engine == "gridzero":
-        from gridzero.agents.registry import build
-
-        return build(name, env, config, seed=seed)
+        return name
     if name != "grpo":
         raise ValueError(f"--engine trl is for grpo, not for {name}")
-    from gridzero.llm_rl.integrations.trl_engine import TRLGRPO
-
-    agent = TRLGRPO(env, config, seed=seed)
-    agent.name = name
-    return agent
+    return "trl-grpo"
 
 
 def _viewer(agent: Agent, wanted: bool) -> Any:

@@ -319,7 +319,7 @@ def _train(session: Session, watch: bool) -> int:
         if stopped:
             if first:
                 again = f"; `gridzero train --run {report.shown(path)} --resume{plugins.import_flags()}` goes on"
-                again = "" if "engine" in session.run.config["training"] else again
+                again = again if agent.resumable else ""
                 print(f"gridzero: interrupted and saved at step {step:,}{again}", file=sys.stderr)
             return 130
         if first:
@@ -351,8 +351,8 @@ def needed_environment(command: str, name: str, env_id: str | None) -> str:
 
 
 def _resumed(options: Options, given: EnvironmentWords, record: dict[str, Any]) -> Session:
-    if options.engine != "gridzero":
-        raise ValueError("a run of TRL's trainer cannot be resumed: checkpoints do not hold its optimiser")
+    if not agent_class(record["agent"]).resumable:
+        raise ValueError(f"a run of {record['agent']} cannot be resumed: checkpoints do not hold its optimiser")
     described = record["environment"] or {"id": options.env, "kwargs": {}}
     changed = environment_options(described["id"], given.options)
     for name, value in changed.items():

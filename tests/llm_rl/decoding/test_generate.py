@@ -8,6 +8,7 @@ import transformers as tf
 from scipy import stats
 from torch import Tensor
 
+from gridzero.llm_rl import cpu_kernels
 from gridzero.llm_rl.decoding import generate as rollout
 from gridzero.llm_rl.decoding import llama_cpu
 from gridzero.llm_rl.decoding.decoder import ModelDecoder
@@ -90,8 +91,9 @@ def check_log_probs(model: Any, completions: Completions, copies: int = 3, tempe
 
 @pytest.fixture(params=["fast", "general", "graph"])
 def any_decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """With the decoder chosen for the model here, with the one for all models, and with the one for GPUs."""
+    """The decoder chosen for the model, the one for all models without any compiled loops, and the one for GPUs."""
     if request.param == "general":
+        monkeypatch.setenv(cpu_kernels.VARIABLE, "0")
         monkeypatch.setattr(rollout, "fast_decoder", lambda *_: None)
     elif request.param == "graph":
         monkeypatch.setattr(rollout, "fast_decoder", graph_decoder)

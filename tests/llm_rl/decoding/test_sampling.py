@@ -11,6 +11,8 @@ from gridzero.llm_rl.decoding.sampling import Sampling, choose
 
 LARGEST = 1 - 2.0**-24
 
+pytestmark = pytest.mark.usefixtures("with_and_without_kernels")
+
 
 def draws(logits: torch.Tensor, sampling: Sampling, count: int, seed: int = 0) -> np.ndarray:
     uniforms = torch.from_numpy(np.random.default_rng(seed).random(count, dtype=np.float32))

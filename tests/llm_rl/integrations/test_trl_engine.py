@@ -70,7 +70,7 @@ def test_an_update_is_cut_into_equal_parts() -> None:
     ],
 )
 def test_what_trl_lacks_is_refused_by_name(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"TRL has no --.*; with --engine trl give --"):
+    with pytest.raises(ValueError, match=r"TRL has no --.*; with trl-grpo give --"):
         trl_settings(config(**fields))
 
 
@@ -154,13 +154,13 @@ def test_the_command_leaves_a_run_like_any_other(model: Path, monkeypatch: Any, 
     monkeypatch.chdir(tmp_path)
     words = ["--env", ENV, "--env.digits", "1", "--policy.model", str(model), "--groups", "2", "--group-size", "4"]
     words += ["--entropy-coefficient", "0.1", "--entropy-schedule", "constant"]  # lest nothing is learnt from no reward
-    assert command("grpo", *words, "--steps", "24", "--run", "by-trl", "--evaluation-episodes", "20") == 0
+    assert main(["train", "trl-grpo", *words, "--steps", "24", "--run", "by-trl", "--evaluation-episodes", "20"]) == 0
     assert "success rate" in capsys.readouterr().out
     run = tmp_path / "runs" / "by-trl"
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in metrics] == [8, 16, 24]
     assert all(0 <= row["accuracy"] <= 1 and row["completion_length"] > 0 for row in metrics)
-    assert json.loads((run / "config.json").read_text())["training"]["engine"] == "trl"
+    assert json.loads((run / "config.json").read_text())["agent"] == "trl-grpo"
     before, _ = load_model(model)
     after, _ = load_model(run / "checkpoints" / "24" / "model")
     assert not all(torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))

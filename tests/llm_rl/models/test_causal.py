@@ -11,16 +11,13 @@ from torch import Tensor, nn
 
 from gridzero.llm_rl.models.causal import (
     OutputHead,
-    Reference,
     ValueHead,
-    adapter_off,
-    add_lora,
     check_model,
     hidden_states,
-    merge_lora,
     output_head,
     tiny_model,
 )
+from gridzero.llm_rl.models.peft import Reference, adapter_off, add_lora, merge_lora
 from gridzero.llm_rl.scoring.token_log_probs import token_log_probs
 
 VOCABULARY = 61

@@ -12,7 +12,8 @@ import torch
 import transformers
 
 from gridzero.envs.tasks.vocabulary import Vocabulary
-from gridzero.llm_rl.models.causal import add_lora, tiny_model
+from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.models.peft import add_lora
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, save_model
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
 

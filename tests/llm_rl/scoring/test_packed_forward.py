@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gridzero.llm_rl.models.causal import add_lora, hidden_states, tiny_model
+from gridzero.llm_rl.models.causal import hidden_states, tiny_model
+from gridzero.llm_rl.models.peft import add_lora
 from gridzero.llm_rl.scoring.packed_forward import packed_states
 from gridzero.llm_rl.scoring.packing import Packing
 
 SIZES = {"width": 16, "layers": 2, "heads": 4, "positions": 64}
+
+pytestmark = pytest.mark.usefixtures("with_and_without_kernels")
 
 
 def qwen2() -> Any:
