@@ -1,4 +1,4 @@
-"""Attention on a processor, compiled: in decoding and in learning."""
+"""Compiled loops of attention on a CPU, for decoding and for scoring."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def causal_softmax(scores: Floats, scale: float) -> None:
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def causal_softmax_gradient(attention: Floats, gradient: Floats, scale: float) -> None:
-    """The gradient of :func:`causal_softmax`, in the place of that of what it gives."""
+    """Gradient of :func:`causal_softmax` from that of its result, in place."""
     length = attention.shape[2]
     factor, zero = attention.dtype.type(scale), attention.dtype.type(0)
     for n in range(attention.shape[0]):
@@ -53,51 +53,51 @@ def causal_softmax_gradient(attention: Floats, gradient: Floats, scale: float) -
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def attend(
-    made: Floats,
+    qkv: Floats,
     cosines: Floats,
     sines: Floats,
     keys: Floats,
     values: Floats,
     begins: NDArray[np.int64],
     at: int,
-    mixed: Floats,
+    attended: Floats,
 ) -> None:
-    """Store the keys and values of T new steps of B rows, and mix what each step attends to: itself and those before.
+    """Store the keys and values of T new steps of B rows, and attend from each step to itself and those before.
 
     Four of those are read at a time, lest the query be read again for each.
 
     Args:
-        made: (B, T, H + 2K, d) queries, keys and values; what is turned together stands next to each other.
+        qkv: (B, T, H + 2K, d) queries, keys and values; what is turned together stands next to each other.
         cosines: (positions, d / 2), by which queries and keys are turned.
         sines: (positions, d / 2).
         keys: (B, K, C, d), written at ``at`` to ``at + T - 1``, turned.
         values: (B, K, C, d), the same.
         begins: (B,), the place of each row's first step; what is before it is padding, of new steps too.
         at: the place of the first new step.
-        mixed: (B, T, H, d), the result; 0 for padding.
+        attended: (B, T, H, d), the result; 0 for padding.
     """
     key_heads, d = keys.shape[1], keys.shape[3]
-    heads = mixed.shape[2]
-    turned = np.empty((heads + key_heads, d), made.dtype)
-    weights = np.empty(keys.shape[2] + 3, made.dtype)
-    zero = made.dtype.type(0)
-    for row in range(made.shape[0]):
+    heads = attended.shape[2]
+    turned = np.empty((heads + key_heads, d), qkv.dtype)
+    weights = np.empty(keys.shape[2] + 3, qkv.dtype)
+    zero = qkv.dtype.type(0)
+    for row in range(qkv.shape[0]):
         begin = begins[row]
-        for step in range(made.shape[1]):
+        for step in range(qkv.shape[1]):
             place = at + step
             if place < begin:
-                mixed[row, step] = 0
+                attended[row, step] = 0
                 continue
             for head in range(heads + key_heads):
                 for i in range(d // 2):
-                    real, imaginary = made[row, step, head, 2 * i], made[row, step, head, 2 * i + 1]
+                    real, imaginary = qkv[row, step, head, 2 * i], qkv[row, step, head, 2 * i + 1]
                     cosine, sine = cosines[place - begin, i], sines[place - begin, i]
                     turned[head, 2 * i] = real * cosine - imaginary * sine
                     turned[head, 2 * i + 1] = imaginary * cosine + real * sine
             for head in range(key_heads):
                 for i in range(d):
                     keys[row, head, place, i] = turned[heads + head, i]
-                    values[row, head, place, i] = made[row, step, heads + key_heads + head, i]
+                    values[row, head, place, i] = qkv[row, step, heads + key_heads + head, i]
             for head in range(heads):
                 own = head * key_heads // heads
                 greatest = zero
@@ -121,13 +121,13 @@ def attend(
                 share = 1 / total
                 weights[place + 1 : place + 4] = zero
                 for i in range(d):
-                    mixed[row, step, head, i] = zero
+                    attended[row, step, head, i] = zero
                 for seen in range(begin, place + 1, 4):
                     second, third, fourth = min(seen + 1, place), min(seen + 2, place), min(seen + 3, place)
                     a, b = weights[seen] * share, weights[seen + 1] * share
                     c, e = weights[seen + 2] * share, weights[seen + 3] * share
                     for i in range(d):
-                        mixed[row, step, head, i] += (
+                        attended[row, step, head, i] += (
                             a * values[row, own, seen, i]
                             + b * values[row, own, second, i]
                             + c * values[row, own, third, i]
@@ -136,8 +136,8 @@ def attend(
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def lay_out(
-    made: Floats,
+def unpack(
+    qkv: Floats,
     cosines: Floats,
     sines: Floats,
     places: NDArray[np.int64],
@@ -145,10 +145,10 @@ def lay_out(
     keys: Floats,
     values: Floats,
 ) -> None:
-    """From packed steps to sequences, head by head; queries and keys are turned by their positions.
+    """Copy packed steps to padded sequences, head by head; queries and keys are turned by their positions.
 
     Args:
-        made: (N, H + 2K, d), queries, keys and values.
+        qkv: (N, H + 2K, d), queries, keys and values.
         cosines: (N, d / 2), by which the halves of queries and keys are turned.
         sines: (N, d / 2).
         places: (B, L), which of the N steps each sequence has.
@@ -163,25 +163,25 @@ def lay_out(
             for first, turned in ((0, queries), (heads, keys)):
                 for head in range(turned.shape[1]):
                     for i in range(half):
-                        a, b = made[n, first + head, i], made[n, first + head, half + i]
+                        a, b = qkv[n, first + head, i], qkv[n, first + head, half + i]
                         turned[row, head, step, i] = a * cosines[n, i] - b * sines[n, i]
                         turned[row, head, step, half + i] = b * cosines[n, i] + a * sines[n, i]
             for head in range(key_heads):
                 for i in range(2 * half):
-                    values[row, head, step, i] = made[n, heads + key_heads + head, i]
+                    values[row, head, step, i] = qkv[n, heads + key_heads + head, i]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def bring_back(
+def unpack_gradient(
     queries: Floats,
     keys: Floats,
     values: Floats,
     cosines: Floats,
     sines: Floats,
     places: NDArray[np.int64],
-    made: Floats,
+    qkv: Floats,
 ) -> None:
-    """The way back from :func:`lay_out`, for gradients: they are turned back and added to where they came from."""
+    """Gradient of :func:`unpack`: turned back, and added to the packed steps."""
     half, heads, key_heads = cosines.shape[1], queries.shape[1], keys.shape[1]
     for row in range(places.shape[0]):
         for step in range(places.shape[1]):
@@ -190,41 +190,41 @@ def bring_back(
                 for head in range(turned.shape[1]):
                     for i in range(half):
                         a, b = turned[row, head, step, i], turned[row, head, step, half + i]
-                        made[n, first + head, i] += a * cosines[n, i] + b * sines[n, i]
-                        made[n, first + head, half + i] += b * cosines[n, i] - a * sines[n, i]
+                        qkv[n, first + head, i] += a * cosines[n, i] + b * sines[n, i]
+                        qkv[n, first + head, half + i] += b * cosines[n, i] - a * sines[n, i]
             for head in range(key_heads):
                 for i in range(2 * half):
-                    made[n, heads + key_heads + head, i] += values[row, head, step, i]
+                    qkv[n, heads + key_heads + head, i] += values[row, head, step, i]
 
 
 @numba.njit(cache=True, nogil=True)
-def pick(sorted_vectors: Floats, owned: NDArray[np.int64], before: int, packed: Floats) -> None:
-    """From sequences to packed steps.
+def pack(padded: Floats, part_indices: NDArray[np.int64], before: int, packed: Floats) -> None:
+    """Copy padded sequences to packed steps.
 
     Args:
-        sorted_vectors: (B, H, L, d).
-        owned: (N,), where in the parts of a packing, one after the other, each step's own place is.
+        padded: (B, H, L, d).
+        part_indices: (N,), the index of each packed step in the parts of a packing, flat and one after the other.
         before: places in the parts before this one.
         packed: (N, H, d), the result, for steps that are in this part.
     """
-    size, heads, length, d = sorted_vectors.shape
-    for n in range(len(owned)):
-        place = owned[n] - before
+    size, heads, length, d = padded.shape
+    for n in range(len(part_indices)):
+        place = part_indices[n] - before
         if 0 <= place < size * length:
             row, step = place // length, place % length
             for head in range(heads):
                 for i in range(d):
-                    packed[n, head, i] = sorted_vectors[row, head, step, i]
+                    packed[n, head, i] = padded[row, head, step, i]
 
 
 @numba.njit(cache=True, nogil=True)
-def put(packed: Floats, owned: NDArray[np.int64], before: int, sorted_vectors: Floats) -> None:
-    """The way back from :func:`pick`, into zeros."""
-    size, heads, length, d = sorted_vectors.shape
-    for n in range(len(owned)):
-        place = owned[n] - before
+def pack_gradient(packed: Floats, part_indices: NDArray[np.int64], before: int, padded: Floats) -> None:
+    """Gradient of :func:`pack`, written into zeros."""
+    size, heads, length, d = padded.shape
+    for n in range(len(part_indices)):
+        place = part_indices[n] - before
         if 0 <= place < size * length:
             row, step = place // length, place % length
             for head in range(heads):
                 for i in range(d):
-                    sorted_vectors[row, head, step, i] = packed[n, head, i]
+                    padded[row, head, step, i] = packed[n, head, i]

@@ -1,4 +1,4 @@
-"""Loops of a transformer on a processor, compiled: gates, norms, and the draw of a token."""
+"""Compiled loops of gates, norms and the draw of a token on a CPU."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def gate(gates: Floats, values: Floats, out: Floats) -> None:
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def gate_gradient(gradient: Floats, gates: Floats, values: Floats, of_gates: Floats, of_values: Floats) -> None:
-    """The gradients of :func:`gate`, from that of what it gives."""
+    """Gradients of :func:`gate`, from that of its result."""
     one = gates.dtype.type(1)
     for i in range(len(gates)):
         share = one / (one + exp(-gates[i]))
@@ -77,11 +77,11 @@ def gate_gradient(gradient: Floats, gates: Floats, values: Floats, of_gates: Flo
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def gate_halves(made: Floats, out: Floats) -> None:
+def gate_halves(gate_up: Floats, out: Floats) -> None:
     """silu(a) · b, (N, F), of the halves a and b of (N, 2F)."""
     size = out.shape[1]
-    for n in range(len(made)):
-        gate(made[n, :size], made[n, size:], out[n])
+    for n in range(len(gate_up)):
+        gate(gate_up[n, :size], gate_up[n, size:], out[n])
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -114,7 +114,7 @@ def draw(logits: Floats, uniforms: Floats, tokens: NDArray[np.int64], log_probs:
         logits: (N, V).
         uniforms: (N,), from 0 to below 1, with at most 24 bits.
         tokens: (N,), the result: the first at which the probabilities up to it are more than the uniform number.
-        log_probs: (N,), theirs.
+        log_probs: (N,), of the tokens.
     """
     size = logits.shape[1]
     powers = np.empty(size, logits.dtype)
@@ -173,7 +173,7 @@ def normalisation_gradient(
     of_states: Floats,
     of_weight: Floats,
 ) -> None:
-    """The gradients of :func:`add_and_normalise`, from those of what it gives; ``of_weight`` is added to."""
+    """Gradients of :func:`add_and_normalise`, from those of its results; ``of_weight`` is added to."""
     size, zero = summed.shape[1], summed.dtype.type(0)
     for n in range(len(summed)):
         scale, along = scales[n], zero

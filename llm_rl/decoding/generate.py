@@ -45,7 +45,7 @@ class Completions:
 
     @property
     def mask(self) -> Tensor:
-        """(B, T) bool, which tokens there are."""
+        """(B, T) bool, false for padding."""
         return torch.arange(self.tokens.shape[1], device=self.lengths.device) < self.lengths.unsqueeze(-1)
 
 
@@ -116,20 +116,20 @@ def generate(
         )
     longest = int(lengths.max())
     rows = torch.from_numpy(lengths).to(device)
-    there = torch.arange(longest, device=device) < rows.unsqueeze(-1)
+    mask = torch.arange(longest, device=device) < rows.unsqueeze(-1)
     tokens, log_probs = tokens[:longest].T, log_probs[:longest].T
     last = tokens.gather(1, rows.unsqueeze(-1) - 1).squeeze(-1)
     ended = torch.from_numpy(ends).to(device)[last]
     return Completions(
-        tokens=torch.where(there, tokens, pad),
-        log_probs=torch.where(there, log_probs, 0.0),
+        tokens=torch.where(mask, tokens, pad),
+        log_probs=torch.where(mask, log_probs, 0.0),
         lengths=rows,
         ended=ended,
     )
 
 
 def fast_decoder(model: Any, length: int, max_tokens: int) -> Decoder | None:
-    """The decoder that does the same in less time, for sequences of this length; None where there is none."""
+    """The decoder that is faster than the model itself, for sequences of this length; None where there is none."""
     device = next(model.parameters()).device
     if device.type == "cuda":
         inner = plain_llama(model, length)
@@ -226,7 +226,7 @@ def _pad_left(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) 
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """With the model as in evaluation."""
+    """Put the model into evaluation mode, and back."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

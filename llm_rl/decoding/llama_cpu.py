@@ -1,8 +1,8 @@
-"""Decoding with models of the Llama family on a processor: the arithmetic, and next to nothing around it.
+"""Decoder of the Llama family on a CPU, for models so small that calling their modules takes most of the time.
 
-For a small model most of the time of a step goes into calling its modules. Here a step is eight calls a layer, into
-arrays made once: scales are moved into the matrices (those of the norms, and of the attention), norms, gates and
-attention are a compiled loop each, what is added to the residual stream is added by the product that makes it.
+A step is eight calls a layer, into arrays allocated once: scales are moved into the matrices (those of the norms, and
+of the attention), norms, gates and attention are a compiled loop each, what is added to the residual stream is added by
+the product that makes it.
 """
 
 from __future__ import annotations
@@ -112,7 +112,10 @@ class FastDecoder:
         self.qkv = like.new_empty(size, (heads + 2 * key_heads) * d)
         self.queries_keys = self.qkv.view(size, -1, d)[:, : heads + key_heads]
         self.mixed = like.new_empty(size, heads * d)
-        self.made = self.qkv.view(rows, steps, -1, d).numpy(), self.mixed.view(rows, steps, heads, d).numpy()
+        self.attention_arrays = (
+            self.qkv.view(rows, steps, -1, d).numpy(),
+            self.mixed.view(rows, steps, heads, d).numpy(),
+        )
         self.gate_up = like.new_empty(size, self.layers[0].gate_up[0].shape[1])
         self.gated = like.new_empty(size, self.gate_up.shape[1] // 2)
         self.views = tuple(array.numpy() for array in (self.x, self.normal, self.gate_up, self.gated))
@@ -144,11 +147,11 @@ class FastDecoder:
             _add(x, self.gated, layer.down)
         normalise(residual, epsilon, normed)
         normal.mul_(self.head_scale)
-        self.length += self.made[0].shape[1]
+        self.length += self.attention_arrays[0].shape[1]
 
     def _attend(self, keys: Any, values: Any) -> None:
-        """Rows in as many threads as there is work for."""
-        made, mixed = self.made
+        """Attend, in as many threads as the work is worth."""
+        qkv, mixed = self.attention_arrays
         rows, steps, heads, _ = mixed.shape
         work = rows * steps * heads * (self.length + steps)
         parts = 1 if self.pool is None else min(self.threads, rows, max(1, work // _WORTH))
@@ -156,7 +159,7 @@ class FastDecoder:
         def part(i: int) -> None:
             some = slice(i * rows // parts, (i + 1) * rows // parts)
             begins = self.begins[some]
-            attend(made[some], self.cosines, self.sines, keys[some], values[some], begins, self.length, mixed[some])
+            attend(qkv[some], self.cosines, self.sines, keys[some], values[some], begins, self.length, mixed[some])
 
         if self.pool is None or parts == 1:
             part(0)

@@ -1,4 +1,4 @@
-"""Decoding with models of the Llama family on a GPU: a step is recorded once, as a CUDA graph, and then replayed.
+"""Decoder of the Llama family on a GPU: a step is recorded once, as a CUDA graph, and then replayed.
 
 On a GPU a step of a model takes longer to start, a kernel at a time, than to compute. Replaying needs every array of a
 step to stay where it is and as large as it is: so each step attends to all the room there is, with a mask.

@@ -1,4 +1,4 @@
-"""How the next token is drawn, and what its log-probability is."""
+"""The draw of the next token, and its log-probability."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gridzero.llm_rl.cpu_kernels.elementwise import draw
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw tokens.
+    """Settings of the draw of tokens.
 
     Temperature divides the logits first, then only the ``top_k`` most likely tokens stay, then, of what they have
     together, the fewest with ``top_p``.
@@ -79,9 +79,9 @@ def choose(logits: Tensor, uniforms: Tensor | None, sampling: Sampling) -> tuple
     truncated = (sampling.top_k and sampling.top_k < logits.shape[-1]) or sampling.top_p < 1
     if logits.device.type == "cpu" and not sampling.greedy and not truncated and cpu_kernels.enabled("drawing"):
         assert uniforms is not None
-        drawn, theirs = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits))
-        draw(*(part.numpy() for part in (logits.contiguous(), uniforms.contiguous(), drawn, theirs)))
-        return drawn, theirs
+        tokens, drawn_log_probs = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits))
+        draw(*(part.numpy() for part in (logits.contiguous(), uniforms.contiguous(), tokens, drawn_log_probs)))
+        return tokens, drawn_log_probs
     log_probs = torch.log_softmax(logits, -1)
     if sampling.greedy:
         best, tokens = log_probs.max(-1)
@@ -106,8 +106,8 @@ def _invert(cumulative: Tensor, uniforms: Tensor) -> Tensor:
 def _draw_truncated(log_probs: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
     """(N, 1) tokens from the most likely ones."""
     vocabulary = log_probs.shape[-1]
-    kept, order = log_probs.topk(min(sampling.top_k or vocabulary, vocabulary), dim=-1)
-    probabilities = kept.softmax(-1)
+    likeliest, order = log_probs.topk(min(sampling.top_k or vocabulary, vocabulary), dim=-1)
+    probabilities = likeliest.softmax(-1)
     cumulative = probabilities.cumsum(-1)
     if sampling.top_p < 1:
         # A token is in the nucleus if those before it have less than top_p; the first always is.

@@ -1,4 +1,4 @@
-"""GRPO by TRL's trainer: the same task, model and settings, handed to ``trl.GRPOTrainer``."""
+"""GRPO by the trainer of TRL: task, model and settings are handed to ``trl.GRPOTrainer``."""
 
 from __future__ import annotations
 
@@ -150,14 +150,14 @@ class TRLGRPO(GRPO):
 
         def draw() -> Problem:
             few: Sequence[Problem] | None = source.distinct_problems
-            found: Problem = few[int(self.rng.integers(len(few)))] if few else source.task.sample(self.rng)
-            return found
+            problem: Problem = few[int(self.rng.integers(len(few)))] if few else source.task.sample(self.rng)
+            return problem
 
         return [row(source.task, draw()) for _ in range(count)]
 
 
 class _Rewards:
-    """What TRL asks for rewards; a few completions are kept to be shown."""
+    """Reward function for TRL; it keeps a few completions as samples."""
 
     __name__ = "task"
 
@@ -289,7 +289,7 @@ def _in_turn(trainer: Any, every: int) -> Iterator[Mapping[str, float]]:
     """Let a trainer run, and hand out its metrics after each so many steps; closing it stops the trainer."""
     import transformers
 
-    found: queue.SimpleQueue[Mapping[str, float] | BaseException | None] = queue.SimpleQueue()
+    updates: queue.SimpleQueue[Mapping[str, float] | BaseException | None] = queue.SimpleQueue()
     go_on: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
     class HandOver(transformers.TrainerCallback):
@@ -298,14 +298,14 @@ def _in_turn(trainer: Any, every: int) -> Iterator[Mapping[str, float]]:
         def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
             """Hand over the metrics, but for those at the very end."""
             if logs is not None and "train_runtime" not in logs and state.global_step % every == 0:
-                found.put(_metrics(logs))
+                updates.put(_metrics(logs))
                 control.should_training_stop = control.should_training_stop or not go_on.get()
 
     trainer.add_callback(HandOver)
-    thread = threading.Thread(target=_run, args=(trainer.train, torch.get_num_threads(), found), daemon=True)
+    thread = threading.Thread(target=_run, args=(trainer.train, torch.get_num_threads(), updates), daemon=True)
     thread.start()
     try:
-        while (update := found.get()) is not None:
+        while (update := updates.get()) is not None:
             if isinstance(update, BaseException):
                 raise update
             yield update
@@ -315,14 +315,14 @@ def _in_turn(trainer: Any, every: int) -> Iterator[Mapping[str, float]]:
         thread.join()
 
 
-def _run(train: Callable[[], Any], threads: int, found: queue.SimpleQueue[Any]) -> None:
+def _run(train: Callable[[], Any], threads: int, updates: queue.SimpleQueue[Any]) -> None:
     try:
         torch.set_num_threads(threads)  # a new thread has its own number
         train()
     except BaseException as error:  # handed to where it is looked for
-        found.put(error)
+        updates.put(error)
     else:
-        found.put(None)
+        updates.put(None)
 
 
 def _metrics(logs: Mapping[str, Any]) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""Tiny base models: a small transformer warmed up on a task's own worked solutions, made once and kept.
+"""Tiny base models: a small transformer warmed up on a task's own worked solutions, cached on disk.
 
-What is made is kept under ``$GRIDZERO_CACHE``, by default ``~/.cache/gridzero``; that of the default task comes with
-the package. ``python -m gridzero.llm_rl.models.base_models TASK --out FOLDER`` makes one anew.
+The cache is ``$GRIDZERO_CACHE``, by default ``~/.cache/gridzero``; the base model of the default task comes with the
+package. ``python -m gridzero.llm_rl.models.base_models TASK --out FOLDER`` makes one anew.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl.models.causal import output_head, tiny_model
 from gridzero.llm_rl.models.pretrained import load_model, save_model
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
-from gridzero.llm_rl.scoring.packed_forward import packed_states
+from gridzero.llm_rl.scoring.packed_forward import packed_forward
 from gridzero.llm_rl.scoring.packing import Packing
 from gridzero.llm_rl.scoring.token_log_probs import token_log_probs
 
@@ -37,7 +37,7 @@ SHIPPED = Path(__file__).parent / "base-models"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a base model is made."""
+    """Sizes and training settings of a base model."""
 
     width: int = 64
     """Of the residual stream."""
@@ -64,7 +64,7 @@ RECIPES = {
 
 
 def base_model(task: Task, recipe: Recipe | None = None) -> tuple[Any, Any]:
-    """The base model of a task, with its tokenizer: shipped, or kept from before, or made now.
+    """The base model of a task, with its tokenizer: shipped, cached, or warmed up now.
 
     Raises:
         ValueError: for a task without worked solutions.
@@ -82,7 +82,7 @@ def base_model(task: Task, recipe: Recipe | None = None) -> tuple[Any, Any]:
 
 
 def base_name(task: Task, recipe: Recipe) -> str:
-    """What tells base models apart: the task, its options and the recipe."""
+    """A name that depends on the task, its options and the recipe."""
     options = {name: value for name, value in vars(task).items() if isinstance(value, int | float | str | bool)}
     options.pop("split", None)
     record = json.dumps([options, task.template.name, asdict(recipe)], sort_keys=True)
@@ -90,7 +90,7 @@ def base_name(task: Task, recipe: Recipe) -> str:
 
 
 def cache() -> Path:
-    """Where base models are kept."""
+    """The folder of base models warmed up earlier."""
     return Path(os.environ.get("GRIDZERO_CACHE", "~/.cache/gridzero")).expanduser()
 
 
@@ -159,7 +159,7 @@ def _loss(model: Any, demonstrations: Sequence[tuple[list[int], list[bool]]], pa
     tokens = torch.tensor([row + [pad] * (width - len(row)) for row, _ in demonstrations])
     own = torch.tensor([mask + [False] * (width - len(mask)) for _, mask in demonstrations])
     packing = Packing.of(tokens[:, :-1], own.int().argmax(dim=1), lengths - 1)
-    states = packed_states(model, packing)
+    states = packed_forward(model, packing)
     assert states is not None  # all tiny models are of the Llama family
     head = output_head(model)
     log_probs, _ = token_log_probs(states[packing.places[own[:, 1:]]], head.weight, tokens[own], bias=head.bias)

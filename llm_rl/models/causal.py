@@ -149,7 +149,7 @@ _SCALES: Mapping[tuple[str, ...], Callable[[Any], float]] = {
 def hidden_states(
     model: Any, tokens: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
 ) -> Tensor:
-    """What the output layer of a causal model is applied to.
+    """Hidden states of a causal model before its output layer.
 
     Args:
         model: a causal model, adapted or not.
@@ -170,7 +170,7 @@ def hidden_states(
 
 
 def _takes_positions(backbone: type) -> bool:
-    """Some models find out by themselves, from the mask."""
+    """Whether a model takes position numbers; some derive them from the mask."""
     return "position_ids" in inspect.signature(backbone.forward).parameters  # type: ignore[attr-defined]  # of a module
 
 
@@ -180,7 +180,7 @@ def _causal(model: Any) -> Any:
 
 
 def check_model(model: Any) -> None:
-    """See by trying that a model is causal, and that its parts make its logits.
+    """Check on two short sequences that a model is causal, and that its parts give its logits.
 
     Raises:
         ValueError: when what it says of a token depends on later ones, or its logits are made in another way.

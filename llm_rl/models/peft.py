@@ -62,7 +62,7 @@ def add_lora(
 
 
 def adapter_off(model: Any) -> AbstractContextManager[None]:
-    """Within this, the model is as it was before adapters."""
+    """Context in which the model is as it was before adapters."""
     return model.disable_adapter()  # type: ignore[no-any-return]  # the models are Any
 
 

@@ -41,7 +41,7 @@ def load_model(
     path = Path(path).expanduser().absolute()
     if not path.exists():
         raise ValueError(f"there is no model at {path}: give a folder in Hugging Face's format or a .gguf file")
-    with _told(path):
+    with _errors_in_one_line(path):
         if (path / _ADAPTER).is_file():
             model, tokenizer = _read_adapted(path, dtype)
         else:
@@ -77,7 +77,7 @@ def read_weights(model: Any, folder: str | Path) -> None:
         ValueError: when they do not fit.
     """
     folder = Path(folder)
-    with _told(folder):
+    with _errors_in_one_line(folder):
         if _adapted(model):
             import peft
             from safetensors.torch import load_file
@@ -112,11 +112,11 @@ def _read_model(path: Path, dtype: torch.dtype | None, kind: Any = None) -> Any:
     if any("/" in str(getattr(config, f"_{part}_implementation", None)) for part in ("attn", "experts")):
         raise ValueError("it asks for code of its own")
     kind = kind or transformers.AutoModelForCausalLM
-    model, found = kind.from_pretrained(
+    model, loading = kind.from_pretrained(
         **where, config=config, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True
     )
-    if found["missing_keys"]:
-        raise ValueError(f"it lacks weights: {', '.join(sorted(found['missing_keys'])[:3])}, …")
+    if loading["missing_keys"]:
+        raise ValueError(f"it lacks weights: {', '.join(sorted(loading['missing_keys'])[:3])}, …")
     return model
 
 
@@ -138,7 +138,7 @@ def _read_adapted(path: Path, dtype: torch.dtype | None) -> tuple[Any, Any]:
         raise ValueError("its adapters are not plain LoRA")
     named = config.get("base_model_name_or_path")
     # A relative name is looked for beside the adapters, too.
-    base = next((found for found in (Path(named), path / named) if found.exists()), None) if named else None
+    base = next((folder for folder in (Path(named), path / named) if folder.exists()), None) if named else None
     if base is None:
         raise ValueError(f"it holds adapters to {named or 'a model without a name'}, which is not here")
     base = base.absolute()
@@ -148,7 +148,7 @@ def _read_adapted(path: Path, dtype: torch.dtype | None) -> tuple[Any, Any]:
 
 
 def _source(path: Path) -> dict[str, Any]:
-    """How transformers is told to read local files alone, and to run nothing."""
+    """Keywords that make transformers read local files alone, and run nothing."""
     where = {"pretrained_model_name_or_path": str(path)}
     if not path.is_dir():
         if path.suffix != ".gguf":
@@ -158,8 +158,8 @@ def _source(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Say of whatever goes wrong in reading, in one line, where."""
+def _errors_in_one_line(path: Path) -> Iterator[None]:
+    """Turn any error of reading into a ValueError of one line that names the path."""
     try:
         with _quiet():
             yield
@@ -176,7 +176,7 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the libraries' progress bars and warnings."""
+    """Silence the libraries' progress bars and warnings."""
     import transformers
 
     logging: Any = transformers.utils.logging

@@ -26,7 +26,7 @@ from gridzero.llm_rl.models.pretrained import load_model, read_weights, write_mo
 from gridzero.llm_rl.policies.language_options import LanguageOptions, device_of, dtype_of, language_options
 from gridzero.llm_rl.rollouts.conversations import Talk, as_trajectories, joined
 from gridzero.llm_rl.rollouts.metrics import talk_metrics, talk_samples
-from gridzero.llm_rl.scoring.packed_forward import packed_states
+from gridzero.llm_rl.scoring.packed_forward import packed_forward
 from gridzero.llm_rl.scoring.packing import Packing
 from gridzero.llm_rl.scoring.token_log_probs import token_log_probs
 
@@ -266,7 +266,7 @@ class LanguagePolicy(Policy):
         rows, steps = t.mask.nonzero(as_tuple=True)
         before = first[rows] + steps - 1  # the state before a token is that of the token before it
         packing = Packing.of(tokens, first, first + lengths - 1)
-        states = packed_states(model, packing.to(self.device))
+        states = packed_forward(model, packing.to(self.device))
         if states is None:
             chosen = hidden_states(model, tokens.to(self.device))[rows.to(self.device), before.to(self.device)]
         else:

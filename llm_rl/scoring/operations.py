@@ -1,4 +1,4 @@
-"""What a transformer does with packed steps, with gradients: on a processor in compiled loops where there are some."""
+"""Operations of a transformer on packed steps, with gradients; on a CPU by compiled loops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHORT = 128
 
 
 def side_by_side(layers: Sequence[Any], states: Tensor) -> Tensor:
-    """(N, outputs) what several linear layers make of the same, by one product if they are nothing else."""
+    """(N, outputs) the outputs of several linear layers for the same states, by one product if they are plain."""
     plain = all(type(layer) is nn.Linear for layer in layers)
     biases = [layer.bias for layer in layers if layer.bias is not None] if plain else []
     if not plain or len(biases) not in (0, len(layers)):
@@ -30,13 +30,13 @@ def side_by_side(layers: Sequence[Any], states: Tensor) -> Tensor:
     )
 
 
-def attend(made: Tensor, heads: int, rotation: tuple[Tensor, Tensor], packing: Packing, scale: float) -> Tensor:
+def attend(qkv: Tensor, heads: int, rotation: tuple[Tensor, Tensor], packing: Packing, scale: float) -> Tensor:
     """(N, H · d) what each step of packed sequences takes from itself and those before it in its sequence.
 
     Queries and keys are turned by their positions first: the halves a and b become a cos - b sin and b cos + a sin.
 
     Args:
-        made: (N, H + 2K, d) queries, keys and values; H a multiple of K.
+        qkv: (N, H + 2K, d) queries, keys and values; H a multiple of K.
         heads: H.
         rotation: cosines and sines, (N, d / 2) each.
         packing: which sequences have which steps.
@@ -45,26 +45,26 @@ def attend(made: Tensor, heads: int, rotation: tuple[Tensor, Tensor], packing: P
     Source: Su et al. (2021), RoFormer, section 3.4; Vaswani et al. (2017), Attention is all you need, section 3.2.1.
     """
     short = max(places.shape[1] for places in packing.parts) <= _SHORT
-    if short and _compiled("attention", made):
-        cosines, sines = (part.to(made.dtype) for part in rotation)
-        found: Tensor = _Attended.apply(made.contiguous(), heads, cosines, sines, packing, scale)  # type: ignore[no-untyped-call]  # torch's
-        return found
-    key_heads = (made.shape[1] - heads) // 2
-    turned, values = torch.split(made, [heads + key_heads, key_heads], dim=1)
+    if short and _compiled("attention", qkv):
+        cosines, sines = (part.to(qkv.dtype) for part in rotation)
+        attended: Tensor = _Attended.apply(qkv.contiguous(), heads, cosines, sines, packing, scale)  # type: ignore[no-untyped-call]  # torch's
+        return attended
+    key_heads = (qkv.shape[1] - heads) // 2
+    turned, values = torch.split(qkv, [heads + key_heads, key_heads], dim=1)
     every = torch.cat([_turned(turned, *rotation), values], dim=1)
-    attended = []
+    parts = []
     for places in packing.parts:
         laid_out = functional.embedding(places, every.flatten(1)).view(*places.shape, *every.shape[1:]).transpose(1, 2)
         q, k, v = torch.split(laid_out, [heads, key_heads, key_heads], dim=1)
         mixed = functional.scaled_dot_product_attention(
             q, k, v, is_causal=True, scale=scale, enable_gqa=heads != key_heads
         )
-        attended.append(mixed.transpose(1, 2).reshape(-1, heads * mixed.shape[-1]))
-    return torch.cat(attended)[packing.owned]
+        parts.append(mixed.transpose(1, 2).reshape(-1, heads * mixed.shape[-1]))
+    return torch.cat(parts)[packing.part_indices]
 
 
 def _compiled(part: str, tensor: Tensor) -> bool:
-    """Whether compiled loops are there for such tensors, and wanted."""
+    """Whether compiled loops exist for such tensors and are switched on."""
     known = tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
     return known and cpu_kernels.enabled(part)
 
@@ -84,39 +84,39 @@ class _Attended(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, made: Tensor, heads: int, cosines: Tensor, sines: Tensor, packing: Packing, scale: float
+        ctx: Any, qkv: Tensor, heads: int, cosines: Tensor, sines: Tensor, packing: Packing, scale: float
     ) -> Tensor:
-        n, vectors, d = made.shape
+        n, vectors, d = qkv.shape
         key_heads = (vectors - heads) // 2
-        found = made.new_empty(n, heads, d)
-        before, kept = 0, []
+        attended = qkv.new_empty(n, heads, d)
+        before, saved = 0, []
         for places in packing.parts:
             size, length = places.shape
-            laid_out = [made.new_empty(size, count, length, d) for count in (heads, key_heads, key_heads)]
-            attention.lay_out(*(part.numpy() for part in (made, cosines, sines, places, *laid_out)))
+            laid_out = [qkv.new_empty(size, count, length, d) for count in (heads, key_heads, key_heads)]
+            attention.unpack(*(part.numpy() for part in (qkv, cosines, sines, places, *laid_out)))
             q, k, v = (part.view(size * key_heads, -1, d) for part in laid_out)
             shares = torch.bmm(q, k.transpose(1, 2))
             attention.causal_softmax(shares.numpy(), scale)
             mixed = torch.bmm(shares, v).view(size, heads, length, d)
-            attention.pick(mixed.numpy(), packing.owned.numpy(), before, found.numpy())
+            attention.pack(mixed.numpy(), packing.part_indices.numpy(), before, attended.numpy())
             before += places.numel()
-            kept += [q, k, v, shares]
-        ctx.shape, ctx.heads, ctx.scale, ctx.packing = made.shape, heads, scale, packing
-        ctx.save_for_backward(cosines, sines, *kept)
-        return found.flatten(1)
+            saved += [q, k, v, shares]
+        ctx.shape, ctx.heads, ctx.scale, ctx.packing = qkv.shape, heads, scale, packing
+        ctx.save_for_backward(cosines, sines, *saved)
+        return attended.flatten(1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        cosines, sines, *kept = ctx.saved_tensors
+        cosines, sines, *saved = ctx.saved_tensors
         n, _, d = ctx.shape
         gradient = gradient.contiguous().view(n, ctx.heads, d)
-        of_made, before = gradient.new_zeros(ctx.shape), 0
+        of_qkv, before = gradient.new_zeros(ctx.shape), 0
         for i, places in enumerate(ctx.packing.parts):
-            q, k, v, shares = kept[4 * i : 4 * i + 4]
+            q, k, v, shares = saved[4 * i : 4 * i + 4]
             size, length = places.shape
             of_mixed = gradient.new_zeros(size, ctx.heads, length, d)
-            attention.put(gradient.numpy(), ctx.packing.owned.numpy(), before, of_mixed.numpy())
+            attention.pack_gradient(gradient.numpy(), ctx.packing.part_indices.numpy(), before, of_mixed.numpy())
             of_mixed, before = of_mixed.view(q.shape), before + places.numel()
             of_scores = torch.bmm(of_mixed, v.transpose(1, 2))
             attention.causal_softmax_gradient(shares.numpy(), of_scores.numpy(), ctx.scale)
@@ -126,8 +126,8 @@ class _Attended(torch.autograd.Function):
                 torch.bmm(shares.transpose(1, 2), of_mixed),
             )
             laid_out = [part.view(size, -1, length, d) for part in of_each]
-            attention.bring_back(*(part.numpy() for part in (*laid_out, cosines, sines, places, of_made)))
-        return of_made, None, None, None, None, None
+            attention.unpack_gradient(*(part.numpy() for part in (*laid_out, cosines, sines, places, of_qkv)))
+        return of_qkv, None, None, None, None, None
 
 
 def gated(gates: Tensor, values: Tensor) -> Tensor:
@@ -137,8 +137,8 @@ def gated(gates: Tensor, values: Tensor) -> Tensor:
     """
     if not _compiled("gates", gates) or gates.dtype != values.dtype:
         return functional.silu(gates) * values
-    found: Tensor = _Gated.apply(gates.contiguous(), values.contiguous())  # type: ignore[no-untyped-call]  # torch's
-    return found
+    gated_values: Tensor = _Gated.apply(gates.contiguous(), values.contiguous())  # type: ignore[no-untyped-call]  # torch's
+    return gated_values
 
 
 class _Gated(torch.autograd.Function):
@@ -147,9 +147,9 @@ class _Gated(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gates: Tensor, values: Tensor) -> Tensor:
         ctx.save_for_backward(gates, values)
-        found = torch.empty_like(gates)
-        kernels.gate(*(part.view(-1).numpy() for part in (gates, values, found)))
-        return found
+        out = torch.empty_like(gates)
+        kernels.gate(*(part.view(-1).numpy() for part in (gates, values, out)))
+        return out
 
     @staticmethod
     @once_differentiable

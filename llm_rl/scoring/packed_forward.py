@@ -1,4 +1,4 @@
-"""Hidden states of many sequences without padding, prompts that several begin with read once, with gradients."""
+"""Forward pass over many sequences without padding, in which a prompt shared by several is read once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gridzero.llm_rl.scoring.operations import add_and_normalise, attend, gated,
 from gridzero.llm_rl.scoring.packing import Packing
 
 
-def packed_states(model: Any, packing: Packing) -> Tensor | None:
-    """What the output layer is applied to, (N, D), with gradients.
+def packed_forward(model: Any, packing: Packing) -> Tensor | None:
+    """Hidden states before the output layer, (N, D), with gradients.
 
     For models of the Llama family, adapters included; None for others. All but attention treats each token for itself,
     and so need not know whose it is.
@@ -39,12 +39,12 @@ def packed_states(model: Any, packing: Packing) -> Tensor | None:
 
 
 def _attend(attention: Any, states: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing) -> Tensor:
-    made = side_by_side((attention.q_proj, attention.k_proj, attention.v_proj), states)
-    made = made.view(len(states), -1, attention.head_dim)
+    qkv = side_by_side((attention.q_proj, attention.k_proj, attention.v_proj), states)
+    qkv = qkv.view(len(states), -1, attention.head_dim)
     heads = attention.q_proj.out_features // attention.head_dim
     if hasattr(attention, "q_norm"):
-        key_heads = (made.shape[1] - heads) // 2
-        queries, keys, values = torch.split(made, [heads, key_heads, key_heads], dim=1)
-        made = torch.cat([attention.q_norm(queries), attention.k_norm(keys), values], dim=1)
-    found: Tensor = attention.o_proj(attend(made, heads, rotation, packing, attention.scaling))
-    return found
+        key_heads = (qkv.shape[1] - heads) // 2
+        queries, keys, values = torch.split(qkv, [heads, key_heads, key_heads], dim=1)
+        qkv = torch.cat([attention.q_norm(queries), attention.k_norm(keys), values], dim=1)
+    projected: Tensor = attention.o_proj(attend(qkv, heads, rotation, packing, attention.scaling))
+    return projected

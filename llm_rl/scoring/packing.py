@@ -1,4 +1,4 @@
-"""Where the tokens of many sequences are in one row without padding."""
+"""Packing of many sequences into one row without padding."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _WORTH = 3 / 4
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the tokens of B sequences are in a row of N without padding.
+    """The places of the tokens of B sequences in a row of N without padding.
 
     Attributes:
         tokens: (N,), what the model reads.
         positions: (N,), each token's place in its sequence.
         places: (B, L), where in the row each sequence has its tokens; what is after its end means nothing.
         parts: of ``places``, rows of like length without the columns that none of them needs; all rows are in one.
-        owned: (N,), where in the parts, one after the other, the row's tokens are.
+        part_indices: (N,), the index of each of the row's tokens in the parts, flat and one after the other.
     """
 
     tokens: Tensor
     positions: Tensor
     places: Tensor
     parts: tuple[Tensor, ...]
-    owned: Tensor
+    part_indices: Tensor
 
     @classmethod
     def of(cls, tokens: Tensor, prompt_lengths: Tensor, lengths: Tensor) -> Packing:
@@ -55,20 +55,20 @@ class Packing:
         places = torch.where(in_prompt, numbers[owners], numbers).clamp(min=0)
         shares = _of_like_length(lengths)
         parts = tuple(places[rows, : int(lengths[rows].max())] for rows in shares)
-        owned = torch.empty(int(own.sum()), dtype=torch.long)
+        part_indices = torch.empty(int(own.sum()), dtype=torch.long)
         before = 0
         for share, part in zip(shares, parts, strict=True):
-            here = own[share, : part.shape[1]].reshape(-1).nonzero().squeeze(-1)
-            owned[part.reshape(-1)[here]] = here + before
+            indices = own[share, : part.shape[1]].reshape(-1).nonzero().squeeze(-1)
+            part_indices[part.reshape(-1)[indices]] = indices + before
             before += part.numel()
-        return cls(tokens[own], steps.expand_as(own)[own], places, parts, owned)
+        return cls(tokens[own], steps.expand_as(own)[own], places, parts, part_indices)
 
     def to(self, device: torch.device) -> Packing:
-        """The same, there."""
-        tokens, positions, places, owned, *parts = (
-            tensor.to(device) for tensor in (self.tokens, self.positions, self.places, self.owned, *self.parts)
+        """A copy on a device."""
+        tokens, positions, places, part_indices, *parts = (
+            tensor.to(device) for tensor in (self.tokens, self.positions, self.places, self.part_indices, *self.parts)
         )
-        return Packing(tokens, positions, places, tuple(parts), owned)
+        return Packing(tokens, positions, places, tuple(parts), part_indices)
 
 
 def _of_like_length(lengths: Tensor) -> list[Tensor]:

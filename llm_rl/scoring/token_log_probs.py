@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 # (tokens, entries of the vocabulary) in a block: what a processor's caches hold, or what keeps an accelerator at work.
 _BLOCKS = {"cpu": (256, 2048)}
 _ACCELERATOR_BLOCK = (4096, 16384)
-# All logits being this few (8 MiB of singles), they are one block, and kept, as are their exponentials.
+# All logits being this few (8 MiB of singles), they are one block, and saved, as are their exponentials.
 _FEW = 1 << 21
 
 _Settings = tuple[float, float, float | None, int | None]  # temperature, scale, soft_cap, slice_size
@@ -163,7 +163,7 @@ class _TokenLogProbs(torch.autograd.Function):
             logits = _Logits(hidden, weight, bias, settings)
             # Of the logits seen so far: the greatest, then Σ exp(z - greatest), Σ exp(z - greatest) (z - greatest) and
             # the target's z - greatest.
-            kept = kept_p = None
+            saved_z = saved_p = None
             greatest, total, moment, chosen = torch.empty(4, len(hidden), 1, dtype=logits.dtype, device=hidden.device)
             for columns, weight_slice in logits.slices():
                 for rows in logits.blocks():
@@ -173,11 +173,11 @@ class _TokenLogProbs(torch.autograd.Function):
                     if columns.start:
                         top = torch.maximum(top, greatest[rows])
                     z -= top
-                    found = z.gather(-1, places)
+                    chosen_z = z.gather(-1, places)
                     p = z.exp()
                     new_total = p.sum(-1, keepdim=True)
                     if logits.one:
-                        kept, kept_p = z, p
+                        saved_z, saved_p = z, p
                         new_moment = torch.bmm(p.unsqueeze(1), z.unsqueeze(2)).squeeze(-1)
                     else:
                         new_moment = p.mul_(z).sum(-1, keepdim=True)
@@ -186,21 +186,21 @@ class _TokenLogProbs(torch.autograd.Function):
                         decay = shift.exp()
                         new_moment += decay * (moment[rows] + shift * total[rows])
                         new_total += decay * total[rows]
-                        found = torch.where(inside, found, chosen[rows] + shift)
-                    greatest[rows], total[rows], moment[rows], chosen[rows] = top, new_total, new_moment, found
+                        chosen_z = torch.where(inside, chosen_z, chosen[rows] + shift)
+                    greatest[rows], total[rows], moment[rows], chosen[rows] = top, new_total, new_moment, chosen_z
             log_total = total.log()
             log_probs = chosen - log_total
             entropies = log_total - moment / total
         ctx.settings = settings
         ctx.set_materialize_grads(False)
-        subtracted = log_total if kept is not None else log_total + greatest
-        ctx.save_for_backward(hidden, weight, bias, targets, subtracted, entropies, kept, kept_p)
+        subtracted = log_total if saved_z is not None else log_total + greatest
+        ctx.save_for_backward(hidden, weight, bias, targets, subtracted, entropies, saved_z, saved_p)
         return log_probs.squeeze(-1), entropies.squeeze(-1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_log_probs: Tensor | None, of_entropies: Tensor | None) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, targets, subtracted, entropies, kept, kept_p = ctx.saved_tensors
+        hidden, weight, bias, targets, subtracted, entropies, saved_z, saved_p = ctx.saved_tensors
         for_hidden, for_weight, for_bias = ctx.needs_input_grad[:3]
         with torch.autocast(hidden.device.type, enabled=False):
             logits = _Logits(hidden, weight, bias, ctx.settings)
@@ -211,7 +211,7 @@ class _TokenLogProbs(torch.autograd.Function):
             if of_entropies is not None:
                 of_plogp = of_entropies.unsqueeze(-1) * -factor
                 of_p += of_plogp * entropies
-            if kept is not None:  # what is kept are z + s and p exp s
+            if saved_z is not None:  # saved are z + s and p exp s
                 share = subtracted.neg().exp_()
                 if of_entropies is not None:
                     of_p -= of_plogp * subtracted
@@ -225,16 +225,16 @@ class _TokenLogProbs(torch.autograd.Function):
                 of_weight = weight_slice.new_zeros(weight_slice.shape, dtype=logits.dtype) if for_weight else None
                 of_bias = weight_slice.new_zeros(size, dtype=logits.dtype) if for_bias else None
                 for rows in logits.blocks():
-                    if kept is None:
+                    if saved_z is None:
                         z, slope = logits.block(rows, columns, weight_slice)
                         z -= subtracted[rows]
                         p = z.exp()
                     else:
-                        z, slope, p = kept, None, kept_p
+                        z, slope, p = saved_z, None, saved_p
                     each = of_p[rows]
                     if of_entropies is not None:
                         each = torch.addcmul(each, z, of_plogp[rows])
-                    gradient = p.mul_(each) if kept is None else p * each
+                    gradient = p.mul_(each) if saved_z is None else p * each
                     places, inside = _within(targets[rows], columns)
                     gradient.scatter_add_(-1, places, of_target[rows] * inside)
                     if slope is not None:

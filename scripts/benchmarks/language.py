@@ -46,15 +46,15 @@ def rows(quick: bool) -> list[Row]:
     makers: dict[str, Maker] = {"ours": ours}
     if installed("trl"):
         makers[PEER] = theirs
-    threads, found = torch.get_num_threads(), []
+    threads, table = torch.get_num_threads(), []
     for count in dict.fromkeys((threads, 1)):
         torch.set_num_threads(count)
         try:
-            found += _steps(makers, 1 if quick else 3, 6 if quick else 12)
+            table += _steps(makers, 1 if quick else 3, 6 if quick else 12)
         finally:
             torch.set_num_threads(threads)
-    found += _kernels(2 if quick else 5, 6 if quick else 12)
-    return found + _learning(makers, 1 if quick else 2)
+    table += _kernels(2 if quick else 5, 6 if quick else 12)
+    return table + _learning(makers, 1 if quick else 2)
 
 
 def _steps(makers: Mapping[str, Maker], repeats: int, updates: int) -> list[Row]:

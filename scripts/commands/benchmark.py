@@ -49,14 +49,14 @@ def main(argv: Sequence[str]) -> int:
     from gridzero.commands import report
 
     use_clock(options.clock)
-    found: list[Row] = []
+    table: list[Row] = []
     for part in options.parts or PARTS:
         print(f"{part} ...", file=sys.stderr, flush=True)
-        found += importlib.import_module(f"gridzero.benchmarks.{part}").rows(options.quick)
+        table += importlib.import_module(f"gridzero.benchmarks.{part}").rows(options.quick)
     columns = ["work", "gridzero", "peer", "its figure", "ratio", "bar", "", ""]
-    report.print_table("benchmark", columns, [_cells(row) for row in found])
+    report.print_table("benchmark", columns, [_cells(row) for row in table])
     if options.json is not None:
-        rows = [{**dataclasses.asdict(row), "reached": row.reached} for row in found]
+        rows = [{**dataclasses.asdict(row), "reached": row.reached} for row in table]
         options.json.write_text(
             json.dumps({"machine": machine(), "clock": options.clock, "quick": options.quick, "rows": rows}, indent=1)
             + "\n"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gridzero.llm_rl.models.causal import hidden_states, tiny_model
 from gridzero.llm_rl.models.peft import add_lora
-from gridzero.llm_rl.scoring.packed_forward import packed_states
+from gridzero.llm_rl.scoring.packed_forward import packed_forward
 from gridzero.llm_rl.scoring.packing import Packing
 
 SIZES = {"width": 16, "layers": 2, "heads": 4, "positions": 64}
@@ -82,7 +82,7 @@ def test_every_token_has_its_place_and_prompts_are_there_once(seed: int) -> None
     said = int((lengths - prompt_lengths).sum())
     assert len(packing.tokens) == said + sum(map(len, prompts))
     steps = torch.cat([part.reshape(-1) for part in packing.parts])
-    assert steps[packing.owned].tolist() == list(range(len(packing.tokens)))
+    assert steps[packing.part_indices].tolist() == list(range(len(packing.tokens)))
     assert sum(map(len, packing.parts)) == len(tokens)
     for i, length in enumerate(lengths):
         places = packing.places[i, :length]
@@ -106,7 +106,7 @@ def test_states_and_gradients_are_those_of_a_padded_pass(name: str) -> None:
         tokens, prompt_lengths, lengths = sequences(seed, longest)
         there = torch.arange(tokens.shape[1]) < lengths.unsqueeze(1)
         packing = Packing.of(tokens, prompt_lengths, lengths)
-        packed = packed_states(model, packing)
+        packed = packed_forward(model, packing)
         assert packed is not None
         weights = torch.randn(int(there.sum()), 16, generator=torch.Generator().manual_seed(seed))
         results = []
@@ -124,7 +124,7 @@ def test_states_and_gradients_are_those_of_a_padded_pass(name: str) -> None:
 
 def test_other_families_are_left_to_themselves() -> None:
     model = transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=11, n_embd=16, n_layer=1, n_head=2))
-    assert packed_states(model, Packing.of(*sequences(0))) is None
+    assert packed_forward(model, Packing.of(*sequences(0))) is None
 
 
 def test_half_precision_is_as_close_as_it_can_be() -> None:
@@ -133,7 +133,7 @@ def test_half_precision_is_as_close_as_it_can_be() -> None:
     there = torch.arange(tokens.shape[1]) < lengths.unsqueeze(1)
     packing = Packing.of(tokens, prompt_lengths, lengths)
     with torch.no_grad():
-        packed = packed_states(model, packing)
+        packed = packed_forward(model, packing)
         assert packed is not None
         assert packed.dtype is torch.bfloat16
         assert torch.allclose(packed[packing.places][there], hidden_states(model, tokens)[there], atol=0.05, rtol=0.05)
