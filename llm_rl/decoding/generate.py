@@ -206,11 +206,15 @@ def _check(
     for token in (*end, *(f(p) for p in prompts for f in (min, max))):
         if not 0 <= token < known:
             raise ValueError(f"the model's tokens are 0 to {known - 1}, not {token}")
+    check_positions(config, max(map(len, prompts)), sampling.max_tokens)
+
+
+def check_positions(config: Any, prompt: int, more: int) -> None:
+    """Raise ValueError where a prompt of so many tokens and so many more do not fit a model's positions."""
     positions = getattr(config, "max_position_embeddings", None)
-    longest = max(map(len, prompts))
-    if positions is not None and longest + sampling.max_tokens > positions:
+    if positions is not None and prompt + more > positions:
         raise ValueError(
-            f"a prompt of {longest} tokens and {sampling.max_tokens} more exceed the model's {positions} positions; "
+            f"a prompt of {prompt} tokens and {more} more exceed the model's {positions} positions; "
             f"allow fewer tokens: episode_limit of GRPO, rollout_steps of PPO"
         )
 

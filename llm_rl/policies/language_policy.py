@@ -17,7 +17,7 @@ from gridzero.agents.interaction import Interaction, with_final_info
 from gridzero.agents.neural.distributed import world
 from gridzero.agents.neural.policy import Policy, Scores, Trajectories
 from gridzero.envs.tasks.numbers import shown
-from gridzero.llm_rl.decoding.generate import generate
+from gridzero.llm_rl.decoding.generate import check_positions, generate
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling
 from gridzero.llm_rl.models.base_models import base_model
 from gridzero.llm_rl.models.causal import ValueHead, hidden_states, output_head
@@ -127,7 +127,17 @@ class LanguagePolicy(Policy):
             model = model.to(device=device, dtype=dtype)
         else:
             model, tokenizer = load_model(options.model, dtype=dtype, device=device)
-        return cls(model, tokenizer, options, limit=limit, critic=critic, seed=seed)
+        policy = cls(model, tokenizer, options, limit=limit, critic=critic, seed=seed)
+        policy._check_prompts(getattr(vector.unwrapped, "task", None))
+        return policy
+
+    def _check_prompts(self, task: Any) -> None:
+        """Raise ValueError where some of a task's prompts leave too few positions, before training begins."""
+        if task is None:
+            return
+        rng = np.random.default_rng(0)
+        longest = max(len(self.encode(task.prompt(task.sample(rng)))) for _ in range(_DEMONSTRATIONS))
+        check_positions(self.model.config.get_text_config(decoder=True), longest, self.limit)
 
     # Writing
 

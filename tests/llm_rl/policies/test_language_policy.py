@@ -45,6 +45,13 @@ def saved(tmp_path_factory):
     return str(folder)
 
 
+def test_prompts_that_leave_too_few_positions_are_refused_before_training(saved):
+    with pytest.raises(ValueError, match=r"a prompt of \d+ tokens and 510 more exceed the model's 512 positions"):
+        gridzero.agents.make(
+            "grpo", gym.make("gridzero/TextGeneration-v0"), policy={"model": saved}, episode_limit=510, groups=2
+        )
+
+
 # Scores
 
 
