@@ -49,6 +49,10 @@ _RECORDED = {
 """Distributions whose version can decide numbers, and the module that is imported where one takes part."""
 
 
+class NotFiniteError(ValueError):
+    """What was learned has NaN or an infinity in it."""
+
+
 class Wrapper(TypedDict):
     """A wrapper, ``module:Class``, and its keywords."""
 
@@ -120,7 +124,7 @@ def save(agent: Agent, path: str | Path, *, training: Mapping[str, Any] | None =
     tree, tensors = flatten(agent.state_dict())
     broken = not_finite(tensors)
     if broken:
-        raise ValueError(f"{agent.name} has numbers that are not finite in {broken}")
+        raise NotFiniteError(f"{agent.name} has numbers that are not finite in {broken}")
     manifest = {**identity(agent), "training": dict(training or {})}
     with new_directory(target) as folder:
         agent.save_artifacts(folder)

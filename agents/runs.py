@@ -180,7 +180,10 @@ class Run:
         with self._writing():
             self._flush()
             os.fsync(self._metrics.fileno())
-            return checkpoint.save(agent, target, training={"step": step, "lines": self._lines, **training})
+            try:
+                return checkpoint.save(agent, target, training={"step": step, "lines": self._lines, **training})
+            except checkpoint.NotFiniteError as error:
+                raise ValueError(f"{error}; {self.last_checkpoint()}") from error
 
     def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
         """Replace ``evaluation.json``."""

@@ -123,6 +123,9 @@ def training(
 
     Yields:
         Each update, with ``steps_per_second`` and the evaluation, where there was one, among its metrics.
+
+    Raises:
+        ValueError: when a loss or a gradient is not finite, or what was learned; nothing of it is saved.
     """
     before = before or {}
     first = step = saved = int(before.get("step", 0))
@@ -137,12 +140,14 @@ def training(
         while True:
             between_updates = False
             update = next(learning, None)
-            between_updates = True
             if update is None:
+                between_updates = True
                 break
             previous, step = step, update.step
             elapsed = earlier + time.perf_counter() - began
             metrics = dict(update.metrics)
+            _check_finite(agent, step, metrics, run)
+            between_updates = True
             metrics["steps_per_second"] = (step - first) / max(elapsed - earlier, 1e-9)
             every = budget.evaluate_every
             if every is not None and step // every > previous // every:
@@ -158,6 +163,14 @@ def training(
     finally:
         if run is not None and between_updates and step > saved:
             run.checkpoint(agent, step, seconds=elapsed)
+
+
+def _check_finite(agent: Agent, step: int, metrics: Mapping[str, float], run: Run | None) -> None:
+    """Raise ValueError when a loss or a gradient norm is not finite; the message names the last good checkpoint."""
+    for name, value in metrics.items():
+        if (name.endswith("loss") or name == "gradient_norm") and not math.isfinite(value):
+            kept = "" if run is None else f"; {run.last_checkpoint()}"
+            raise ValueError(f"{agent.name} diverged at step {step:,}: its {name} is {value}{kept}")
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,11 +100,11 @@ class PolicyGradientConfig:
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be between {low:g} and {high:g}, not {getattr(self, name)}")
         for name in above:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be above 0 and finite, not {getattr(self, name)}")
         for name in least:
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite, not {getattr(self, name)}")
 
     def _choose(self, choices: Mapping[str, Any]) -> None:
         for name, allowed in choices.items():

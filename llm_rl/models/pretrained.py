@@ -46,6 +46,7 @@ def load_model(
             model, tokenizer = _read_adapted(path, dtype)
         else:
             model, tokenizer = _read_model(path, dtype), _read_tokenizer(path)
+        _check_finite(model)
         model = model.to(device).eval()
     check_model(model)
     return model, tokenizer
@@ -89,6 +90,14 @@ def read_weights(model: Any, folder: str | Path) -> None:
             peft.set_peft_model_state_dict(model, weights)
         else:
             model.load_state_dict(_read_model(folder, model.dtype, type(model)).state_dict())
+        _check_finite(model)
+
+
+def _check_finite(model: Any) -> None:
+    """Raise ValueError for weights with NaN or an infinity."""
+    for name, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"its weights are not finite: {name}")
 
 
 def _adapted(model: Any) -> bool:

@@ -82,6 +82,8 @@ class Curve:
 def main(argv: Sequence[str]) -> int:
     """Run the command."""
     options = parse(Options, argv, "plot")
+    if not options.output.parent.is_dir():
+        raise ValueError(f"there is no folder {options.output.parent} to draw into")
     if not options.runs:
         raise ValueError("which run? `gridzero plot RUN`")
     paths = [runs.find(name) for name in options.runs]
@@ -237,7 +239,6 @@ def draw(panels: Sequence[tuple[Sequence[str], Sequence[Curve]]], output: Path) 
         else:
             handles = figure.axes[-1].get_legend_handles_labels()[0]
             figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
-    output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +36,8 @@ class Settings:
     """It has converged there."""
     fails_at: int = -1
     """It raises there, in the middle of an update."""
+    diverges_at: int = -1
+    """Its loss is not finite there; what it has learnt is not, either."""
 
 
 class Walker(Agent):
@@ -52,7 +56,10 @@ class Walker(Agent):
             self.steps += self.config.stride
             if self.steps == self.config.fails_at:
                 raise RuntimeError("in the middle")
-            yield Update(self.steps, {"position": self.position})
+            metrics = {"position": self.position}
+            if self.steps == self.config.diverges_at:
+                self.position, metrics["policy_loss"] = math.nan, math.nan
+            yield Update(self.steps, metrics)
 
     def act(self, observations: Any, *, explore: bool = False) -> Any:
         return np.ones(len(observations), dtype=np.int64)
@@ -108,7 +115,7 @@ def test_a_run_has_what_the_design_says(tmp_path: Path) -> None:
     result = train(make(), steps=100, run=tmp_path / "run", evaluation_episodes=4, evaluate_every=50)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["agent"] == "walker"
-    assert config["config"] == {"stride": 10, "ends_at": 10**9, "fails_at": -1}
+    assert config["config"] == {"stride": 10, "ends_at": 10**9, "fails_at": -1, "diverges_at": -1}
     assert config["environment"] == {
         "id": "FrozenLake-v1", "kwargs": {"map_name": "4x4"}, "num_envs": None, "wrappers": [],
     }  # fmt: skip
@@ -272,6 +279,147 @@ def test_a_failure_of_the_caller_saves(tmp_path: Path) -> None:
         with pytest.raises(KeyError):
             updates.throw(KeyError("drawing failed"))
     assert checkpoints(tmp_path / "run") == [20]
+
+
+def test_a_loss_that_is_not_finite_ends_training_and_nothing_of_it_is_saved(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"diverged at step 60: its policy_loss is nan; .*checkpoints/40$"):
+        train(make(diverges_at=60), steps=100, checkpoint_every=20, run=tmp_path / "run")
+    assert checkpoints(tmp_path / "run") == [20, 40]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_is_neither_saved_nor_loaded(tmp_path: Path, value: float) -> None:
+    agent = gridzero.agents.make("q-learning", gym.make("FrozenLake-v1"))
+    state = agent.state_dict()
+    state["action_values"][3, 1] = value
+    agent.load_state_dict(state)
+    with pytest.raises(ValueError, match="not finite in action_values"):
+        checkpoint.save(agent, tmp_path / "1")
+    assert not list(tmp_path.iterdir())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "not_finite", lambda tensors: None)
+        checkpoint.save(agent, tmp_path / "1")
+    with pytest.raises(ValueError, match="not finite in action_values"):
+        checkpoint.load(tmp_path / "1")
+
+
+def test_a_run_in_which_nothing_happened_leaves_its_name_free(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="in the middle"):
+        train(make(fails_at=10), steps=100, run=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", ["renamed", "deleted", "replaced"])
+def test_a_run_whose_folder_goes_ends_in_a_line_and_is_not_made_anew(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "run"
+    with Run.create(path, make()) as run:
+        updates = training(run_agent := make(), Budget(100), run)
+        next(updates)
+        if change == "deleted":
+            shutil.rmtree(path)
+        else:
+            path.rename(tmp_path / "elsewhere")
+        if change == "replaced":
+            path.mkdir()
+        with pytest.raises(ValueError, match="was renamed or deleted while it was written"):
+            for _ in updates:
+                pass
+    assert run_agent.name == "walker"
+    assert not path.exists() or not list(path.iterdir())
+
+
+def test_a_full_disk_ends_in_a_line(tmp_path: Path) -> None:
+    """The limit on a file's size stands for the disk's: writing fails in the same places."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    run = Run.create(tmp_path / "run", make())
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+        with pytest.raises(ValueError, match="cannot be written: File too large"):
+            for _ in training(make(stride=1), Budget(10_000), run):
+                pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        run.close()
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+def trained_run(path: Path) -> Path:
+    train(make(), steps=40, checkpoint_every=10, run=path, evaluation_episodes=1)
+    return path
+
+
+def sign_again(folder: Path, **changes: Any) -> None:
+    manifest = {**checkpoint.read_manifest(folder), **changes}
+    (folder / checkpoint.MANIFEST).write_bytes(checkpoint.signed(manifest, checkpoint.FORMAT, 1))
+
+
+def test_a_damaged_checkpoint_names_the_last_whole_one_which_can_be_gone_on_from(tmp_path: Path) -> None:
+    path, whole = trained_run(tmp_path / "run"), trained_run(tmp_path / "whole")
+    for step in (30, 40):
+        (path / "checkpoints" / str(step) / checkpoint.STATE).write_text("{}")
+    with pytest.raises(ValueError, match=r"40 is damaged: .*; the one of step 20 is whole: --from 20"):
+        gridzero.agents.load(path)
+    assert gridzero.agents.load(path, step=20).steps == 20  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="no checkpoint of step 25; there are 10, 20, 30, 40"):
+        gridzero.agents.load(path, step=25)
+    run, agent, before = Run.resume(path, step=20)
+    with run:
+        for _ in training(agent, Budget(40, checkpoint_every=10), run, before):
+            pass
+    assert checkpoints(path) == [10, 20, 30, 40]
+    assert sorted(entry.name for entry in path.glob("checkpoints/*.set-aside")) == ["30.set-aside", "40.set-aside"]
+    assert metrics(path) == metrics(whole)
+    assert final_tensors(path) == final_tensors(whole)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"agent": "q-learning"}, {"seed": 1}, {"config": {"stride": 5}}, {"environment": None}, {"training": {"step": 39}},
+     {"training": {"step": -7}}, {"seed": -1}, {"seed": 1.5}, {"agent": 7}, {"config": []}, {"versions": {"numpy": 2}},
+     {"environment": {"id": 4, "kwargs": {}, "num_envs": None}}, {"training": {"lines": 1e300}}, {"files": []},
+     {"environment": {"id": "FrozenLake-v1", "kwargs": {}, "num_envs": 0}}],
+)  # fmt: skip
+def test_a_checkpoint_of_something_else_is_refused_in_a_line(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path = trained_run(tmp_path / "run")
+    sign_again(path / "checkpoints" / "40", **changes)
+    for where in (path, path / "checkpoints" / "40"):
+        with pytest.raises(ValueError, match="40") as caught:
+            gridzero.agents.load(where)
+        assert "\n" not in str(caught.value)
+
+
+def test_other_versions_are_mentioned_on_resuming(tmp_path: Path) -> None:
+    path = trained_run(tmp_path / "run")
+    folder = path / "checkpoints" / "40"
+    sign_again(folder, versions={**checkpoint.read_manifest(folder)["versions"], "numpy": "1.0"})
+    run, _, _ = Run.resume(path)
+    run.close()
+    assert run.version_changes == [f"numpy 1.0, now {np.__version__}"]
+
+
+@pytest.mark.parametrize("line", ["[1]", "{}", "nonsense", '{"step": "1"}', '{"step": 1, "position": "x"}', "[" * 9999])
+def test_a_line_that_is_none_of_metrics_is_named(tmp_path: Path, line: str) -> None:
+    path = trained_run(tmp_path / "run")
+    content = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (path / "metrics.jsonl").write_text("".join([content[0], line + "\n", *content[2:]]))
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is damaged in line 2"):
+        list(runs.read_metrics(path))
+    (path / "metrics.jsonl").write_text("".join(content)[: len("".join(content)) // 2])
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is damaged: .* after 4 lines, it has"):
+        list(runs.read_metrics(path))
+    (path / "samples.jsonl").write_text('{"step": 1}\n' + line + "x\n")
+    with pytest.raises(ValueError, match=r"samples\.jsonl is damaged in line 2"):
+        runs.read_samples(path)
+
+
+def test_folders_with_other_names_are_no_checkpoints(tmp_path: Path) -> None:
+    for name in ("²", "-7", "007", "x", "40.set-aside"):
+        (tmp_path / name).mkdir()
+    assert checkpoint.latest(tmp_path) is None
+    (tmp_path / "7").mkdir()
+    assert checkpoint.latest(tmp_path) == tmp_path / "7"
 
 
 def command(*arguments: str, cwd: Path) -> subprocess.Popen[str]:

@@ -173,6 +173,12 @@ def _without_tokenizer(folder: Path) -> None:
         file.unlink()
 
 
+def _not_a_number(folder: Path) -> None:
+    model = tiny()
+    model.model.norm.weight.data[3] = float("nan")
+    model.save_pretrained(folder)
+
+
 def _encoder(folder: Path) -> None:
     sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     model = transformers.BertLMHeadModel(transformers.BertConfig(vocab_size=30, **sizes))
@@ -199,6 +205,7 @@ def _sequence_to_sequence(folder: Path) -> None:
         (_with_code, "cannot be read"),
         (_configured(_attn_implementation="someone/kernels", attn_implementation="someone/kernels"), "code of its own"),
         (_without_tokenizer, "it has no tokenizer"),
+        (_not_a_number, "its weights are not finite: model.norm.weight"),
         (lambda folder: (folder / "tokenizer.json").write_text("{"), "cannot be read"),
         (_encoder, "BertLMHeadModel is not a causal language model"),
         (_sequence_to_sequence, "a t5 is not a causal language model"),
