@@ -145,6 +145,19 @@ class Run:
             raise
         return run, agent, dict(progress)
 
+    def extend(self, training: Mapping[str, Any]) -> None:
+        """Replace the settings of the training loop on record, so that a later :meth:`resume` has the new budget."""
+        record = {**self.config, "training": {**self.config["training"], **training}}
+        if record == self.config:
+            return
+        temporary = self.path / f".config.{os.getpid()}.tmp"
+        with open(temporary, "wb") as file:
+            file.write(checkpoint.signed(record, FORMAT, VERSION))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path / "config.json")
+        self.config = record
+
     def log(
         self, step: int, metrics: Mapping[str, float], seconds: float, samples: Sequence[Mapping[str, Any]] = ()
     ) -> None:

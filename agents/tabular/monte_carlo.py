@@ -72,6 +72,8 @@ class MonteCarlo(EvaluatingAgent):
         super().__init__(as_environment(env), config, seed=seed)
         self.env = env
         self._step_size = Schedule.parse(config.step_size, "step_size", maximum=1.0)
+        if self._step_size(1) == 0:
+            raise ValueError("step_size must be above 0: nothing would be learnt")
         if self._step_size.scale == 0:
             raise ValueError("step_size must be above 0")
         self.starts: StartAnywhere | None = None

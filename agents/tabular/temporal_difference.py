@@ -41,7 +41,8 @@ class TemporalDifferenceConfig:
         if not math.isfinite(self.initial_value):
             raise ValueError(f"initial_value must be a finite number, not {self.initial_value}")
         _check_at_least(self, "steps_per_update", 1)
-        Schedule.parse(self.step_size, "step_size", maximum=1)
+        if Schedule.parse(self.step_size, "step_size", maximum=1)(1) == 0:
+            raise ValueError("step_size must be above 0: nothing would be learnt")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from gridzero.envs.suggestions import closest
 
 Options = TypeVar("Options")
 
+_REPEATABLE = {"over"}
 _WORDS = {"true": True, "false": False, "none": None}
 
 
@@ -38,6 +39,7 @@ def parse(options: type[Options], arguments: Sequence[str], command: str) -> Opt
 
     if not {"-h", "--help"} & set(arguments):
         _refuse_unknown(options, arguments)
+        _refuse_foreign_digits(arguments)
     messages = io.StringIO()
     try:
         with contextlib.redirect_stderr(messages):
@@ -53,11 +55,23 @@ def parse(options: type[Options], arguments: Sequence[str], command: str) -> Opt
         raise ValueError(condense(messages.getvalue())) from None
 
 
+def _refuse_foreign_digits(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        value = argument.partition("=")[2] if argument.startswith("--") else argument
+        if not value.isascii() and re.fullmatch(r"[+-]?[\d.,_]+(?:[eE][+-]?\d+)?", value):
+            raise ValueError(f"numbers are written in the digits 0 to 9, not {value!r}")
+
+
 def _refuse_unknown(options: type[Any], arguments: Sequence[str]) -> None:
+    """Raise ValueError for an option that there is not, or one given twice that is not made to be."""
     known = set(_flags(options))
+    seen: set[str] = set()
     for argument in arguments:
         if argument.startswith("--") and len(argument) > 2:
             name = argument[2:].partition("=")[0].replace("_", "-")
+            if name in seen and name not in _REPEATABLE:
+                raise ValueError(f"--{name} is given twice")
+            seen.add(name)
             if name not in known:
                 shown = [f"--{flag}" for flag in sorted(known) if not flag.startswith("no-")]
                 raise ValueError(f"there is no option --{name}; {closest('--' + name, shown)}")

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -50,7 +51,12 @@ def main(argv: Sequence[str]) -> int:
     from gridzero.commands import report
 
     results = {}
-    for name in options.runs:
+    reasons = {name: _not_a_run(name) for name in options.runs}
+    if None not in reasons.values():
+        raise ValueError(next(iter(reasons.values())))
+    for reason in filter(None, reasons.values()):
+        print(f"gridzero: skipped: {reason}", file=sys.stderr)
+    for name in (name for name, reason in reasons.items() if reason is None):
         agent, manifest = runs.load_checkpoint(name, step=options.from_)
         env = _changed(agent.env, given) if given else None
         result = evaluate(agent, env, episodes=options.episodes, seed=options.seed)
@@ -67,6 +73,19 @@ def main(argv: Sequence[str]) -> int:
     else:
         report.print_evaluations(results)
     return 0
+
+
+def _not_a_run(name: str) -> str | None:
+    """Why there is nothing to evaluate under a name; None where there is."""
+    from gridzero.agents import checkpoint, runs
+
+    if (Path(name) / checkpoint.MANIFEST).exists():
+        return None
+    try:
+        path = runs.find(name)
+    except ValueError as error:
+        return str(error)
+    return f"{path} has no checkpoint yet" if checkpoint.latest(path / "checkpoints") is None else None
 
 
 def _changed(env: Any, given: Mapping[str, str]) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 from gridzero.agents.agent import Agent
 from gridzero.agents.learner import Update
 from gridzero.agents.training import Budget
+from gridzero.commands import memory
 from gridzero.commands.conversation import converses
 
 RUNS = Path("runs")
@@ -94,6 +95,7 @@ class Session:
         from gridzero.agents.registry import build
         from gridzero.agents.runs import Run
 
+        memory.check(described, num_envs, config)
         env = remake(described, num_envs)
         agent = build(engine_name(engine, name), env, config, seed=seed)
         budget = length.budget(agent.default_steps)
@@ -122,6 +124,7 @@ class Session:
         except BaseException:
             run.close()
             raise
+        run.extend({"steps": budget.steps, "seconds": budget.seconds})
         return cls(agent, path, run, budget, viewer, before)
 
     def updates(self) -> Generator[Update, None, None]:
@@ -164,7 +167,7 @@ def _viewer(agent: Agent, wanted: bool) -> Any:
 def new_path(name: str | None, default: str) -> Path:
     """Where a new run goes; a name that nobody chose gets a number if it is taken."""
     if name is not None:
-        if not name or name.startswith("-"):
+        if not name.strip() or name.startswith("-") or not name.isprintable():
             raise ValueError(f"a run needs a name, not {name!r}")
         return Path(name) if os.sep in name else RUNS / name
     path, number = RUNS / default, 2

@@ -22,6 +22,7 @@ import tyro
 from gridzero.agents import checkpoint, files, runs
 from gridzero.agents.files import Positive
 from gridzero.agents.registry import agent_class
+from gridzero.commands import memory
 from gridzero.commands.arguments import EnvironmentWords, coerce
 from gridzero.commands.engines import ENGINES, Job, label
 from gridzero.commands.session import Length, new_path
@@ -274,9 +275,11 @@ class Sweep:
         if self.path.exists():
             raise ValueError(f"{self.path} exists; resume it or choose another name")
         for first, *_ in self.jobs:
+            fields = checkpoint.config_fields(self.agent, first.config)
+            memory.check(first.environment, first.num_envs, agent_class(self.agent).Config(**fields))
             env: Any = remake(first.environment, first.num_envs)
             with contextlib.closing(env):
-                agent = make(self.agent, env, seed=0, **checkpoint.config_fields(self.agent, first.config))
+                agent = make(self.agent, env, seed=0, **fields)
                 agent.prepare()
                 check_second_environment(agent)
         left_out = ("env", "run", "resume", "jobs", "engine", "json")

@@ -99,8 +99,9 @@ def watch_writing(agent: Any, options: Options) -> int:
     """Conversations until there were enough, or to Ctrl-C, which is no mistake here."""
     if options.learn:
         raise ValueError("--learn draws grids; `gridzero train ... --watch` shows what a language model writes")
-    from gridzero.commands import report, transcripts
+    from gridzero.commands import memory, report, transcripts
 
+    memory.check_columns(options.columns)
     talks = conversations(agent, options.columns, options.temperature, options.seed, options.max_steps)
     console = report.console()
     rate, count, recording = options.fps or 30, options.columns, None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from gridzero.agents import REGISTRY, checkpoint, runs
 from gridzero.commands.arguments import coerce, condense, environment_options
 
 LAKE = ["--env", "FrozenLake-v1"]
+WORDS = ["--env", "gridzero/TextGeneration-v0", "--env.task", "addition"]
 QUICK = ["--steps", "2000", "--evaluation-episodes", "5"]
 
 
@@ -91,6 +94,19 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["train", "--run", "q0", "--resume", "--env.is_slippery", "False"], "is_slippery"),
     (["train", "--run", "damaged", "--resume"], "damaged"),
     (["train", "--run", "foreign", "--resume"], "not a gridzero run"),
+    (["train", "q-learning", *LAKE, "--steps", "１２"], "digits 0 to 9"),
+    (["train", "q-learning", *LAKE, "--seed", "1", "--seed", "2"], "--seed is given twice"),
+    (["train", "q-learning", *LAKE, "--step-size", "0"], "above 0"),
+    (["train", "mc-epsilon-greedy", *LAKE, "--step-size", "0"], "above 0"),
+    (["train", "q-learning", *LAKE, "--run", "  "], "needs a name"),
+    (["train", "q-learning", *LAKE, "--run", "a\nb"], "needs a name"),
+    (["train", "q-learning", *LAKE, "--num-envs", "1000000000"], "--num-envs needs at least"),
+    (["train", "ppo", *LAKE, "--num-envs", "1000000000"], "--num-envs needs at least"),
+    (["train", "ppo", *LAKE, "--rollout-steps", "1000000000000"], "--rollout-steps needs at least"),
+    (["train", "ppo", *LAKE, "--hidden", "10000000", "10000000"], "--hidden needs at least"),
+    (["train", "grpo", *LAKE, "--group-size", "1000000000"], "--group-size needs at least"),
+    (["train", "grpo", *WORDS, "--policy.lora-rank", "1000000000"], "--policy.lora-rank needs at least"),
+    (["sweep", "ppo", *LAKE, "--over", "num_envs=1000000000"], "--num-envs needs at least"),
     (["evaluate"], "which run?"),
     (["evaluate", "q9"], "did you mean q"),
     (["evaluate", ""], "needs a name"),
@@ -244,6 +260,45 @@ def test_a_run_that_nobody_named_gets_a_name_of_its_own() -> None:
     for _ in range(2):
         assert main(["train", "q-learning", *LAKE, *QUICK, "--seed", "4"]) == 0
     assert sorted(os.listdir("runs")) == ["q-learning-FrozenLake-v1-4", "q-learning-FrozenLake-v1-4-2"]
+
+
+def test_a_longer_budget_stays_on_record() -> None:
+    assert main(["train", "q-learning", *LAKE, *QUICK, "--run", "more"]) == 0
+    assert main(["train", "--run", "more", "--resume", "--steps", "4000"]) == 0
+    assert runs.read_config(Path("runs/more"))["training"]["steps"] == 4000
+    assert main(["train", "--run", "more", "--resume"]) == 0
+    assert checkpoint.latest(Path("runs/more/checkpoints")) == Path("runs/more/checkpoints/4000")
+
+
+def test_evaluate_skips_what_is_no_run(
+    some_runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(some_runs)
+    Path("runs/empty").mkdir(exist_ok=True)
+    assert main(["evaluate", "q0", "runs/empty", "nowhere", "--episodes", "2", "--json"]) == 0
+    output, errors = capsys.readouterr()
+    assert [row["run"] for row in json.loads(output)] == ["q0"]
+    assert [line.partition(": ")[2].partition(":")[0] for line in errors.splitlines()] == ["skipped", "skipped"]
+    Path("runs/empty").rmdir()
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.5, 1.0, 2.0])
+def test_control_c_while_it_starts_is_one_line(delay: float, tmp_path: Path) -> None:
+    """A process is interrupted once it imports the package, and some time after that."""
+    code = (
+        "import sys, time; print(flush=True); sys.argv = ['-m']; import runpy; sys.argv[1:] = "
+        "['train', 'ppo', '--env', 'CartPole-v1', '--steps', '10000000', '--run', 'r']; "
+        "runpy.run_module('gridzero', run_name='__main__', alter_sys=False)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True, cwd=tmp_path)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    lines = [line for line in errors.splitlines() if "interrupted" in line or "Traceback" in line]
+    assert (process.returncode, len(lines)) == (130, 1), errors
+    assert "Traceback" not in errors
 
 
 def test_a_path_for_a_name() -> None:
