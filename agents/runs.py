@@ -147,12 +147,12 @@ class Run:
 
     def extend(self, training: Mapping[str, Any]) -> None:
         """Replace the settings of the training loop on record, so that a later :meth:`resume` has the new budget."""
-        record = {**self.config, "training": {**self.config["training"], **training}}
+        record: Config = {**self.config, "training": {**self.config["training"], **training}}
         if record == self.config:
             return
         temporary = self.path / f".config.{os.getpid()}.tmp"
         with open(temporary, "wb") as file:
-            file.write(checkpoint.signed(record, FORMAT, VERSION))
+            file.write(signed(record, FORMAT, VERSION))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.path / "config.json")
