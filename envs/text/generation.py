@@ -73,7 +73,8 @@ class TextGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some lib
         problems: the N problems under way.
 
     Raises:
-        ValueError: for an option that is not allowed; it says what is.
+        TypeError: for an option that neither the environment nor its task has; it suggests the closest ones.
+        ValueError: for a value that is not allowed; it says what is.
 
     Example:
         >>> envs = TextGenerationVector(num_envs=2, digits=1, template="plain")
@@ -160,7 +161,8 @@ class TextGeneration(ProblemEnv):
         problem: the problem under way.
 
     Raises:
-        ValueError: for an option that is not allowed; it says what is.
+        TypeError: for an option that neither the environment nor its task has; it suggests the closest ones.
+        ValueError: for a value that is not allowed; it says what is.
 
     Example:
         >>> env = TextGeneration("addition", digits=1)

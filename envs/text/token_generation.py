@@ -53,7 +53,8 @@ class TokenGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some li
         mdp: the exact model, where ``distinct`` and ``max_tokens`` are small enough.
 
     Raises:
-        ValueError: for an option that is not allowed; it says what is.
+        TypeError: for an option that neither the environment nor its task has; it suggests the closest ones.
+        ValueError: for a value that is not allowed; it says what is.
 
     Example:
         >>> envs = TokenGenerationVector(num_envs=2, digits=1, template="plain", context=8)
@@ -303,7 +304,8 @@ class TokenGeneration(ProblemEnv):
         action_tokens: (A,) the token of each action.
 
     Raises:
-        ValueError: for an option that is not allowed; it says what is.
+        TypeError: for an option that neither the environment nor its task has; it suggests the closest ones.
+        ValueError: for a value that is not allowed; it says what is.
 
     Example:
         >>> env = TokenGeneration(digits=1, template="plain", max_tokens=2, writable="0123456789", distinct=20)

@@ -54,7 +54,8 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
             ``distinct`` or ``split`` say which ones there are.
 
     Raises:
-        ValueError: for an option that is not allowed; it says what is.
+        TypeError: for an option that neither the environment nor its task has; it suggests the closest ones.
+        ValueError: for a value that is not allowed; it says what is.
     """
 
     metadata: dict[str, Any]
@@ -108,7 +109,11 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         known = [*task_options(task), *own]
         for name in given:
             if name not in known:
-                raise ValueError(f"the task {task} has no option {name!r}; {closest(name, known)}")
+                # Callers that try a keyword, such as TorchRL's frameskip, look for Python's own words in a TypeError.
+                raise TypeError(
+                    f"{type(self).__name__}.__init__() got an unexpected keyword argument {name!r}: "
+                    f"the task {task} has no such option; {closest(name, known)}"
+                )
         return given
 
     def _fixed_problems(self, count: int) -> tuple[Problem, ...]:

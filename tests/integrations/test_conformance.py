@@ -84,6 +84,40 @@ def test_torchrl_checks_a_native_vector(kind: str, categorical: bool, mode: str)
     envs.check_env_specs(envs.GymWrapper(vector, categorical_action_encoding=categorical))
 
 
+TEXTS: list[tuple[str, dict[str, Any]]] = [
+    ("gridzero/TextGeneration-v0", {"digits": 1}),
+    ("gridzero/TextGeneration-v0", {"task": "grid-walk", "turns": 3, "rewards": "correct,brevity=0.1"}),
+    ("gridzero/TokenGeneration-v0", {"digits": 1, "max_tokens": 3}),
+    ("gridzero/TokenGeneration-v0", {"digits": 1, "max_tokens": 3, "rewards": "correct,brevity=0.1"}),
+    ("gridzero/TokenGeneration-v0", {"digits": 1, "max_tokens": 2, "distinct": 5, "writable": "0123456789"}),
+]
+
+
+@pytest.mark.parametrize("categorical", [True, False])
+@pytest.mark.parametrize(("name", "options"), TEXTS)
+def test_torchrl_checks_one_text_environment(name: str, options: dict[str, Any], categorical: bool) -> None:
+    envs = pytest.importorskip("torchrl.envs")
+    for env in (
+        envs.GymWrapper(gym.make(name, **options), categorical_action_encoding=categorical),
+        envs.GymEnv(name, categorical_action_encoding=categorical, **options),
+    ):
+        envs.check_env_specs(env)
+        ends = env.rollout(40, break_when_any_done=False)["next", "done"].sum()
+        assert ends > 5
+
+
+# TorchRL has one string for the actions of N environments (Gymnasium's own vectors of Text do not get through either),
+# and in SAME_STEP mode no place for texts in final_info.
+@pytest.mark.parametrize("categorical", [True, False])
+@pytest.mark.parametrize(("name", "options"), [case for case in TEXTS if "Token" in case[0]])
+def test_torchrl_checks_a_native_vector_of_tokens(name: str, options: dict[str, Any], categorical: bool) -> None:
+    envs = pytest.importorskip("torchrl.envs")
+    vector = gym.make_vec(name, 3, vectorization_mode="vector_entry_point", autoreset_mode="Disabled", **options)
+    env = envs.GymWrapper(vector, categorical_action_encoding=categorical)
+    envs.check_env_specs(env)
+    assert env.rollout(20, break_when_any_done=False)["next", "done"].sum() > 5
+
+
 def test_torchrl_resets_only_what_is_done() -> None:
     """Its rollouts of a native vector hold the true transitions: the successor is the model's, ends included."""
     envs = pytest.importorskip("torchrl.envs")

@@ -114,6 +114,40 @@ def test_a_vector_does_what_single_environments_do(world: str, mode: AutoresetMo
     assert right > 0 or "token" in world  # random tokens are seldom right
 
 
+def types(info: dict[str, Any]) -> dict[str, Any]:
+    """What each entry is: a type, or the dtype and shape of an array."""
+    return {
+        key: (value.dtype, value.shape) if isinstance(value, np.ndarray) else type(value)
+        for key, value in info.items()
+        if key.removeprefix("_") not in ("final_obs", "final_info")
+    }
+
+
+@pytest.mark.parametrize("rewards", ["correct,form=0.1", "correct,brevity=0.5"])
+@pytest.mark.parametrize("mode", [None, *MODES])
+@pytest.mark.parametrize("world", WORLDS)
+def test_infos_have_the_same_keys_and_types_from_reset_to_end(
+    world: str, mode: AutoresetMode | None, rewards: str
+) -> None:
+    env = make(world, rewards=rewards) if mode is None else make(world, 3, rewards=rewards, autoreset_mode=mode)
+    draw = player(world, env, 0)
+    _, info = env.reset(seed=0)
+    expected, ends = types(info), 0
+    assert ("reward/brevity" in expected) == ("brevity" in rewards)
+    for _ in range(60):
+        _, _, terminated, truncated, info = env.step(draw() if mode is None else [draw() for _ in range(3)])
+        assert types(info) == expected
+        if "final_info" in info:
+            assert types(info["final_info"]) == expected
+        done = np.logical_or(terminated, truncated)
+        ends += int(done.sum())
+        if mode is None and done:
+            assert types(env.reset()[1]) == expected
+        elif mode is AutoresetMode.DISABLED and done.any():
+            assert types(env.reset(options={"reset_mask": done})[1]) == expected
+    assert ends > 5
+
+
 @pytest.mark.parametrize("world", WORLDS)
 def test_an_environment_depends_on_neither_how_many_there_are_nor_what_others_do(world: str) -> None:
     few, many = make(world, 2), make(world, 5)
@@ -251,8 +285,8 @@ def test_one_digit_has_a_hundred_problems_and_no_more() -> None:
     ("options", "message"),
     [
         ({"task": "adition"}, "no task is called 'adition'; did you mean addition"),
-        ({"digit": 3}, "no option 'digit'; did you mean digits"),
-        ({"rewads": 3}, "no option 'rewads'; did you mean rewards"),
+        ({"digit": 3}, "no (such )?option.* did you mean digits"),
+        ({"rewads": 3}, "no (such )?option.* did you mean rewards"),
         ({"rewards": "form=x"}, "the weight of the reward form must be a number, not 'x'"),
         ({"distinct": 0}, "distinct must be an integer from 1, not 0"),
         ({"digits": 0}, "digits must be an integer from 1 to 18, not 0"),
@@ -264,8 +298,15 @@ def test_options_that_are_not_allowed_are_refused(name: str, options: dict[str, 
     for num_envs in (None, 2):
         with pytest.raises(ValueError, match=message):
             make_environment(name, options, num_envs)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         gym.make_vec(name, num_envs=2, **options)
+
+
+@pytest.mark.parametrize("name", [TEXT, TOKEN])
+def test_an_unknown_keyword_is_refused_in_pythons_own_words(name: str) -> None:
+    """Callers that try a keyword and go on without it, such as TorchRL, look for them."""
+    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'frameskip'"):
+        gym.make(name, frameskip=1)
 
 
 @pytest.mark.parametrize(
