@@ -93,11 +93,22 @@ class MLPPolicy(Policy):
 
     @classmethod
     def defaults(cls, agent: str, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Where observations are choices, states recur, and GRPO can compare what was done in them."""
-        space = env.single_observation_space if isinstance(env, VectorEnv) else env.observation_space
-        recur = isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete)
-        recur = recur and fields.get("memory", "none") == "none"
-        return {"credit": "state"} if agent == "GRPO" and recur else {}
+        """Defaults that depend on the spaces of observations and actions.
+
+        Where observations are choices, states recur, and GRPO can compare what was done in them. Gaussian actions
+        explore by their own deviation, which an entropy bonus would make grow without end, and the numbers observed
+        beside them have scales of their own (Huang et al., 2022, The 37 implementation details of PPO, details for
+        continuous actions).
+        """
+        single = "single_" if isinstance(env, VectorEnv) else ""
+        observations, actions = getattr(env, single + "observation_space"), getattr(env, single + "action_space")
+        defaults: dict[str, Any] = {}
+        if isinstance(actions, gym.spaces.Box):
+            defaults |= {"entropy_coefficient": 0.0, "normalise_observations": True}
+        recur = isinstance(observations, gym.spaces.Discrete | gym.spaces.MultiDiscrete)
+        if agent == "GRPO" and recur and fields.get("memory", "none") == "none":
+            defaults["credit"] = "state"
+        return defaults
 
     @classmethod
     def build(
