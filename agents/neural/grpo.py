@@ -215,6 +215,8 @@ class GRPO(PolicyGradientAgent):
             t = Trajectories.join([t, more])[self._rows(both)]
         if config.kl_coefficient > 0 and config.kl_in_reward:
             t, metrics["kl_to_reference"] = self._with_penalty(t)
+        t, bonus = self._with_bonus(t)
+        metrics |= bonus
         return t.replace(advantages=self._advantages(t)), taken, metrics
 
     def _episodes(self) -> Trajectories:

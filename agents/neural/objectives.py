@@ -83,6 +83,25 @@ def generalised_advantages(
     return discounted_sums(errors, gamma * lambda_ * (~done).to(errors.dtype))
 
 
+def exploration_bonus(visits: Tensor, coefficient: float) -> Tensor:
+    r"""Bonus β/√n of a pair of state and action that was visited n times.
+
+    Args:
+        visits: n, any shape, at least 1.
+        coefficient: β.
+
+    Returns:
+        As ``visits``, in float32.
+
+    Source: Strehl and Littman (2008), An analysis of model-based interval estimation for Markov decision processes,
+    section 3.2 (MBIE-EB).
+
+    >>> exploration_bonus(torch.tensor([1, 4, 100]), 0.5)
+    tensor([0.5000, 0.2500, 0.0500])
+    """
+    return coefficient * visits.to(torch.float32).rsqrt()
+
+
 def group_advantages(rewards: Tensor, baseline: Baseline = "standardised", *, epsilon: float = 1e-6) -> Tensor:
     r"""Advantages of each member of a group over its group.
 

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from gridzero.agents.agent import Agent
 from gridzero.agents.neural.distributed import world
+from gridzero.agents.neural.exploration import VisitCounts, check_countable, rows_of
 from gridzero.agents.neural.networks.distributions import Categoricals
 from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
 from gridzero.agents.neural.networks.torsos import Activation, Memory
-from gridzero.agents.neural.objectives import kl_estimate
+from gridzero.agents.neural.objectives import exploration_bonus, kl_estimate
 from gridzero.agents.neural.optimiser import Optimiser
 from gridzero.agents.neural.policy import Policy, Trajectories
 from gridzero.agents.neural.state_tables import StateTable
@@ -65,6 +66,9 @@ class PolicyGradientConfig:
     """Weight of the entropy bonus; advantages count about 1."""
     entropy_schedule: Schedule = "linear"
     """As for the learning rate: explore first, decide later."""
+    exploration_bonus: float = 0.0
+    """β: while learning, each step pays β/√n more, n being how often its action was taken on its observation; β falls
+    to 0 halfway to schedule_steps. For sparse rewards, where observations and actions are whole numbers."""
     max_gradient_norm: float = 0.5
     """Gradients are scaled down to this norm; 0: never."""
     adam_epsilon: float = 1e-5
@@ -89,7 +93,7 @@ class PolicyGradientConfig:
         within = [("gamma", 0.0, 1.0)]
         above: tuple[str, ...] = ("minibatch_size", "learning_rate", "clip", "adam_epsilon")
         above += tuple(name for name in ("schedule_steps", "microbatch_size") if getattr(self, name) is not None)
-        self._check(within, above, ("entropy_coefficient", "max_gradient_norm"))
+        self._check(within, above, ("entropy_coefficient", "exploration_bonus", "max_gradient_norm"))
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden must have at least one width, all at least 1, not {self.hidden}")
         choices = dict.fromkeys(_SCHEDULES, Schedule)
@@ -147,6 +151,13 @@ class PolicyGradientAgent(Agent):
         self.network: Policy = policy or policy_class(self.vector).build(
             self.vector, config, critic=self.critic, shared=self.shared, seed=network_seed
         )
+        self.visits: VisitCounts | None = None
+        if config.exploration_bonus > 0:
+            check_countable(self.vector.single_observation_space, "observations")
+            check_countable(self.vector.single_action_space, "actions")
+            if config.normalise_observations:
+                raise ValueError("exploration_bonus counts observations as they are; leave normalise_observations out")
+            self.visits = VisitCounts()
         if world().size > 1 and not self.network.parallel:
             raise ValueError(f"{type(self.network).__name__} learns in one process; start it without torchrun")
         usual = self.network.default_steps.get(type(self).__name__)
@@ -195,6 +206,19 @@ class PolicyGradientAgent(Agent):
         if t.mask is not None:
             kl = kl.masked_fill(~t.mask, 0.0)
         return t.replace(rewards=t.rewards - self.config.kl_coefficient * kl), float(t.mean(kl))
+
+    def _with_bonus(self, t: Trajectories) -> tuple[Trajectories, dict[str, float]]:
+        """Rewards and the bonus for what was seldom tried, and the mean bonus of a step to log."""
+        if self.visits is None:
+            return t, {}
+        assert t.rewards is not None
+        assert t.mask is not None
+        mask = t.mask
+        rows = rows_of({name: leaf[mask] for name, leaf in t.observations.items()}, t.actions[mask])
+        counts = torch.from_numpy(self.visits.visit(rows))
+        bonus = exploration_bonus(counts, self.config.exploration_bonus * max(0.0, 2 * self._remaining() - 1))
+        paid = torch.zeros_like(t.rewards).masked_scatter(mask, bonus)
+        return t.replace(rewards=t.rewards + paid), {"exploration_bonus": float(bonus.mean())}
 
     def _descend(
         self, part: Trajectories, loss: Callable[[Trajectories], tuple[torch.Tensor, Terms]], learning_rate: float
@@ -310,12 +334,13 @@ class PolicyGradientAgent(Agent):
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, normalisation, optimiser, generator and count of steps."""
-        return {
+        state = {
             "networks": {name: _array(tensor) for name, tensor in self.network.tensors().items()},
             "optimiser": {name: _array(tensor) for name, tensor in self.optimiser.state_dict().items()},
             "rng": self.rng.bit_generator.state,
             "steps": self.steps,
         }
+        return state if self.visits is None else state | {"visits": self.visits.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state``.
@@ -329,6 +354,8 @@ class PolicyGradientAgent(Agent):
         self.optimiser.load_state_dict(state["optimiser"])
         self.rng.bit_generator.state = state["rng"]
         self.steps = int(state["steps"])
+        if self.visits is not None:
+            self.visits.load_state_dict(state["visits"])
 
     def decide_together(self, decision: bool) -> bool:
         """What the first process decides, where several learn together."""

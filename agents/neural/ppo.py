@@ -101,7 +101,8 @@ class PPO(PolicyGradientAgent):
             if self.config.kl_coefficient > 0:
                 trajectories, kl = self._with_penalty(trajectories)
                 metrics["kl_to_reference"] = kl
-            metrics |= self._improve(self._with_advantages(trajectories))
+            trajectories, bonus = self._with_bonus(trajectories)
+            metrics |= bonus | self._improve(self._with_advantages(trajectories))
             metrics = world().mean(metrics)
             self.steps += world().total(taken)
             yield Update(self.steps, metrics, self.network.samples())

@@ -239,6 +239,15 @@ def test_schedules_span_what_is_planned():
     np.testing.assert_allclose(rates(seconds=1e6), 3e-3 * np.ones(4))
 
 
+def test_defaults_depend_on_the_actions():
+    """An entropy bonus lets the deviation of Gaussian actions grow; what is set counts more than any default."""
+    found = [make("ppo", vector(lambda kind=kind: Identity("box", kind), 2)).config for kind in ("box", "discrete")]
+    assert [config.entropy_coefficient for config in found] == [0.0, 0.1]
+    assert [config.normalise_observations for config in found] == [True, False]
+    own = make("ppo", vector(lambda: Identity("box", "box"), 2), entropy_coefficient=0.2, normalise_observations=False)
+    assert (own.config.entropy_coefficient, own.config.normalise_observations) == (0.2, False)
+
+
 # Exactness
 
 
@@ -252,10 +261,20 @@ VARIANTS = {
     "recurrent": ("ppo", lambda: vector(Recall, 3), {"rollout_steps": 11, "memory": "lstm"}),
     "native": ("ppo", lambda: gym.make("gridzero/GridWorld-v0"), {"rollout_steps": 11, "num_envs": 3}),
     "gymnasium's native": ("ppo", lambda: gym.make("CartPole-v1"), {"rollout_steps": 40, "num_envs": 3}),
+    "bonus": (
+        "ppo",
+        lambda: vector(lambda: Identity("multi-discrete", "multi-discrete"), 3),
+        {"rollout_steps": 11, "exploration_bonus": 0.3, "schedule_steps": 400},
+    ),
     "grpo": (
         "grpo",
         lambda: gym.make("gridzero/GridWorld-v0"),
         {"groups": 2, "group_size": 2, "kl_coefficient": 0.1, "reference_updates": 2, "normalise_observations": True},
+    ),
+    "grpo with a bonus": (
+        "grpo",
+        lambda: gym.make("gridzero/GridWorld-v0"),
+        {"groups": 2, "group_size": 2, "exploration_bonus": 0.3},
     ),
 }
 
@@ -338,6 +357,7 @@ def test_copies():
         ("ppo", {"learning_rate": float("nan")}),
         ("ppo", {"normalise_advantages": "sometimes"}),
         ("ppo", {"target_kl": -1.0}),
+        ("ppo", {"exploration_bonus": -1.0}),
         ("grpo", {"group_size": 1}),
         ("grpo", {"num_envs": 3}),
         ("grpo", {"baseline": "median"}),
