@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gridzero.envs.transition_tables import states_entered, table_shape
+
 if TYPE_CHECKING:
     import scipy.sparse as sparse
 
@@ -277,13 +279,17 @@ class FiniteMDP:
     def from_env(cls, env: Any) -> FiniteMDP:
         """The model of an environment that knows it.
 
+        The model is held against steps of a copy (:mod:`gridzero.envs.model_check`), wrappers included.
+
         Args:
             env: an environment, scalar or vector, with ``mdp`` or (as Gymnasium's FrozenLake, CliffWalking and Taxi)
                 with ``P``: ``P[s][a]`` is a list of (probability, next state, reward, terminated).
 
         Raises:
-            ValueError: when it has neither.
+            ValueError: when it has neither, or behaves otherwise than its model.
         """
+        from gridzero.envs.model_check import check_model
+
         inner = env.unwrapped
         try:
             model = inner.mdp
@@ -292,13 +298,17 @@ class FiniteMDP:
                 raise ValueError(str(error)) from None
             model = None
         if isinstance(model, cls):
+            if not hasattr(inner, "num_envs"):
+                check_model(env, model)
             return model
         table = getattr(inner, "P", None)
         if table is None and getattr(inner, "envs", None):  # Gymnasium's SyncVectorEnv
             return cls.from_env(inner.envs[0])
         if not isinstance(table, Mapping):
             raise ValueError(f"{type(inner).__name__} has no model: neither `mdp` nor `P` (a table of transitions)")
-        return cls.from_table(table, getattr(inner, "initial_state_distrib", None))
+        model = cls.from_table(table, getattr(inner, "initial_state_distrib", None))
+        check_model(env, table)
+        return model
 
     @classmethod
     def from_table(
@@ -326,7 +336,7 @@ class FiniteMDP:
             >>> FiniteMDP.from_table(table).evaluate_policy([0, 0], gamma=1)
             array([2., 0.])
         """
-        states, actions = _table_shape(table)
+        states, actions = table_shape(table)
         flat = [
             (s, a, float(p), int(nxt), float(r), bool(end))
             for s in range(states)
@@ -346,7 +356,7 @@ class FiniteMDP:
             initial = np.asarray(start, dtype=np.float64)
             if initial.shape != (states,):
                 raise ValueError(f"start must have shape {(states,)} to go with the table; it has {initial.shape}")
-        mixed = ending & _entered(flat, initial)
+        mixed = ending & states_entered(flat, initial)
         extra = int(mixed.any())
         terminal = np.concatenate([ending & ~mixed, np.ones(extra, dtype=np.bool_)])
         counts = np.bincount([s * actions + a for s, a, *_ in flat], minlength=states * actions)
@@ -363,35 +373,6 @@ class FiniteMDP:
             probabilities[s, a, k] = p
             rewards[s, a] += p * r
         return cls(successors, probabilities, rewards, terminal, np.concatenate([initial, np.zeros(extra)]))
-
-
-def _table_shape(table: Mapping[int, Mapping[int, Any]]) -> tuple[int, int]:
-    states = len(table)
-    actions = len(table[0]) if 0 in table else 0
-    if actions == 0:
-        raise ValueError("a table of transitions needs states and actions numbered from 0")
-    for s in range(states):
-        if s not in table:
-            raise ValueError(f"the table has {states} states but no state {s}")
-        if set(table[s]) != set(range(actions)):
-            raise ValueError(f"state {s} of the table must have actions 0 to {actions - 1}, not {sorted(table[s])}")
-    return states, actions
-
-
-def _entered(flat: Sequence[tuple[int, int, float, int, float, bool]], initial: FloatArray) -> NDArray[np.bool_]:
-    """(S,), the states in which an episode can be that has not ended."""
-    following: list[list[int]] = [[] for _ in initial]
-    for s, _, _, nxt, _, end in flat:
-        if not end:
-            following[s].append(nxt)
-    reached: NDArray[np.bool_] = initial > 0
-    stack = np.flatnonzero(reached).tolist()
-    while stack:
-        for nxt in following[stack.pop()]:
-            if not reached[nxt]:
-                reached[nxt] = True
-                stack.append(nxt)
-    return reached
 
 
 def _check_gamma(gamma: float) -> None:
