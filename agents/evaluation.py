@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 
 from gridzero.agents.agent import Agent
 from gridzero.agents.environments import describe, find_spec, remake, second
+from gridzero.agents.intervals import interval, sample_warnings, wilson_interval
+from gridzero.agents.return_range import LARGEST_TABLE, limit_warnings, return_range
 from gridzero.envs.mdp import FiniteMDP
 
 FloatArray = NDArray[np.float64]
 
 STEP_LIMIT = 1000
-CONFIDENCE = 0.95
 DIRECT_SOLVE_LIMIT = 20_000
 
 
@@ -30,7 +32,9 @@ class Evaluation:
     Attributes:
         episodes: how many were played.
         mean: the mean undiscounted return.
-        low, high: its 95 % confidence interval: Student's t; Wilson's where every return is 0 or 1.
+        low, high: its 95 % confidence interval: Student's t within the range of possible returns where that is known
+            (from a table of transitions, or 0 to 1 where the return is the success); Wilson's where every return is at
+            an end of that range. See ``warnings`` for what it cannot cover.
         mean_length: steps per episode.
         success: the share of episodes that the environment called a success; None where it does not say.
         success_low, success_high: its 95 % interval (Wilson).
@@ -40,6 +44,11 @@ class Evaluation:
         gamma: the agent's discount, that of the next two.
         value: $v_\pi(s_0)$ of the agent's policy, averaged over the start, exact.
         optimal_value: $v^*(s_0)$.
+        warnings: sentences on what the numbers do not show: events that the sample may have missed, a time limit
+            under which the target is out of reach.
+
+    The gap is ``optimum - expected_return``, exact, where the policy's expected return is known, else
+    ``optimum - mean``, which has the noise of the mean; tables, JSON and metrics mean the same by it.
     """
 
     episodes: int
@@ -56,11 +65,14 @@ class Evaluation:
     gamma: float | None = None
     value: float | None = None
     optimal_value: float | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def gap(self) -> float | None:
-        """What the mean return lacks to the optimum; the interval of the mean is around it too."""
-        return None if self.optimum is None else self.optimum - self.mean
+        """The expected return, exact where it is known, short of the optimum."""
+        if self.optimum is None:
+            return None
+        return self.optimum - (self.mean if self.expected_return is None else self.expected_return)
 
     @property
     def value_gap(self) -> float | None:
@@ -72,7 +84,8 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """All fields and both gaps; null for what is not finite (the interval around a single episode)."""
         fields = {**dataclasses.asdict(self), "gap": self.gap, "value_gap": self.value_gap}
-        return {name: None if value is None or not math.isfinite(value) else value for name, value in fields.items()}
+        fields = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in fields.items()}
+        return {**fields, "warnings": list(self.warnings)}
 
     def metrics(self) -> dict[str, float]:
         """The numbers to log along the way."""
@@ -104,6 +117,8 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, not {episodes}")
     env = agent.env if env is None else env
+    table: Any = None
+    targets: NDArray[np.bool_] | None = None
     if isinstance(env, FiniteMDP):
         model: FiniteMDP | None = env
         optimum: float | None = None
@@ -114,13 +129,24 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
         try:
             model = _model(copy)
             optimum = getattr(copy.unwrapped, "optimum", None)
+            table, targets = (None, None) if model is None else (_table(copy, model), _targets(copy))
             returns, lengths, successes = _play(agent, copy, episodes, seed)
         finally:
             copy.close()
-    low, high = interval(returns)
+    if targets is not None and not targets.any():
+        successes = None  # nothing can succeed
+    same_map = _same_map(agent.env, env)
+    exact = {"optimum": optimum} if model is None else _exact(agent, model, limit, same_map)
+    possible: tuple[float, float] | None = None
+    if table is not None and model is not None:
+        possible = return_range(table, model.start, limit, _policy(agent, model) if same_map else None)
+    low, high = interval(returns, possible)
     rate: tuple[float | None, float | None, float | None] = (None, None, None)
     if successes is not None:
         rate = (float(successes.mean()), *wilson_interval(int(successes.sum()), episodes))
+    warnings = sample_warnings(returns, low, high, possible, exact.get("expected_return"))
+    if model is not None and targets is not None and targets.any():
+        warnings += limit_warnings(model, targets, limit)
     return Evaluation(
         episodes,
         float(returns.mean()),
@@ -129,38 +155,28 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
         float(lengths.mean()),
         *rate,
         limit=limit,
-        **({"optimum": optimum} if model is None else _exact(agent, model, limit, _same_map(agent.env, env))),
+        **exact,
+        warnings=warnings,
     )
 
 
-def interval(returns: FloatArray) -> tuple[float, float]:
-    """A 95 % confidence interval for the mean: Wilson's where all are 0 or 1, else Student's t.
-
-    >>> interval(np.array([1.0, 2.0, 3.0]))
-    (-0.484..., 4.484...)
-    """
-    if np.isin(returns, (0.0, 1.0)).all():
-        return wilson_interval(int(returns.sum()), len(returns))
-    mean = float(returns.mean())
-    if len(returns) < 2:
-        return -math.inf, math.inf
-    from scipy.stats import t
-
-    half = float(t.ppf((1 + CONFIDENCE) / 2, len(returns) - 1)) * float(returns.std(ddof=1)) / math.sqrt(len(returns))
-    return mean - half, mean + half
+def _table(env: VectorEnv[Any, Any, Any], model: FiniteMDP) -> Any:
+    """The table of transitions, with the reward of each outcome, of a small environment that has one."""
+    single = env.envs[0] if isinstance(env, gym.vector.SyncVectorEnv) else env
+    if model.num_states > LARGEST_TABLE:
+        return None
+    source = getattr(single.unwrapped, "model", None)
+    table = getattr(single.unwrapped, "P", getattr(source, "P", None))
+    return table if isinstance(table, Mapping) else None
 
 
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """A 95 % confidence interval for a probability (Wilson 1927); sound at 0 and 1 too.
-
-    >>> wilson_interval(10, 10)
-    (0.722..., 1.0)
-    """
-    z = 1.959963984540054
-    p = successes / trials
-    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
-    return (0.0 if successes == 0 else centre - half), (1.0 if successes == trials else centre + half)
+def _targets(env: VectorEnv[Any, Any, Any]) -> NDArray[np.bool_] | None:
+    """(S,) the target cells of a grid world; None for another environment."""
+    single = env.envs[0] if isinstance(env, gym.vector.SyncVectorEnv) else env
+    layout: Any = getattr(single.unwrapped, "layout", None)
+    if layout is None:
+        return None
+    return np.array([tile.target for tile in layout.legend], dtype=np.bool_)[layout.cells.reshape(-1)]
 
 
 def _copy(env: Any, episodes: int) -> tuple[VectorEnv[Any, Any, Any], int]:

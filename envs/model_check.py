@@ -130,13 +130,13 @@ def _outcomes(model: Any, state: int, action: int) -> list[Outcome]:
     merged: dict[tuple[int, float | None, bool], float] = {}
     if isinstance(model, Mapping):
         for p, successor, reward, end in model[state][action]:
-            key = int(successor), float(reward), bool(end)
+            key: tuple[int, float | None, bool] = (int(successor), float(reward), bool(end))
             merged[key] = merged.get(key, 0.0) + float(p)
     else:
         certain = len(set(model.successors[state, action][model.probabilities[state, action] > 0])) == 1
-        reward = float(model.rewards[state, action]) if certain else None
+        mean = float(model.rewards[state, action]) if certain else None
         for successor, p in zip(model.successors[state, action], model.probabilities[state, action], strict=True):
-            key = int(successor), reward, bool(model.terminal[successor])
+            key = int(successor), mean, bool(model.terminal[successor])
             merged[key] = merged.get(key, 0.0) + float(p)
     return [(p, *key) for key, p in merged.items() if p > 0]
 

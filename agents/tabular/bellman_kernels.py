@@ -105,7 +105,10 @@ def improve_policy(
     actions: NDArray[np.int32],
     margin: float,
 ) -> tuple[float, int]:
-    """Change ``actions`` where another one is better by more than ``margin``, so that ties change nothing.
+    r"""Change ``actions`` where another one is better by more than rounding explains, so that ties change nothing.
+
+    The gain must exceed ``margin`` times the largest $|r(s, a)| + \gamma \sum_{s'} p(s' \mid s, a)\, |v(s')|$ of the
+    state's own actions: large rewards elsewhere do not hide it.
 
     Returns:
         The largest gain of one step, and in how many states the action changed.
@@ -119,11 +122,15 @@ def improve_policy(
         best = -np.inf
         best_action = 0
         present = -np.inf
+        scale = 0.0
         for a in range(choices):
-            expected = 0.0
+            expected, size = 0.0, 0.0
             for k in range(outcomes):
-                expected += probabilities[s, a, k] * values[successors[s, a, k]]
+                term = probabilities[s, a, k] * values[successors[s, a, k]]
+                expected += term
+                size += abs(term)
             q = rewards[s, a] + gamma * expected
+            scale = max(scale, abs(rewards[s, a]) + gamma * size)
             if q > best:
                 best = q
                 best_action = a
@@ -131,7 +138,7 @@ def improve_policy(
                 present = q
         gain = best - present
         largest = max(largest, gain)
-        if gain > margin:
+        if gain > margin * scale:
             changes += 1
             actions[s] = best_action
     return largest, changes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Planner(Agent):
     def _adopt(self, mdp: FiniteMDP, values: FloatArray | None = None) -> None:
         self.mdp = mdp
         self.converged = False
+        self._unit = reward_unit(mdp)
         self._values = np.zeros(mdp.num_states) if values is None else np.where(mdp.terminal, 0.0, values)
         self._actions = ending_policy(mdp) if self.config.gamma == 1 else np.zeros(mdp.num_states, dtype=np.int32)
         self._action_values: FloatArray | None = None
@@ -83,7 +85,7 @@ class Planner(Agent):
 
     def _negligible(self, residual: float) -> bool:
         rounding = 8 * np.finfo(np.float64).eps * float(np.abs(self._values).max())
-        return residual <= max(float(self.config.tolerance), rounding)
+        return residual <= max(float(self.config.tolerance) * self._unit, rounding)
 
     @property
     def _model(self) -> tuple[NDArray[np.int32], FloatArray, FloatArray, NDArray[np.bool_], float]:
@@ -166,7 +168,8 @@ class ValueIterationConfig:
     gamma: float = 0.99
     """Discount, in [0, 1]."""
     tolerance: float = 1e-8
-    """Stop when no value changes by more in a sweep; the Bellman residual is then smaller still."""
+    """Stop when no value changes by more in a sweep, relative to the largest reward where that is below 1; the Bellman
+    residual is then smaller still."""
     sweep: Sweep = "synchronous"
     """synchronous: from the old values (two arrays). in-place: each new value is used at once, states in index order.
     gauss-seidel: in-place, forwards and backwards in turn."""
@@ -181,6 +184,10 @@ class ValueIteration(Planner):
     Metrics: ``residual`` (largest change of a value; of synchronous sweeps, the Bellman residual before the sweep),
     ``policy_changes`` (states where the greedy action changed), and for gamma < 1 ``error_bound``
     ($\ge \|v_{k+1} - v^*\|_\infty$).
+
+    With gamma = 1 never to end counts too, unlike in policy iteration and ``solve``, which find the best policy that
+    ends: where a loop pays 0 and the way out costs, values stay at 0 here; where a loop pays more than 0, they grow
+    without end here, and the other two raise ValueError.
     """
 
     Config = ValueIterationConfig
@@ -198,7 +205,7 @@ class PolicyIterationConfig:
     gamma: float = 0.99
     """Discount, in [0, 1]. With 1, the best is found among the policies that end."""
     tolerance: float = 1e-12
-    """An action gives way to another only if that is better by more, relative to the largest value (at least 1)."""
+    """An action gives way to another only if that is better by more, relative to its rewards and values."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -215,13 +222,19 @@ class PolicyIteration(Planner):
 
     Config = PolicyIterationConfig
 
+    def _adopt(self, mdp: FiniteMDP, values: FloatArray | None = None) -> None:
+        super()._adopt(mdp, values)
+        self._evaluated: set[int] = set()
+
     def _improve(self) -> dict[str, float]:
         before = self._values
         self._values = self.mdp.evaluate_policy(self._actions, self.config.gamma)
-        margin = self.config.tolerance * max(1.0, float(np.abs(self._values).max()))
-        gain, changes = bellman_kernels.improve_policy(*self._model, self._values, self._actions, margin)
+        self._evaluated.add(hash(self._actions.tobytes()))
+        tolerance = self.config.tolerance
+        gain, changes = bellman_kernels.improve_policy(*self._model, self._values, self._actions, tolerance)
         # Each improvement raises some value and lowers none; where rounding hides that, it is done.
         stuck = self.sweeps > 0 and float((self._values - before).max()) <= 0
+        stuck = stuck or (changes > 0 and hash(self._actions.tobytes()) in self._evaluated)
         self.sweeps += 1
         self.converged = changes == 0 or stuck
         return self._metrics(gain, changes)
@@ -237,7 +250,8 @@ class TruncatedPolicyIterationConfig:
     gamma: float = 0.99
     """Discount, in [0, 1]."""
     tolerance: float = 1e-8
-    """Stop when the Bellman residual before an improvement is no larger."""
+    """Stop when the Bellman residual before an improvement is no larger, relative to the largest reward where that is
+    below 1."""
     sweep: Sweep = "synchronous"
     """How evaluation goes over the states: synchronous: from the old values (two arrays). in-place: each new value is
     used at once, states in index order. gauss-seidel: in-place, forwards and backwards in turn."""
@@ -279,6 +293,13 @@ def _sweep(kernel: Any, planner: Planner) -> Any:
     planner._values = out
     planner.sweeps += 1
     return result
+
+
+def reward_unit(mdp: FiniteMDP) -> float:
+    """The power of 2 just below the largest absolute reward, at most 1; 1 where all are 0."""
+    rewards = mdp.rewards[~mdp.terminal]
+    largest = float(max(rewards.max(), -rewards.min())) if rewards.size else 0.0
+    return min(1.0, math.ldexp(0.5, math.frexp(largest)[1])) if largest > 0 else 1.0
 
 
 def ending_policy(mdp: FiniteMDP) -> NDArray[np.int32]:

@@ -15,14 +15,14 @@ What is returned has passed a full backup in double precision.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gridzero.agents.tabular import chain_kernels as chains
 from gridzero.agents.tabular import solver_kernels as kernels
-from gridzero.agents.tabular.dynamic_programming import PolicyIteration, PolicyIterationConfig
+from gridzero.agents.tabular.dynamic_programming import PolicyIteration, PolicyIterationConfig, reward_unit
 from gridzero.envs.mdp import FiniteMDP
 
 FloatArray = NDArray[np.float64]
@@ -35,7 +35,7 @@ PATIENCE = 30
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    r"""What :func:`solve` found.
+    r"""The optimal values and policy that :func:`solve` computes.
 
     Attributes:
         values: (S,), 0 in terminal states.
@@ -59,7 +59,8 @@ def solve(mdp: FiniteMDP, gamma: float, tolerance: float = 1e-6) -> Solution:
     Args:
         mdp: the model.
         gamma: the discount, in [0, 1]; 1 needs a policy that ends from every state, and the best such one is found.
-        tolerance: the largest Bellman residual allowed, greater than 0; below what rounding allows, what it allows.
+        tolerance: the largest Bellman residual allowed, greater than 0, relative to the largest reward where that is
+            below 1; below what rounding allows, what it allows.
 
     Raises:
         ValueError: for a discount or tolerance out of range, or with gamma = 1 a state from which no policy ends.
@@ -75,7 +76,10 @@ def solve(mdp: FiniteMDP, gamma: float, tolerance: float = 1e-6) -> Solution:
         values, actions, count = planner.state_values(), planner.policy().argmax(axis=1), planner.sweeps
         residual = mdp.bellman_residual(values, gamma)
     else:
-        values, actions, residual, count = _discounted(mdp, float(gamma), float(tolerance))
+        unit = reward_unit(mdp)
+        scaled = mdp if unit == 1 else replace(mdp, rewards=mdp.rewards / unit)
+        values, actions, residual, count = _discounted(scaled, float(gamma), float(tolerance))
+        values, residual = (values, residual) if unit == 1 else (values * unit, residual * unit)
     return Solution(values, actions.astype(np.int32), residual, count, time.perf_counter() - began)
 
 

@@ -146,6 +146,7 @@ def print_result(agent: Agent, path: Path, result: Evaluation, step: int, speed:
     table.add_row("saved in", str(path))
     table.add_row("to see it", f"gridzero watch {shown(path)}{plugins.import_flags()}")
     console().print(table)
+    print_warnings({agent.name: result})
 
 
 def _rows(result: Evaluation) -> list[tuple[str, str]]:
@@ -178,6 +179,14 @@ def print_evaluations(results: Mapping[str, tuple[str, str, int, Evaluation]]) -
             number(result.expected_return), number(result.optimum), gap(result), success, number(result.value_gap),
         )  # fmt: skip
     console().print(table)
+    print_warnings({run: result for run, (_, _, _, result) in results.items()})
+
+
+def print_warnings(results: Mapping[str, Evaluation]) -> None:
+    """A line for each thing that the numbers do not show."""
+    for name, result in results.items():
+        for warning in result.warnings:
+            print(f"{name}: {warning}", file=sys.stderr)
 
 
 def print_sweep(title: str, rows: Sequence[Any]) -> None:
@@ -226,8 +235,5 @@ def _range(mean: float, low: float | None, high: float | None) -> str:
 
 
 def gap(result: Evaluation) -> str:
-    """The gap to the optimum, without noise where the policy's return is exact."""
-    if result.optimum is None:
-        return ""
-    exact = result.expected_return
-    return number(result.optimum - (result.mean if exact is None else exact))
+    """The gap to the optimum."""
+    return number(result.gap)

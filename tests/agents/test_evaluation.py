@@ -141,7 +141,7 @@ def test_a_stochastic_policy_against_the_model_itself() -> None:
 
 
 def test_a_single_episode_has_no_interval_and_its_record_is_still_json() -> None:
-    result = evaluate(planner("CliffWalking-v1", gamma=1.0), episodes=1)
+    result = evaluate(gridzero.agents.make("q-learning", "Blackjack-v1"), episodes=1)
     assert (result.low, result.high) == (-np.inf, np.inf)
     json.loads(json.dumps(result.to_json()), parse_constant=pytest.fail)
 
@@ -190,9 +190,92 @@ def test_wilsons_interval_is_scipys(successes: int, trials: int) -> None:
     assert wilson_interval(successes, trials) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
-def test_returns_of_0_and_1_are_a_rate() -> None:
-    assert interval(np.ones(50)) == wilson_interval(50, 50)
-    assert interval(np.ones(50))[0] < 1
+def test_returns_at_the_ends_of_what_is_possible_are_a_rate() -> None:
+    assert interval(np.ones(50), (0.0, 1.0)) == wilson_interval(50, 50)
+    low, high = wilson_interval(3, 50)
+    assert interval(np.repeat([-100.0, 0.0], [47, 3]), (-100.0, 0.0)) == pytest.approx(
+        (100 * low - 100, 100 * high - 100)
+    )
+
+
+def test_returns_that_are_0_and_1_by_chance_are_not_a_rate() -> None:
+    """The sample does not say that nothing else can happen."""
+    sample = np.array([0.0, 1.0, 1.0, 1.0])
+    expected = stats.ttest_1samp(sample, 0).confidence_interval(0.95)
+    assert interval(sample) == pytest.approx((expected.low, expected.high))
+    assert interval(np.ones(50)) == (1.0, 1.0)
+
+
+def test_an_interval_stays_in_the_possible_range() -> None:
+    assert interval(np.array([0.0, 0.5, 1.0, 1.0]), (0.0, 1.0))[1] == 1.0
+
+
+class RareDisaster(gym.Env[int, int]):
+    """Two steps; each costs 100 with probability 1 %, of which only a table tells."""
+
+    observation_space = gym.spaces.Discrete(3)
+    action_space = gym.spaces.Discrete(1)
+
+    def __init__(self, told: bool) -> None:
+        if told:
+            self.P = {s: {0: [(0.99, s + 1, 0.0, s == 1), (0.01, s + 1, -100.0, s == 1)]} for s in range(2)}
+            self.P[2] = {0: [(1.0, 2, 0.0, True)]}
+            self.initial_state_distrib = np.eye(3)[0]
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.s = 0
+        return 0, {}
+
+    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        self.s += 1
+        return self.s, -100.0 * (self.np_random.random() < 0.01), self.s == 2, False, {}
+
+
+def test_an_interval_that_a_rare_disaster_may_be_missing_from_says_so() -> None:
+    """The exact return of -2 is covered, or there is a warning: in at least 93 % of 60 evaluations, at 99.9 %."""
+    agent = gridzero.agents.make("q-learning", RareDisaster(told=False))
+    results = [evaluate(agent, episodes=50, seed=seed) for seed in range(60)]
+    silent = sum(not r.low <= -2 <= r.high and not r.warnings for r in results)
+    assert silent <= stats.binom.ppf(0.999, 60, 0.07)
+    assert any(r.warnings for r in results)
+    assert all(r.to_json()["warnings"] == list(r.warnings) for r in results)
+
+
+def test_rare_disasters_intervals_cover_in_93_percent_of_samples() -> None:
+    """20,000 samples of 50 episodes of two steps; those without any disaster are the ones that are warned of."""
+    rng = np.random.default_rng(0)
+    returns = -100.0 * rng.binomial(2, 0.01, size=(20_000, 50))
+    mean, error = returns.mean(axis=1), returns.std(axis=1, ddof=1) / np.sqrt(50)
+    half = stats.t.ppf(0.975, 49) * error
+    some = returns.min(axis=1) < 0
+    assert interval(returns[some][0]) == pytest.approx((mean[some][0] - half[some][0], mean[some][0] + half[some][0]))
+    covered = (np.abs(mean + 2) <= half) | ~some
+    assert covered.mean() >= 0.93
+
+
+def test_what_the_table_says_is_possible_bounds_the_interval() -> None:
+    """A perfect sample of the model: no disaster, but the table tells of up to two."""
+    agent = gridzero.agents.make("q-learning", RareDisaster(told=True))
+    for seed in range(10):
+        result = evaluate(agent, episodes=20, seed=seed)
+        assert -200 <= result.low <= result.mean <= result.high <= 0
+        assert result.expected_return == pytest.approx(-2)
+        assert result.gap == pytest.approx(0)
+
+
+def test_a_time_limit_that_is_too_short_is_warned_of() -> None:
+    agent = gridzero.agents.make(
+        "q-learning", gym.make("gridzero/GridWorld-v0", layout="maze:21x21:1", max_episode_steps=9)
+    )
+    (warning,) = evaluate(agent, episodes=2).warnings
+    assert "cannot be reached" in warning
+    assert "9 steps" in warning
+
+
+def test_success_is_absent_where_there_is_no_target() -> None:
+    env = gym.make("gridzero/GridWorld-v0", layout="S.\n..\n")
+    assert evaluate(gridzero.agents.make("q-learning", env), episodes=2).success is None
 
 
 def test_the_same_seed_gives_the_same_episodes_and_another_seed_others() -> None:
@@ -205,7 +288,7 @@ def test_the_same_seed_gives_the_same_episodes_and_another_seed_others() -> None
 def test_success_is_reported_where_the_environment_says_so() -> None:
     result = evaluate(planner(gym.make("gridzero/GridWorld-v0", layout="frozen-lake-4x4")), episodes=500)
     assert result.success == result.mean
-    assert (result.success_low, result.success_high) == (result.low, result.high)
+    assert (result.success_low, result.success_high) == pytest.approx((result.low, result.high))
 
 
 @pytest.mark.parametrize("episodes", [0, -1])

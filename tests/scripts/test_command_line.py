@@ -385,7 +385,7 @@ def test_evaluate_as_table_and_as_json(
     assert [row["run"] for row in rows] == ["q0", "vi"]
     assert (rows[0]["agent"], rows[0]["step"]) == ("q-learning", 2000)
     assert rows[1]["optimal_value"] == pytest.approx(0.54202593, abs=1e-7)
-    assert rows[1]["gap"] == pytest.approx(rows[1]["optimum"] - rows[1]["mean"])
+    assert rows[1]["gap"] == pytest.approx(rows[1]["optimum"] - rows[1]["expected_return"])
 
 
 def test_evaluate_with_other_options_of_the_environment(

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -181,3 +184,63 @@ def test_krylov_solution_of_a_chain_equals_a_dense_solve(share: str) -> None:
     assert residual <= 1e-10
     assert iterations < 40
     np.testing.assert_allclose(x, np.linalg.solve(matrix, constants), atol=1e-7)
+
+
+def _random_model(seed: int, ends: bool) -> FiniteMDP:
+    rng = np.random.default_rng(seed)
+    states, actions, outcomes = 8, 3, 2
+    probabilities = rng.dirichlet(np.ones(outcomes), size=(states, actions))
+    rewards = rng.normal(size=(states, actions)) - (3.0 if ends else 0.0)
+    terminal = np.arange(states) == states - 1 if ends else np.zeros(states, dtype=bool)
+    successors = rng.integers(states, size=(states, actions, outcomes))
+    if ends:
+        successors[:, 0, 0] = states - 1
+    return FiniteMDP(successors, probabilities, rewards, terminal, np.full(states, 1 / states))
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-9, 1e-3, 1e3, 1e12])
+@pytest.mark.parametrize("gamma", [0.9, 0.999, 1.0])
+def test_optimal_values_scale_with_the_rewards(scale: float, gamma: float) -> None:
+    """v* is linear in a positive factor of the rewards, and the optimal actions do not depend on it."""
+    for seed in range(5):
+        mdp = _random_model(seed, ends=gamma == 1)
+        scaled = replace(mdp, rewards=mdp.rewards * scale)
+        plain = gridzero.agents.solve(mdp, gamma, tolerance=1e-12)
+        size = np.abs(plain.values).max()
+        agents: list[Any] = [gridzero.agents.make("policy-iteration", scaled, gamma=gamma)]
+        if gamma < 0.99:
+            agents += [
+                gridzero.agents.make(name, scaled, gamma=gamma)
+                for name in ("value-iteration", "truncated-policy-iteration")
+            ]
+        for agent in agents:
+            for _ in agent.learn():
+                pass
+            np.testing.assert_allclose(agent.state_values() / scale, plain.values, atol=1e-6 * size)
+            np.testing.assert_array_equal(agent.policy().argmax(axis=1)[~mdp.terminal], plain.actions[~mdp.terminal])
+        solution = gridzero.agents.solve(scaled, gamma, tolerance=1e-12)
+        np.testing.assert_allclose(solution.values / scale, plain.values, atol=1e-9 * size)
+        np.testing.assert_array_equal(solution.actions[~mdp.terminal], plain.actions[~mdp.terminal])
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0])
+def test_a_large_reward_elsewhere_does_not_hide_a_small_gain(gamma: float) -> None:
+    mdp = FiniteMDP(
+        [[[2], [2]], [[2], [2]], [[2], [2]]],
+        np.ones((3, 2, 1)),
+        [[1e9, 0.0], [0.0, 5e-4], [0.0, 0.0]],
+        terminal=[False, False, True],
+        start=[0.5, 0.5, 0.0],
+    )
+    solution = gridzero.agents.solve(mdp, gamma, tolerance=1e-6)
+    assert solution.actions[:2].tolist() == [0, 1]
+    assert solution.values.tolist() == [1e9, 5e-4, 0.0]
+    assert solution.residual <= 1e-6
+
+
+def test_a_loop_that_pays_for_ever_is_refused_without_discount() -> None:
+    mdp = FiniteMDP(
+        [[[0], [1]], [[1], [1]]], np.ones((2, 2, 1)), [[1.0, 0.0], [0.0, 0.0]], terminal=[False, True], start=[1.0, 0.0]
+    )
+    with pytest.raises(ValueError, match="never"):
+        gridzero.agents.solve(mdp, 1.0)
