@@ -17,6 +17,7 @@ from gridzero.agents.agent import Agent
 from gridzero.agents.environments import describe, find_spec, remake, second
 from gridzero.agents.intervals import interval, sample_warnings, wilson_interval
 from gridzero.agents.return_range import LARGEST_TABLE, limit_warnings, return_range
+from gridzero.agents.tabular.simulation import SimulatedMDP
 from gridzero.envs.mdp import FiniteMDP
 
 FloatArray = NDArray[np.float64]
@@ -117,6 +118,8 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, not {episodes}")
     env = agent.env if env is None else env
+    if isinstance(env, SimulatedMDP):  # what a tabular agent makes of a bare model
+        env = env.mdp
     table: Any = None
     targets: NDArray[np.bool_] | None = None
     if isinstance(env, FiniteMDP):
@@ -218,7 +221,7 @@ def check_second_environment(agent: Agent) -> None:
     Raises:
         ValueError: when another one like the agent's can neither be made nor copied.
     """
-    if not isinstance(agent.env, FiniteMDP):
+    if not isinstance(agent.env, FiniteMDP | SimulatedMDP):
         _copy(agent.env, 1)[0].close()
 
 

@@ -86,7 +86,8 @@ def make(name: str, env: Any, *, seed: int = 0, **fields: Any) -> Agent:
 
     Args:
         name: a registered name (``gridzero list`` shows them), or ``module:name``.
-        env: a ``gym.Env``, a ``VectorEnv``, the id of a registered environment, or, for planners, a ``FiniteMDP``.
+        env: a ``gym.Env``, a ``VectorEnv``, the id of a registered environment, or, for planners and tabular agents, a
+            ``FiniteMDP``.
         seed: decides everything that is random.
         fields: fields of the agent's ``Config``.
 

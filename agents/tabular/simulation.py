@@ -21,11 +21,12 @@ FloatArray = NDArray[np.float64]
 class SimulatedMDP(VectorEnv[Any, Any, Any]):
     """N copies of a :class:`FiniteMDP`, stepped together: for learners that are given a model alone.
 
-    Rewards are the model's expected rewards r(s, a): of p(r | s, a) it keeps no more. There is no time limit.
+    Rewards are the model's expected rewards r(s, a): of p(r | s, a) it keeps no more.
 
     Args:
         mdp: the model.
         num_envs: N.
+        limit: the steps after which an episode is cut off; None for never.
 
     Example:
         >>> chain = FiniteMDP([[[1]], [[1]]], np.ones((2, 1, 1)), [[5], [0]], terminal=[False, True], start=[1, 0])
@@ -39,7 +40,7 @@ class SimulatedMDP(VectorEnv[Any, Any, Any]):
 
     metadata = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012 - Gymnasium's own way
 
-    def __init__(self, mdp: FiniteMDP, num_envs: int) -> None:
+    def __init__(self, mdp: FiniteMDP, num_envs: int, limit: int | None = None) -> None:
         self.mdp = mdp
         self.num_envs = num_envs
         self.single_observation_space = gym.spaces.Discrete(mdp.num_states)
@@ -51,6 +52,8 @@ class SimulatedMDP(VectorEnv[Any, Any, Any]):
         # The last bound is left out, so that a draw just below 1 never falls behind a sum that rounding made smaller.
         self._bounds = mdp.probabilities.reshape(-1, outcomes).cumsum(axis=1)[:, :-1]
         self._states = np.zeros(num_envs, dtype=np.int64)
+        self._lengths = np.zeros(num_envs, dtype=np.int64)
+        self._limit = np.iinfo(np.int64).max if limit is None else limit
         self._rng = np.random.default_rng(0)
 
     def reset(
@@ -63,6 +66,7 @@ class SimulatedMDP(VectorEnv[Any, Any, Any]):
         if options is not None and "reset_mask" in options:
             mask = np.asarray(options["reset_mask"], dtype=np.bool_)
         self._states[mask] = self._rng.choice(self.mdp.num_states, size=int(mask.sum()), p=self.mdp.start)
+        self._lengths[mask] = 0
         return self._states.copy(), {}
 
     def step(
@@ -73,26 +77,41 @@ class SimulatedMDP(VectorEnv[Any, Any, Any]):
         outcomes = (self._rng.random((self.num_envs, 1)) >= self._bounds[rows]).sum(axis=1)
         self._states = self._successors[rows, outcomes].astype(np.int64)
         rewards = self.mdp.rewards.reshape(-1)[rows]
-        return self._states.copy(), rewards, self.mdp.terminal[self._states], np.zeros(self.num_envs, np.bool_), {}
+        self._lengths += 1
+        terminated = self.mdp.terminal[self._states]
+        return self._states.copy(), rewards, terminated, ~terminated & (self._lengths >= self._limit), {}
 
     def get_state(self) -> dict[str, Any]:
         """All that :meth:`set_state` needs to continue from here."""
-        return {"states": self._states.copy(), "rng": self._rng.bit_generator.state}
+        return {
+            "states": self._states.copy(),
+            "lengths": self._lengths.copy(),
+            "rng": self._rng.bit_generator.state,
+        }
 
     def set_state(self, state: Mapping[str, Any] | IntArray) -> IntArray:
         """Continue from a snapshot, or put the copies into these states (N,); returns the observations."""
         if isinstance(state, Mapping):
             self._rng.bit_generator.state = state["rng"]
-            state = np.asarray(state["states"])
+            self._lengths = np.array(state["lengths"], dtype=np.int64)
+            self._states = np.array(state["states"], dtype=np.int64)
+            return self._states.copy()
         self._states = np.array(state, dtype=np.int64)
+        self._lengths = np.zeros(self.num_envs, dtype=np.int64)
         return self._states.copy()
 
 
-def as_environment(env: Any, copies: int | None = None) -> Any:
-    """The environment itself, or copies of a :class:`FiniteMDP`: one for each state-action pair, up to 1024."""
+def as_environment(env: Any, copies: int | None = None, limit: int | None = None) -> Any:
+    """The environment itself, or copies of a :class:`FiniteMDP`: one for each state-action pair, up to 1024.
+
+    Args:
+        env: an environment or a model.
+        copies: their number, if it is to be another.
+        limit: the steps after which an episode of a copy is cut off; None for never.
+    """
     if not isinstance(env, FiniteMDP):
         return env
-    return SimulatedMDP(env, copies or min(env.num_states * env.num_actions, 1024))
+    return SimulatedMDP(env, copies or min(env.num_states * env.num_actions, 1024), limit)
 
 
 class StartAnywhere:

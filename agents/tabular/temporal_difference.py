@@ -19,7 +19,11 @@ from gridzero.agents.learner import Update
 from gridzero.agents.tabular import td_kernels as kernels
 from gridzero.agents.tabular.dynamic_programming import ValueIteration, ValueIterationConfig
 from gridzero.agents.tabular.schedules import Schedule
+from gridzero.agents.tabular.simulation import as_environment
 from gridzero.agents.tabular.tabular import EvaluatingAgent, FloatArray, TabularAgent
+
+MODEL_STEP_LIMIT = 1000
+"""Steps after which an episode drawn from a bare ``FiniteMDP`` begins anew, as one that never ends would not."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,12 @@ class TemporalDifference(TabularAgent):
     With N environments each step gives N transitions, learnt from one after the other. A successor that ends the
     episode is worth 0; one where the episode was merely cut off is worth what it is worth.
 
+    Args:
+        env: an environment, a vector of them, or a ``FiniteMDP``, from which episodes of at most
+            :data:`MODEL_STEP_LIMIT` steps are drawn.
+        config: the settings.
+        seed: decides everything that is random.
+
     Attributes:
         memory: all that it has learnt and drawn besides the action values, as named arrays; ``held`` (N,), where there
             is one, counts what is remembered of each episode under way.
@@ -71,7 +81,7 @@ class TemporalDifference(TabularAgent):
     Config: ClassVar[type[Any]] = ControlConfig
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
-        super().__init__(env, config, seed=seed)
+        super().__init__(as_environment(env, copies=1, limit=MODEL_STEP_LIMIT), config, seed=seed)
         self._step_size = Schedule.parse(config.step_size)
         self._action_values[:] = config.initial_value
         self._waits = self.interaction.mode is AutoresetMode.NEXT_STEP

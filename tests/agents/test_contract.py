@@ -16,6 +16,7 @@ import gridzero
 from gridzero.agents import REGISTRY, agent_class
 from gridzero.agents.checkpoint import config_fields, flatten, unflatten
 from gridzero.agents.tabular.dynamic_programming import Planner
+from gridzero.envs import FiniteMDP
 
 # What makes an update small, where an agent has such a field.
 SMALL: dict[str, Any] = {
@@ -228,3 +229,25 @@ def test_the_registry_says_what_it_is(name: str) -> None:
 def test_a_name_that_is_not_there_gets_the_closest() -> None:
     with pytest.raises(ValueError, match=r"no agent is called 'q-lerning'; did you mean .*q-learning"):
         gridzero.agents.make("q-lerning", "FrozenLake-v1")
+
+
+@pytest.mark.parametrize("name", [name for name, entry in REGISTRY.items() if ".tabular." in entry.entry_point])
+def test_every_tabular_agent_learns_from_a_bare_model_and_is_evaluated_on_it(name: str) -> None:
+    """Three cells in a row, the last one ends the episode and pays 1; to start again costs nothing."""
+    model = FiniteMDP(
+        [[[0], [1]], [[0], [2]], [[2], [2]]],
+        np.ones((3, 2, 1)),
+        [[0.0, 0.0], [0.0, 1.0], [0.0, 0.0]],
+        terminal=[False, False, True],
+        start=[1.0, 0.0, 0.0],
+    )
+    known = {field.name for field in dataclasses.fields(agent_class(name).Config)}
+    small = {key: value for key, value in SMALL.items() if key in known}
+    agent, restored = (gridzero.agents.make(name, model, seed=1, **small) for _ in range(2))
+    learn(agent, 3)
+    restored.load_state_dict(through_json(agent.state_dict()))
+    assert learn(restored, 2) == learn(agent, 2)
+    result = gridzero.agents.evaluate(agent, episodes=4)
+    assert result.optimum == 1
+    assert result.expected_return is not None
+    assert result.expected_return <= 1
