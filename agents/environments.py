@@ -118,6 +118,11 @@ def make_environment(
     for name in given:
         if name not in known:
             raise ValueError(f"{env_id} has no option {name!r}; {closest(name, known)}")
+    creator = find_spec(env_id).entry_point
+    longer = getattr(load_env_creator(creator) if isinstance(creator, str) else creator, "time_limit", None)
+    if "max_episode_steps" not in given and longer is not None:
+        needed = longer(given)  # what an environment needs where the registered limit does not suffice
+        given |= {} if needed is None else {"max_episode_steps": needed}
     limit = given.get("max_episode_steps")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise ValueError(f"max_episode_steps must be at least 1, not {limit!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, SupportsFloat
 
@@ -12,7 +13,9 @@ from gymnasium.utils import colorize
 from numpy.typing import NDArray
 
 from gridzero.envs.grid import move_kernels as kernels
+from gridzero.envs.grid.layouts.generators import KINDS
 from gridzero.envs.grid.layouts.layout import Layout, Tile
+from gridzero.envs.grid.layouts.validation import moves_to_target
 from gridzero.envs.grid.maps import check_cell, generated, generator_of, layout_from, layout_state
 from gridzero.envs.grid.model import GridModel, Rules
 from gridzero.envs.grid.observations import make_observer
@@ -20,6 +23,8 @@ from gridzero.envs.mdp import FiniteMDP
 from gridzero.envs.random_streams import fill_draws, mix, stream_key
 
 RENDER_MODES = ("human", "rgb_array", "ansi")
+STEP_LIMIT = 200
+"""After which `gymnasium.make` cuts an episode off, as registered."""
 _BLOCK = 128
 _LOW, _TERMINAL, _SUCCESS, _SPREAD = (
     int(bit) for bit in (kernels.LOW, kernels.TERMINAL, kernels.SUCCESS, kernels.SPREAD)
@@ -131,6 +136,24 @@ class GridWorld(gym.Env[Any, Any]):
         self._renderer: Any = None
         self._install(GridModel(self.layout, self.rules))
         self.cell = self._starts[0] & _LOW
+
+    @staticmethod
+    def time_limit(options: Mapping[str, Any]) -> int | None:
+        """The limit of steps for a generated map whose target is out of reach within the registered limit.
+
+        Four times the shortest way; None where the registered limit of 200 steps suffices, or for other maps.
+
+        Args:
+            options: keywords of the constructor.
+        """
+        layout = options.get("layout")
+        if not isinstance(layout, str) or layout.partition(":")[0] not in KINDS:
+            return None
+        drawn = Layout.load(layout)
+        if drawn.cells.size <= STEP_LIMIT:
+            return None
+        fewest = moves_to_target(drawn.cells, drawn.legend)
+        return 4 * int(fewest) if STEP_LIMIT < fewest < np.inf else None
 
     def _install(self, model: GridModel) -> None:
         self.observer.show(model.layout.cells[None], model.layout.legend)

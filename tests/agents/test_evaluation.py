@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -13,6 +14,7 @@ from scipy import stats
 import gridzero
 from gridzero.agents import evaluate
 from gridzero.agents.checkpoint import flatten
+from gridzero.agents.environments import make_environment
 from gridzero.agents.evaluation import interval, wilson_interval
 from gridzero.envs import FiniteMDP
 
@@ -271,6 +273,25 @@ def test_a_time_limit_that_is_too_short_is_warned_of() -> None:
     (warning,) = evaluate(agent, episodes=2).warnings
     assert "cannot be reached" in warning
     assert "9 steps" in warning
+
+
+@pytest.mark.parametrize(
+    ("layout", "suffices"), [("maze:11x11:11", True), ("maze:21x21:0", True), ("maze:100x100:1", False)]
+)
+def test_mazes_have_a_time_limit_that_suffices(layout: str, suffices: bool) -> None:
+    """The shortest way by the optimal values of the model: a step costs 1 in it."""
+    for num_envs in (None, 2):
+        env: Any = make_environment("gridzero/GridWorld-v0", {"layout": layout}, num_envs)
+        mdp = env.unwrapped.mdp
+        limit = env.spec.kwargs.get("max_episode_steps", env.spec.max_episode_steps)
+        if suffices:
+            assert limit == 200
+        else:
+            steps = dataclasses.replace(mdp, rewards=np.full(mdp.rewards.shape, -1.0))
+            assert limit == -4 * steps.finite_horizon_values(10_000)[0] > 800
+    result = evaluate(gridzero.agents.make("q-learning", "gridzero/GridWorld-v0"), env, episodes=1)
+    assert result.warnings == ()
+    assert result.optimum == 1
 
 
 def test_success_is_absent_where_there_is_no_target() -> None:

@@ -48,6 +48,30 @@ def _can_stand(tile: Tile) -> bool:
     return not tile.blocks and tile.sends_to is None
 
 
+def moves_to_target(cells: NDArray[np.uint8], legend: Sequence[Tile]) -> float:
+    """The fewest straight moves from the farthest start to a target, past walls alone; infinite if there is no way.
+
+    Args:
+        cells: (H, W), indices into ``legend``.
+        legend: the tiles.
+    """
+    import scipy.sparse as sparse
+    from scipy.sparse.csgraph import dijkstra
+
+    open_cells = ~np.array([tile.blocks for tile in legend])[cells]
+    targets = np.flatnonzero(np.array([tile.target for tile in legend])[cells])
+    starts = np.flatnonzero(np.array([tile.start for tile in legend])[cells])
+    if targets.size == 0 or starts.size == 0:
+        return np.inf
+    numbers = np.arange(cells.size).reshape(cells.shape)
+    right, down = open_cells[:, :-1] & open_cells[:, 1:], open_cells[:-1] & open_cells[1:]
+    one = np.concatenate([numbers[:, :-1][right], numbers[:-1][down]])
+    other = np.concatenate([numbers[:, 1:][right], numbers[1:][down]])
+    graph = sparse.csr_matrix((np.ones(one.size, dtype=np.int8), (one, other)), shape=(cells.size, cells.size))
+    fewest = dijkstra(graph, directed=False, indices=targets, unweighted=True, min_only=True)
+    return float(fewest[starts].max())
+
+
 def unreachable_target(cells: NDArray[np.uint8], legend: Sequence[Tile]) -> tuple[int, int] | None:
     """The row and column of the first target, if no options of ``GridWorld`` let any start reach any target.
 
