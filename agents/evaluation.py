@@ -179,7 +179,8 @@ def _targets(env: VectorEnv[Any, Any, Any]) -> NDArray[np.bool_] | None:
     layout: Any = getattr(single.unwrapped, "layout", None)
     if layout is None:
         return None
-    return np.array([tile.target for tile in layout.legend], dtype=np.bool_)[layout.cells.reshape(-1)]
+    targets: NDArray[np.bool_] = np.array([tile.target for tile in layout.legend])[layout.cells.reshape(-1)]
+    return targets
 
 
 def _copy(env: Any, episodes: int) -> tuple[VectorEnv[Any, Any, Any], int]:

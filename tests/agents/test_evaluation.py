@@ -16,7 +16,7 @@ from gridzero.agents import evaluate
 from gridzero.agents.checkpoint import flatten
 from gridzero.agents.environments import make_environment
 from gridzero.agents.evaluation import interval, wilson_interval
-from gridzero.envs import FiniteMDP
+from gridzero.envs import FiniteMDP, GridWorld
 
 
 def planner(env: Any, gamma: float = 0.99) -> gridzero.agents.Agent:
@@ -280,15 +280,15 @@ def test_a_time_limit_that_is_too_short_is_warned_of() -> None:
 )
 def test_mazes_have_a_time_limit_that_suffices(layout: str, suffices: bool) -> None:
     """The shortest way by the optimal values of the model: a step costs 1 in it."""
+    mdp = GridWorld(layout).mdp
+    fewest = -dataclasses.replace(mdp, rewards=np.full(mdp.rewards.shape, -1.0)).finite_horizon_values(10_000)[0]
     for num_envs in (None, 2):
         env: Any = make_environment("gridzero/GridWorld-v0", {"layout": layout}, num_envs)
-        mdp = env.unwrapped.mdp
         limit = env.spec.kwargs.get("max_episode_steps", env.spec.max_episode_steps)
         if suffices:
             assert limit == 200
         else:
-            steps = dataclasses.replace(mdp, rewards=np.full(mdp.rewards.shape, -1.0))
-            assert limit == -4 * steps.finite_horizon_values(10_000)[0] > 800
+            assert limit == fewest * 4 > 800
     result = evaluate(gridzero.agents.make("q-learning", "gridzero/GridWorld-v0"), env, episodes=1)
     assert result.warnings == ()
     assert result.optimum == 1
