@@ -29,13 +29,15 @@ def add_lora(
         The model, wrapped; only its adapters can be trained.
 
     Raises:
-        ValueError: for numbers that are not positive, or names of no layers.
+        ValueError: for numbers that are not positive, names of no layers, or a model that has adapters already.
 
     Source: Hu et al. (2021), LoRA, section 4.1.
     """
     import peft
     from transformers.pytorch_utils import Conv1D
 
+    if hasattr(model, "peft_config"):
+        raise ValueError("the model has adapters already, which go on learning: leave out lora_rank")
     if rank < 1:
         raise ValueError(f"rank must be at least 1, not {rank}")
     if not alpha > 0:

@@ -291,6 +291,11 @@ def test_adapters_that_do_not_fit_are_refused(options: dict[str, Any], words: st
         add_lora(build("llama"), **({"rank": 2, "alpha": 4.0, "targets": "all-linear"} | options))
 
 
+def test_adapters_upon_adapters_are_refused() -> None:
+    with pytest.raises(ValueError, match="has adapters already, which go on learning: leave out lora_rank"):
+        add_lora(add_lora(build("llama"), 2, 4), 2, 4)
+
+
 @pytest.mark.parametrize("adapted", [False, True])
 def test_a_reference_stays_as_it_was(adapted: bool) -> None:
     model, tokens = build("llama"), some_tokens()
