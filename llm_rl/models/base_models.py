@@ -19,19 +19,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.task import Task
 from gridzero.envs.tasks.vocabulary import Vocabulary
-from gridzero.llm_rl.models.causal import output_head, tiny_model
+from gridzero.llm_rl.learners.supervised import Encode, SupervisedTrainer, demonstrate, warm_cosine
+from gridzero.llm_rl.models.causal import tiny_model
 from gridzero.llm_rl.models.pretrained import load_model, save_model
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
-from gridzero.llm_rl.scoring.packed_forward import packed_forward
-from gridzero.llm_rl.scoring.packing import Packing
-from gridzero.llm_rl.scoring.token_log_probs import token_log_probs
 
-_LOOKED_AT = 1000
+_MEASURED = 1000
 SHIPPED = Path(__file__).parent / "base-models"
 
 
@@ -106,64 +103,57 @@ def warm_up(task: Task, recipe: Recipe, report: Callable[[int, int, float], None
         Model and tokenizer.
     """
     vocabulary = Vocabulary.for_task(task)
-    tokenizer = character_tokenizer(vocabulary)
     sampler, initial = np.random.SeedSequence(recipe.seed).spawn(2)
     rng = np.random.default_rng(sampler)
-    longest = max(len(_demonstration(task, vocabulary, rng)[0]) for _ in range(_LOOKED_AT))
-    model = tiny_model(
-        len(vocabulary),
+    model, tokenizer = untrained_model(
+        task,
+        rng,
         width=recipe.width,
         layers=recipe.layers,
         heads=recipe.heads,
-        positions=2 * longest + 64 if task.turns == 1 else 8 * longest + 64,
         seed=int(initial.generate_state(1)[0]),
     )
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-    )
-    for step in range(recipe.steps):
-        progress = (step + 1) / recipe.steps
-        factor = min(1.0, 20 * progress) * 0.5 * (1 + np.cos(np.pi * progress))
-        optimiser.param_groups[0]["lr"] = recipe.learning_rate * factor
-        optimiser.zero_grad(set_to_none=True)
-        loss = _loss(model, [_demonstration(task, vocabulary, rng) for _ in range(recipe.batch)], vocabulary.pad)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+    trainer = SupervisedTrainer(model, model.parameters(), vocabulary.pad)
+    encode = _encoder(vocabulary)
+    for step in range(1, recipe.steps + 1):
+        batch = [demonstrate(task, rng, encode, vocabulary.end) for _ in range(recipe.batch)]
+        metrics = trainer.step(batch, recipe.learning_rate * warm_cosine(step / recipe.steps))
         if report is not None:
-            report(step + 1, recipe.steps, float(loss.detach()))
+            report(step, recipe.steps, metrics["loss"])
     return model.eval(), tokenizer
 
 
-def _demonstration(task: Task, vocabulary: Vocabulary, rng: np.random.Generator) -> tuple[list[int], list[bool]]:
-    """Tokens of a prompt and a worked solution, or a whole conversation, and which of them are the solver's."""
-    problem = task.sample(rng)
-    tokens = vocabulary.encode(task.prompt(problem))
-    own = [False] * len(tokens)
-    completions: list[str] = []
-    reply: str | None = ""
-    while reply is not None:
-        heard = vocabulary.encode(reply)
-        completions.append(task.demonstrate(problem, rng, completions))
-        said = [*vocabulary.encode(completions[-1]), vocabulary.end]
-        tokens += heard + said
-        own += [False] * len(heard) + [True] * len(said)
-        reply = task.reply(problem, completions)
-    return tokens, own
+def untrained_model(
+    task: Task, rng: np.random.Generator, *, width: int, layers: int, heads: int, seed: int
+) -> tuple[Any, Any]:
+    """A tiny model with random weights that has room for a task's conversations, and its tokenizer.
+
+    Args:
+        task: its alphabet is the vocabulary.
+        rng: draws the demonstrations that are measured.
+        width: see :func:`tiny_model`.
+        layers: see :func:`tiny_model`.
+        heads: see :func:`tiny_model`.
+        seed: decides the weights.
+
+    Raises:
+        ValueError: for a task without worked solutions, or sizes that do not fit.
+    """
+    vocabulary = Vocabulary.for_task(task)
+    encode = _encoder(vocabulary)
+    longest = max(len(demonstrate(task, rng, encode, vocabulary.end).tokens) for _ in range(_MEASURED))
+    positions = 2 * longest + 64 if task.turns == 1 else 8 * longest + 64
+    model = tiny_model(len(vocabulary), width=width, layers=layers, heads=heads, positions=positions, seed=seed)
+    return model, character_tokenizer(vocabulary)
 
 
-def _loss(model: Any, demonstrations: Sequence[tuple[list[int], list[bool]]], pad: int) -> Tensor:
-    """Mean over the solutions' tokens of -log p, in nats."""
-    lengths = torch.tensor([len(tokens) for tokens, _ in demonstrations])
-    width = int(lengths.max())
-    tokens = torch.tensor([row + [pad] * (width - len(row)) for row, _ in demonstrations])
-    own = torch.tensor([mask + [False] * (width - len(mask)) for _, mask in demonstrations])
-    packing = Packing.of(tokens[:, :-1], own.int().argmax(dim=1), lengths - 1)
-    states = packed_forward(model, packing)
-    assert states is not None  # all tiny models are of the Llama family
-    head = output_head(model)
-    log_probs, _ = token_log_probs(states[packing.places[own[:, 1:]]], head.weight, tokens[own], bias=head.bias)
-    return -log_probs.mean()
+def _encoder(vocabulary: Vocabulary) -> Encode:
+    """The tokens of texts; there is no mark of a beginning."""
+
+    def encode(text: str, *, begins: bool) -> list[int]:
+        return vocabulary.encode(text)
+
+    return encode
 
 
 def _reporter(what: str) -> Callable[[int, int, float], None] | None:

@@ -44,11 +44,11 @@ def one_thread(request: pytest.FixtureRequest) -> None:
         torch.set_num_threads(1)
 
 
-# TRL's trainer learns from text alone, with TRL installed: see tests/llm_rl/integrations/test_trl_engine.py.
+# Learners of texts have worlds of their own, and tests beside them.
 AGENTS = [
     pytest.param(name, marks=[pytest.mark.slow] if name.startswith("sb3-") else [])
-    for name in REGISTRY
-    if name != "trl-grpo"
+    for name, entry in REGISTRY.items()
+    if not entry.entry_point.startswith("gridzero.llm_rl.")
 ]
 every_agent = pytest.mark.parametrize("name", AGENTS)
 

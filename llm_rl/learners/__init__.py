@@ -1,0 +1,1 @@
+"""Learners that post-train language models."""
