@@ -1,4 +1,4 @@
-"""What the renderer needs to know of an environment: its cells, how they look, and where things are now.
+"""The grid of an environment: its cells, how they look, and where things are now.
 
 Nothing here draws, and nothing touches an environment's generator.
 """
@@ -280,14 +280,10 @@ def _letter(tile: Any) -> str:
     return "" if plain else str(tile.symbol)
 
 
-def board_of(env: Any) -> Board:
-    """The board of an environment, wrapped or not.
-
-    Raises:
-        ValueError: when it is not a grid that can be drawn.
-    """
+def find_board(env: Any) -> Board | None:
+    """The board of an environment, wrapped or not; None where it is no grid that can be drawn."""
     inner = env.unwrapped
-    if hasattr(inner, "layout"):
+    if hasattr(getattr(inner, "layout", None), "legend"):
         return GridWorldBoard(inner)
     if hasattr(inner, "_cliff"):
         return CliffWalkingBoard(inner)
@@ -295,4 +291,17 @@ def board_of(env: Any) -> Board:
         return TaxiBoard(inner)
     if hasattr(inner, "desc") and hasattr(inner, "ncol"):
         return FrozenLakeBoard(inner)
-    raise ValueError(f"{type(inner).__name__} cannot be drawn: only GridWorld, FrozenLake, CliffWalking and Taxi can")
+    return None
+
+
+def board_of(env: Any) -> Board:
+    """The board of an environment, wrapped or not.
+
+    Raises:
+        ValueError: when it is not a grid that can be drawn.
+    """
+    board = find_board(env)
+    if board is None:
+        name = type(env.unwrapped).__name__
+        raise ValueError(f"{name} has no grid: only GridWorld, FrozenLake, CliffWalking and Taxi have")
+    return board

@@ -1,4 +1,4 @@
-"""What happens in an environment, noted by listening to it: visits, the way of the agent, returns."""
+"""A record of what happens in an environment: visits, the path of the agent, returns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Episodes:
 
     Args:
         env: the unwrapped environment.
-        board: how it is read.
+        board: its grid, None if it has none; without it there are no visits and no trace.
         trace_length: how many cells of the trace to keep.
 
     Attributes:
@@ -33,7 +33,7 @@ class Episodes:
         trace: the last cells of the present episode, oldest first.
     """
 
-    def __init__(self, env: Any, board: Board, trace_length: int) -> None:
+    def __init__(self, env: Any, board: Board | None, trace_length: int) -> None:
         self.env = env
         self.board = board
         self.trace: deque[int] = deque(maxlen=trace_length)
@@ -46,11 +46,11 @@ class Episodes:
             env.reset = self._heard_reset
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Start again from nothing."""
         self.count = self.steps = 0
         self.total_reward = 0.0
         self.outcomes: deque[bool] = deque(maxlen=RECENT)
-        self.visits = [0] * (self.board.height * self.board.width)
+        self.visits = [] if self.board is None else [0] * (self.board.height * self.board.width)
         self.trace.clear()
         self.whole = self._open = False
         self._returns: list[float] = []
@@ -76,9 +76,10 @@ class Episodes:
         result = self._step(action)
         self.steps += 1
         self.total_reward += result[1]
-        cell = self.board.position()
-        self.visits[cell] += 1
-        self.trace.append(cell)
+        if self.board is not None:
+            cell = self.board.position()
+            self.visits[cell] += 1
+            self.trace.append(cell)
         self._last = result
         self._open = True
         if result[2]:
@@ -93,7 +94,8 @@ class Episodes:
         self.steps, self.total_reward = 0, 0.0
         self.whole = self._hearing
         self.trace.clear()
-        self.trace.append(self.board.position())
+        if self.board is not None:
+            self.trace.append(self.board.position())
         return result
 
     def _close(self) -> None:
@@ -101,7 +103,10 @@ class Episodes:
         if self._open and self.whole:
             _, reward, terminated, _, info = self._last
             self._returns.append(float(self.total_reward))
-            self.outcomes.append(bool(info.get("is_success", self.board.success(float(reward), bool(terminated)))))
+            if "is_success" in info:
+                self.outcomes.append(bool(info["is_success"]))
+            elif self.board is not None:
+                self.outcomes.append(self.board.success(float(reward), bool(terminated)))
         self._open = False
 
     def take_returns(self) -> list[float]:

@@ -15,6 +15,7 @@ from PIL import Image
 from gridzero.envs.rendering import colors
 
 FORMATS = (".gif", ".mp4", ".png")
+_PLAIN = Image.Dither.NONE
 
 
 class Recorder:
@@ -26,7 +27,7 @@ class Recorder:
     Args:
         path: ends in .gif, .mp4 or .png.
         fps: frames per second, from 1 to 100.
-        palette: up to 256 colours (C, 3) uint8 of a GIF; those of grids by default.
+        palette: up to 256 colors (C, 3) uint8 of a GIF, see :func:`grid_palette`; without one, each frame has its own.
 
     Attributes:
         path: the file.
@@ -49,7 +50,7 @@ class Recorder:
         self.fps = fps
         self.frames = 0
         self._partial = self.path.with_name(f".{self.path.stem}.{os.getpid()}{self.path.suffix.lower()}")
-        self._palette = _image_of(_palette() if palette is None else palette)
+        self._palette = None if palette is None else _image_of(palette)
         self._images: list[Image.Image] = []
         self._video: Generator[None, NDArray[np.uint8] | None, None] | None = None
 
@@ -60,7 +61,10 @@ class Recorder:
             self._images = [Image.fromarray(frame)]
             return
         if self.path.suffix.lower() == ".gif":
-            image = Image.fromarray(frame).quantize(palette=self._palette, dither=Image.Dither.NONE)
+            colored = Image.fromarray(frame)
+            image = (
+                colored.quantize() if self._palette is None else colored.quantize(palette=self._palette, dither=_PLAIN)
+            )
             self._images.extend([image] * repeat)
             return
         if self._video is None:
@@ -102,8 +106,11 @@ class Recorder:
 
 
 @cache
-def _palette() -> NDArray[np.uint8]:
-    """One palette for all frames, so that what stays the same costs nothing: the theme, its greys, the colour maps."""
+def grid_palette() -> NDArray[np.uint8]:
+    """The colors of grids, (C, 3) uint8: the theme, its greys, the color maps.
+
+    With one palette for all frames of a GIF, parts that stay the same cost nothing.
+    """
     theme = [value for value in vars(colors).values() if isinstance(value, tuple) and len(value) == 3]
     shades = [colors.mix(colors.INK, colors.PAPER, step / 11) for step in range(12)]
     shades += [

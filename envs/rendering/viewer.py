@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,15 +26,18 @@ from typing import Any, Protocol
 
 import numpy as np
 import pygame
+from gymnasium.vector import SyncVectorEnv
 from numpy.typing import NDArray
 
 from gridzero.envs.rendering import colors
-from gridzero.envs.rendering.boards import board_of
+from gridzero.envs.rendering.boards import find_board
 from gridzero.envs.rendering.controls import Controls
 from gridzero.envs.rendering.episodes import Episodes
+from gridzero.envs.rendering.frame_renderer import FrameRenderer
+from gridzero.envs.rendering.map_editor import MapEditor
 from gridzero.envs.rendering.overlays import TRACE_LENGTH
 from gridzero.envs.rendering.panel import WIDTH, Curve, Dashboard, draw_panel, number
-from gridzero.envs.rendering.recording import Recorder
+from gridzero.envs.rendering.recording import Recorder, grid_palette
 from gridzero.envs.rendering.renderer import GridRenderer, Picture
 from gridzero.envs.rendering.screen import Window, to_array
 
@@ -58,29 +62,34 @@ class UpdateLike(Protocol):
 
 
 class Viewer:
-    """Shows an environment, and what an agent makes of it.
+    """Shows an environment beside a panel of numbers, and over a grid the agent's values and policy.
 
-    Of the agent it reads ``state_values``, ``action_values`` and ``policy``, where it has them; of the environment,
-    what lies where. Only the user's edits change anything. Drawing while an agent learns takes at most ``SHARE`` of
-    the time.
+    A grid (GridWorld, FrozenLake, CliffWalking, Taxi) is drawn with the agent's ``state_values``, ``action_values`` and
+    ``policy``, where it has them; every other environment by itself, in its mode ``rgb_array``. Only the user's edits
+    change anything. Drawing while an agent learns takes at most ``SHARE`` of the time.
 
     Args:
-        env: an environment that :class:`GridRenderer` can draw.
+        env: an environment or a vector; of a vector that is no grid, the first environment is shown.
         agent: what learns or plays there.
         title: the first line of the panel; the agent's name if not given.
         human: open a window.
         record: write a GIF or MP4 of every frame, or a PNG of the last one, that :meth:`present` draws.
         fps: frames per second of the recording, and of :meth:`present` at first.
-        size: pixels of the longer side of the map, about.
+        size: pixels of the longer side of the picture, about.
 
     Attributes:
         closed: the user has closed the window.
-        layers: what is drawn.
+        env: the environment that is shown.
+        layers: what is drawn over a grid.
+        editor: changes the map with the mouse, where there is one to change.
         message: a line at the foot of the panel.
+        pictures: the folder that pictures are saved in.
 
     Raises:
         ValueError: when the environment cannot be drawn, or there is no display for a window.
     """
+
+    renderer: GridRenderer | FrameRenderer
 
     def __init__(
         self,
@@ -93,21 +102,29 @@ class Viewer:
         fps: int = 8,
         size: int = 640,
     ) -> None:
-        self.env = env
+        self.env = env.unwrapped.envs[0] if isinstance(env.unwrapped, SyncVectorEnv) else env
         self.agent = agent
-        shape = board_of(env)
-        wide = shape.width > 1.5 * shape.height
-        self.renderer = GridRenderer(env, size=round(size * 1.4) if wide else size)
-        self.title = title or getattr(agent, "name", "") or type(env.unwrapped).__name__
-        self.subtitle = _name(env)
-        self.recorder = Recorder(record, fps) if record is not None else None
-        self.window = Window(self.title) if human else None
         self.picture = Picture()
         self.layers = self.picture.layers
-        self.controls = Controls(self, fps)
-        self.episodes = Episodes(env.unwrapped, self.renderer.board, TRACE_LENGTH + 1)
+        self.editor: MapEditor | None = None
+        board = find_board(self.env)
+        if board is None:
+            self.renderer = FrameRenderer(self.env, size=size)
+        else:
+            wide = board.width > 1.5 * board.height
+            self.renderer = GridRenderer(self.env, size=round(size * 1.4) if wide else size)
+            if self.env is env and MapEditor.fits(self.renderer):
+                self.editor = MapEditor(self.renderer, self.picture)
+        self.title = title or getattr(agent, "name", "") or type(env.unwrapped).__name__
+        self.subtitle = _name(env)
+        palette = None if board is None else grid_palette()
+        self.recorder = Recorder(record, fps, palette) if record is not None else None
+        self.window = Window(self.title) if human else None
+        self.controls = Controls(fps, None if board is None else self.layers, self.editor)
+        self.episodes = Episodes(self.env.unwrapped, self.renderer.board, TRACE_LENGTH + 1)
         self.episodes.hearing = True
         self.message = ""
+        self.pictures = Path()
         self.rows: dict[str, str] = {}
         self.on_key: Callable[[int], bool] | None = None
         self.curve: Curve | None = None
@@ -168,7 +185,7 @@ class Viewer:
 
     def learn_on(self, updates: int | None = None) -> None:
         """After an edit, let the agent learn: to its end, or for so many updates."""
-        if self.controls.take_edited() and self.agent is not None:
+        if self.take_edited() and self.agent is not None:
             for update in itertools.islice(self.agent.learn(), updates):
                 self.update(update)
                 if self.closed:
@@ -197,7 +214,16 @@ class Viewer:
         """Whether the user asked, since this was last called, to start over."""
         return self.controls.take_restart()
 
-    def forget(self) -> None:
+    @property
+    def edited(self) -> bool:
+        """Whether the user has changed the map since :meth:`take_edited`."""
+        return self.editor is not None and self.editor.edited
+
+    def take_edited(self) -> bool:
+        """Whether the user has changed the map since this was last called."""
+        return self.editor is not None and self.editor.take_edited()
+
+    def clear(self) -> None:
         """Clear counts, trace and curve."""
         self.episodes.clear()
         self.curve = None
@@ -211,33 +237,41 @@ class Viewer:
             time.sleep(min(1 / MOST_FRAMES, 0.25 / self.controls.rate))
 
     def draw(self) -> pygame.Surface:
-        """Draw map and panel, and show them if there is a window."""
-        self._look()
-        grid = self.renderer.draw(self.picture)
-        surface = self._canvas(grid)
-        surface.blit(grid, (0, 0))
-        draw_panel(surface, grid.get_width(), self.dashboard(), self.renderer.scale)
+        """Draw picture and panel, and show them if there is a window."""
+        self._read_agent()
+        picture = self.renderer.draw(self.picture)
+        surface = self._canvas(picture)
+        surface.blit(picture, (0, 0))
+        draw_panel(surface, picture.get_width(), self.dashboard(), self.renderer.scale)
         if self.window is not None:
             self.window.show(surface)
         return surface
 
-    def _look(self) -> None:
-        """Read the agent."""
+    def _read_agent(self) -> None:
+        """Take in what the agent knows about the grid, as far as the layers show it."""
+        if self.renderer.board is None:
+            return
         picture, background = self.picture, self.layers.background
         if self.agent is not None:
-            for name, wanted in (
-                ("state_values", background == "state values"),
-                ("action_values", background == "action values"),
-                ("policy", self.layers.policy),
-            ):
-                read = getattr(self.agent, name, None)
-                setattr(picture, name, np.asarray(read(), dtype=np.float64) if wanted and read is not None else None)
+            picture.state_values = self._table("state_values", background == "state values")
+            picture.action_values = self._table("action_values", background == "action values")
+            picture.policy = self._table("policy", self.layers.policy)
         picture.visits = np.asarray(self.episodes.visits) if self.episodes.single else None
         picture.trace = self.episodes.trace
 
-    def _canvas(self, grid: pygame.Surface) -> pygame.Surface:
-        height = max(grid.get_height(), 560 if self.window is not None else 400)
-        size = (grid.get_width() + WIDTH, height + height % 2)
+    def _table(self, name: str, wanted: bool) -> NDArray[np.float64] | None:
+        """A table of the agent's; None where it has none for this environment."""
+        read = getattr(self.agent, name, None)
+        if not wanted or read is None:
+            return None
+        try:
+            return np.asarray(read(), dtype=np.float64)
+        except ValueError:  # its states cannot be counted, or it remembers
+            return None
+
+    def _canvas(self, picture: pygame.Surface) -> pygame.Surface:
+        height = max(picture.get_height(), 560 if self.window is not None else 400)
+        size = (picture.get_width() + WIDTH, height + height % 2)
         if self._surface is None or self._surface.get_size() != size:
             self._surface = pygame.Surface(size, 0, 32)
             self._surface.fill(colors.PAPER)
@@ -255,9 +289,9 @@ class Viewer:
             self._rows(),
             self.curve,
             self.controls.status() or self.message,
-            self.controls.keys() if self.window is not None else (),
-            self.controls.palette_faces() if self.window is not None else (),
-            self.controls.brush,
+            self.controls.offered() if self.window is not None else (),
+            self.controls.palette() if self.window is not None else (),
+            0 if self.editor is None else self.editor.brush,
             self.controls.help,
             self.layers.background,
         )
@@ -284,9 +318,19 @@ class Viewer:
         return self._seen
 
     def _handle_events(self) -> None:
-        if self.window is not None:
-            for event in self.window.events():
-                self.controls.handle(event)
+        if self.window is None:
+            return
+        for event in self.window.events():
+            if event.type == pygame.KEYDOWN and self.on_key is not None and self.on_key(event.key):
+                self.controls.touch()
+                continue
+            request = self.controls.handle(event)
+            if request == "quit":
+                self.window.close()
+            elif request == "save picture":
+                self.controls.say(f"saved {save_picture(self.draw(), self.pictures)}")
+            elif request == "start over":
+                self.clear()
 
     def close(self) -> None:
         """Finish the recording, close the window, and leave the environment as it was."""
@@ -312,6 +356,21 @@ class _Rate:
         if now - self._since >= 0.5:
             self.value = (step - self._from) / (now - self._since)
             self._since, self._from = now, step
+
+
+def save_picture(surface: pygame.Surface, folder: Path) -> Path:
+    """Write a PNG under the first free name ``gridzero-0001.png``, ``gridzero-0002.png``, …"""
+    number = 1
+    while True:
+        path = folder / f"gridzero-{number:04d}.png"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            number += 1
+            continue
+        with os.fdopen(descriptor, "wb") as file:
+            pygame.image.save(surface, file, "picture.png")
+        return path
 
 
 def _name(env: Any) -> str:

@@ -215,10 +215,10 @@ class Game:
         viewer.present()
         done, total = False, 0.0
         while not done:
-            viewer.wait(lambda: bool(self.actions) or viewer.controls.restart_asked or viewer.controls.edited)
+            viewer.wait(lambda: bool(self.actions) or viewer.controls.restart_asked or viewer.edited)
             if viewer.closed or viewer.restarting():
                 return
-            if viewer.controls.take_edited():
+            if viewer.take_edited():
                 self._solve()
                 continue
             if not self.actions:

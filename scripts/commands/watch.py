@@ -181,7 +181,7 @@ def play(viewer: Any, env: Any, agent: Any, episodes: int | None, seed: int, max
                 break
             if plans:
                 viewer.learn_on()
-            action = agent.act(np.asarray([observation]))[0]
+            action = agent.act([observation])[0]
             observation, _, terminated, truncated, _ = env.step(action)
             viewer.present()
             if terminated or truncated:

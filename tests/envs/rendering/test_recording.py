@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gridzero.envs.rendering.recording import Recorder
+from gridzero.envs.rendering.recording import Recorder, grid_palette
 
 
 def frames(count):
@@ -14,7 +14,7 @@ def frames(count):
 
 
 def test_gif_has_its_frames_size_and_colours(tmp_path):
-    recorder = Recorder(tmp_path / "a.gif", fps=10)
+    recorder = Recorder(tmp_path / "a.gif", 10, grid_palette())
     for frame in frames(7):
         recorder.add(frame)
     recorder.close()
@@ -29,7 +29,7 @@ def test_gif_has_its_frames_size_and_colours(tmp_path):
 
 
 def test_still_frames_prolong_a_gif(tmp_path):
-    recorder = Recorder(tmp_path / "a.gif", fps=10)
+    recorder = Recorder(tmp_path / "a.gif", 10, grid_palette())
     first, second = frames(2)
     recorder.add(first, repeat=5)
     recorder.add(second)

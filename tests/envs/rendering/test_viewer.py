@@ -137,7 +137,7 @@ def test_speed_keys(planner):
 def test_pictures_are_numbered_and_never_overwritten(planner, tmp_path):
     from PIL import Image
 
-    planner.controls.pictures = tmp_path
+    planner.pictures = tmp_path
     press(planner, "s")
     first = (tmp_path / "gridzero-0001.png").read_bytes()
     press(planner, "s")
@@ -176,7 +176,7 @@ def test_dragging_paints_and_painting_again_erases(planner):
 
 
 def test_number_keys_choose_the_tile(planner):
-    names = [tile.name for tile in planner.controls.palette()]
+    names = [tile.name for tile in planner.editor.palette()]
     press(planner, str(names.index("forbidden") + 1))
     click(planner, 1, 1)
     assert planner.env.unwrapped.layout.mask("forbidden")[1, 1]
@@ -222,6 +222,7 @@ def test_other_worlds_cannot_be_edited():
     viewer = Viewer(env)
     viewer.draw()
     click(viewer, 1, 0)
+    assert viewer.editor is None
     assert not viewer.controls.palette()
     viewer.close()
 
