@@ -1,4 +1,4 @@
-"""Surfaces to arrays, and the one window there is."""
+"""The one window, and surfaces as arrays."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 import pygame
 from numpy.typing import NDArray
+
+
+class NoDisplayError(ValueError):
+    """There is no screen to open a window on."""
 
 
 def to_array(surface: pygame.Surface) -> NDArray[np.uint8]:
@@ -23,18 +27,18 @@ def open_display() -> None:
     """Start pygame's display, and nothing else of pygame.
 
     Raises:
-        ValueError: when there is no screen, unless SDL_VIDEODRIVER asks for a driver without one.
+        NoDisplayError: when there is no screen, unless SDL_VIDEODRIVER asks for a driver without one.
     """
     named = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
     if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in named):
-        raise ValueError("no display")
+        raise NoDisplayError("no display")
     try:
         pygame.display.init()
     except pygame.error as error:
-        raise ValueError(f"no display: {str(error).lower()}") from None
+        raise NoDisplayError(f"no display: {str(error).lower()}") from None
     if pygame.display.get_driver() in ("dummy", "offscreen") and "SDL_VIDEODRIVER" not in os.environ:
         pygame.display.quit()
-        raise ValueError("no display")
+        raise NoDisplayError("no display")
 
 
 def has_display() -> bool:
@@ -44,7 +48,7 @@ def has_display() -> bool:
     running = pygame.display.get_init()
     try:
         open_display()
-    except ValueError:
+    except NoDisplayError:
         return False
     if not running:
         pygame.display.quit()
@@ -59,7 +63,7 @@ class Window:
         fps: frames per second that :meth:`wait` keeps to; 0 for no limit.
 
     Raises:
-        ValueError: when there is no display.
+        NoDisplayError: when there is no display.
     """
 
     def __init__(self, title: str, fps: int = 0) -> None:

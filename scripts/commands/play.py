@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import Annotated, Any
 
 import gymnasium as gym
@@ -28,6 +30,10 @@ DIRECTIONS: dict[tuple[int, int], str] = {
 """Keys, by pygame's names, for each move (rows, columns)."""
 STAYING = {"": "x kp5", "P": "e", "D": "f"}
 """Keys for actions that stay, by their label: staying, picking up, dropping off."""
+PLAIN_KEYS = "1234567890abcdefgijklmnoptuvwxyz"
+"""Keys for the actions of environments that are no grid, in order; the others are the window's own."""
+ARROWS = {name: name for name in ("left", "right", "up", "down")} | {"forward": "up", "noop": "down"}
+"""Arrow keys for actions of these names."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,14 @@ class Options:
     """Play an environment yourself: arrows or WASD move, O shows the optimum. Options of the environment are --env.KEY.
 
     Diagonal moves, where there are any, are on Y U B M and the number pad. X stays. In Taxi, E picks up, F drops off.
+    Environments that are no grid need rgb_array and Discrete actions; each key is a step, the window shows the keys.
     In TextGeneration and TokenGeneration you type answers in the terminal; Ctrl-D ends it.
 
     Example: gridzero play gridzero/GridWorld-v0 --env.layout maze:15x15:3
     """
 
     env: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ID")]] = ""
-    """FrozenLake-v1, CliffWalking-v1, Taxi-v4, or of gridzero GridWorld-v0, TextGeneration-v0 or TokenGeneration-v0."""
+    """Any environment with rgb_array and Discrete actions, or gridzero's TextGeneration-v0 or TokenGeneration-v0."""
     gamma: float = 0.99
     """Discount of the optimum that O shows; scores are not discounted."""
     seed: int | None = None
@@ -67,9 +74,17 @@ def main(argv: Sequence[str]) -> int:
     if converses(env) or spells(env):
         answer_problems(Spelling(env) if spells(env) else env, options.seed)
         return 0
+    from gridzero.envs.rendering.boards import find_board
+
+    window: dict[str, Any] = {"hint": "playing needs a screen", "title": "your turn"}
+    if find_board(env) is None:
+        action_names(env)
+        with viewing(env, None, None, 60, **window) as viewer:
+            Game(viewer, env).play(options.seed)
+        return 0
     optimum = make("value-iteration", env, gamma=options.gamma)
-    with viewing(env, optimum, None, 60, hint="playing needs a screen", title="your turn") as viewer:
-        Game(viewer, env, optimum).play(options.seed)
+    with viewing(env, optimum, None, 60, **window) as viewer:
+        GridGame(viewer, env, optimum).play(options.seed)
     return 0
 
 
@@ -142,29 +157,113 @@ def _asked() -> str:
 
 
 class Game:
-    """Turns keys into steps.
+    """Turns keys into steps of any environment that can be drawn and has Discrete actions.
+
+    Args:
+        viewer: shows the environment.
+        env: the environment that is played.
+
+    Raises:
+        ValueError: when its actions are not Discrete, or more than there are keys.
+    """
+
+    def __init__(self, viewer: Any, env: Any) -> None:
+        self.viewer, self.env = viewer, env
+        self.actions: deque[int] = deque()
+        self.scores: list[float] = []
+        self.keys: dict[int, int] = {}
+        self._bind()
+        viewer.on_key = self._press
+        viewer.episodes.hearing = True
+
+    def _bind(self) -> None:
+        """Give each action its keys, and show them."""
+        from gridzero.envs.rendering.controls import key_code
+
+        names = action_names(self.env)
+        first = int(self.env.action_space.start)
+        for action, (name, key) in enumerate(zip(names, PLAIN_KEYS, strict=False)):
+            self.keys[key_code(key)] = first + action
+            self.viewer.controls.own_keys.append((key.upper(), name))
+        arrows = {name.lower(): action for action, name in enumerate(names) if name.lower() in ARROWS}
+        if not arrows and len(names) in (2, 3):
+            arrows = dict(
+                zip(("left", "right") if len(names) == 2 else ("left", "down", "right"), range(3), strict=False)
+            )
+        for name, action in arrows.items():
+            self.keys[key_code(ARROWS[name])] = first + action
+        self.viewer.controls.own_keys.append(("F12", "save picture"))
+
+    def _press(self, key: int) -> bool:
+        if key not in self.keys:
+            return False
+        self.actions.append(self.keys[key])
+        return True
+
+    def play(self, seed: int | None) -> None:
+        """Play episodes until the window is closed."""
+        while not self.viewer.closed:
+            self.env.reset(seed=seed)
+            seed = None
+            self._begin()
+            self.viewer.present()
+            self._episode()
+
+    def _begin(self) -> None:
+        """Prepare an episode that has just been reset."""
+
+    def _edited(self) -> None:
+        """Take in an edit of the map."""
+
+    def _result(self, total: float) -> str:
+        """A line about an episode that is over."""
+        return f"you got {total:.4g}; any move plays on"
+
+    def _episode(self) -> None:
+        viewer, done, total = self.viewer, False, 0.0
+        while not done:
+            viewer.wait(lambda: bool(self.actions) or viewer.controls.restart_asked or viewer.edited)
+            if viewer.closed or viewer.restarting():
+                return
+            if viewer.take_edited():
+                self._edited()
+                continue
+            if not self.actions:
+                continue
+            _, reward, terminated, truncated, _ = self.env.step(self.actions.popleft())
+            total += float(reward)
+            done = bool(terminated or truncated)
+            if done:
+                self.scores.append(total)
+                mean = sum(self.scores) / len(self.scores)
+                viewer.message = self._result(total)
+                viewer.rows |= {"your mean return": f"{mean:.4g} of {len(self.scores)}"}
+            viewer.present()
+        self.actions.clear()
+        viewer.wait(lambda: bool(self.actions) or viewer.controls.restart_asked)
+        viewer.restarting()
+        viewer.message = ""
+
+
+class GridGame(Game):
+    """A game on a grid, held against the exact optimum, which O shows.
 
     Args:
         viewer: shows the environment; its agent is the optimum.
-        env: what is played.
+        env: the environment that is played.
         optimum: an agent that plans.
     """
 
     def __init__(self, viewer: Any, env: Any, optimum: Any) -> None:
-        self.viewer, self.env, self.optimum = viewer, env, optimum
-        self.actions: deque[int] = deque()
-        self.scores: list[float] = []
-        self._bind()
-        viewer.on_key = self._press
-        viewer.episodes.hearing = True
+        self.optimum = optimum
+        super().__init__(viewer, env)
         self._show_optimum(False)
-        self._solve()
+        self._edited()
 
     def _bind(self) -> None:
         from gridzero.envs.rendering.controls import key_code
 
         board = self.viewer.renderer.board
-        self.keys: dict[int, int] = {}
         for action, (move, label) in enumerate(zip(board.moves, board.labels, strict=True)):
             names = STAYING[label] if move == (0, 0) else DIRECTIONS[move]
             for name in names.split():
@@ -181,10 +280,7 @@ class Game:
         if key == self.optimum_key:
             self._show_optimum(not self.shown)
             return True
-        if key in self.keys:
-            self.actions.append(self.keys[key])
-            return True
-        return False
+        return super()._press(key)
 
     def _show_optimum(self, shown: bool) -> None:
         self.shown = shown
@@ -192,7 +288,7 @@ class Game:
         layers.background = "state values" if shown else "none"
         layers.policy = layers.numbers = shown
 
-    def _solve(self) -> None:
+    def _edited(self) -> None:
         """Plan, and work out the best expected score."""
         from gridzero.envs.mdp import FiniteMDP
 
@@ -201,38 +297,32 @@ class Game:
         limit = getattr(self.env.spec, "max_episode_steps", None) or 1000
         self.best = FiniteMDP.from_env(self.env).finite_horizon_values(limit)
 
-    def play(self, seed: int | None) -> None:
-        """Episodes until the window is closed."""
-        while not self.viewer.closed:
-            self.env.reset(seed=seed)
-            seed = None
-            board = self.viewer.renderer.board
-            self._episode(int(board.states()[board.position()]))
+    def _begin(self) -> None:
+        board = self.viewer.renderer.board
+        self.expected = float(self.best[int(board.states()[board.position()])])
+        self.viewer.rows |= {"best expected return": f"{self.expected:.4g}"}
 
-    def _episode(self, state: int) -> None:
-        viewer, best = self.viewer, float(self.best[state])
-        viewer.rows |= {"best expected return": f"{best:.4g}"}
-        viewer.present()
-        done, total = False, 0.0
-        while not done:
-            viewer.wait(lambda: bool(self.actions) or viewer.controls.restart_asked or viewer.edited)
-            if viewer.closed or viewer.restarting():
-                return
-            if viewer.take_edited():
-                self._solve()
-                continue
-            if not self.actions:
-                continue
-            _, reward, terminated, truncated, _ = self.env.step(self.actions.popleft())
-            total += float(reward)
-            done = bool(terminated or truncated)
-            if done:
-                self.scores.append(total)
-                mean = sum(self.scores) / len(self.scores)
-                viewer.message = f"you got {total:.4g}, the best expect {best:.4g}; move to play on"
-                viewer.rows |= {"your mean return": f"{mean:.4g} of {len(self.scores)}"}
-            viewer.present()
-        self.actions.clear()
-        viewer.wait(lambda: bool(self.actions) or viewer.controls.restart_asked)
-        viewer.restarting()
-        viewer.message = ""
+    def _result(self, total: float) -> str:
+        return f"you got {total:.4g}, the best expect {self.expected:.4g}; move to play on"
+
+
+def action_names(env: Any) -> list[str]:
+    """A name for each action: the environment's own, where it has them, else a number.
+
+    Raises:
+        ValueError: when the actions are not Discrete, or more than there are keys.
+    """
+    name, space = type(env.unwrapped).__name__, env.action_space
+    if not isinstance(space, gym.spaces.Discrete):
+        raise ValueError(f"{name} cannot be played with keys: its actions are {space}, not Discrete")
+    if space.n > len(PLAIN_KEYS):
+        raise ValueError(
+            f"{name} cannot be played with keys: it has {space.n} actions, there are {len(PLAIN_KEYS)} keys"
+        )
+    names = {int(space.start) + action: f"action {int(space.start) + action}" for action in range(int(space.n))}
+    actions = getattr(env.unwrapped, "actions", None)  # MiniGrid's
+    if inspect.isclass(actions) and issubclass(actions, IntEnum):
+        names |= {int(each): each.name for each in actions if int(each) in names}
+    elif hasattr(env.unwrapped, "get_action_meanings"):  # Atari's
+        names |= dict(enumerate(map(str, env.unwrapped.get_action_meanings())))
+    return list(names.values())[: int(space.n)]

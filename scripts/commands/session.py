@@ -155,11 +155,12 @@ def _viewer(agent: Agent, wanted: bool) -> Any:
     """A window on the agent at work; none where it writes, which the terminal shows."""
     if not wanted or converses(agent.env):
         return None
-    from gridzero.envs.rendering import Viewer
+    from gridzero.commands.watch import stepped_environment
+    from gridzero.envs.rendering import NoDisplayError, Viewer
 
     try:
-        return Viewer(agent.env, agent)
-    except ValueError as error:
+        return Viewer(stepped_environment(agent), agent)
+    except NoDisplayError as error:
         hint = "train without --watch, then `gridzero watch RUN --record FILE.gif`"
         raise ValueError(f"{error}; without a screen, {hint}") from error
 

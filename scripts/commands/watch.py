@@ -1,4 +1,4 @@
-"""``gridzero watch``: a run's agent at work on its values and policy, on the screen or in a GIF, MP4 or PNG."""
+"""``gridzero watch``: a run's agent at work in its environment, on the screen or in a GIF, MP4 or PNG."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ LAYERS = {"values": "state values", "actions": "action values", "visits": "visit
 class Options:
     """Watch a run's agent at work. Keys in the window: H shows them; the mouse edits the map of a grid world.
 
+    Grids are drawn with the agent's values and policy, all other environments by themselves (rgb_array).
+
     A language model writes in the terminal, each token coloured by its probability, about problems that were held out
     of training; Ctrl-C ends it.
 
@@ -44,7 +46,7 @@ class Options:
     frames: int = 200
     """Frames of a recording with --learn."""
     layer: str = "values"
-    """What colours the cells: values, actions, visits or none."""
+    """Colors of a grid's cells: values, actions, visits or none."""
     temperature: float = 0.0
     """Language models: draw tokens at this temperature; 0 takes the most likely ones."""
     columns: int = 1
@@ -82,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
     agent = runs.load(options.run, step=options.from_)
     if converses(agent.env) or spells(agent.env):
         return watch_writing(agent, options)
-    env = agent.env if options.learn else single(agent.env)
+    env = stepped_environment(agent) if options.learn else single(agent.env)
     with viewing(env, agent, options.record, options.fps or 8) as viewer:
         viewer.layers.background = LAYERS[options.layer]
         if options.learn:
@@ -139,6 +141,12 @@ def single(env: Any) -> Any:
     return remake(described)
 
 
+def stepped_environment(agent: Any) -> Any:
+    """The environment or vector in which an agent learns, which may be a copy of the one that it was given."""
+    interaction = getattr(agent, "interaction", None)
+    return getattr(agent, "vector", None) or getattr(interaction, "env", None) or agent.env
+
+
 @contextlib.contextmanager
 def viewing(
     env: Any,
@@ -151,16 +159,14 @@ def viewing(
     """A viewer, in a window or recording, closed at the end.
 
     Raises:
-        ValueError: when there is no display; it says what can be done.
+        ValueError: when there is no display, with the hint, or the environment cannot be drawn.
     """
-    from gridzero.envs.rendering import Viewer
+    from gridzero.envs.rendering import NoDisplayError, Viewer
 
     try:
         viewer = Viewer(env, agent, human=record is None, record=record, fps=fps, **settings)
-    except ValueError as error:
-        if str(error).startswith("no display"):
-            raise ValueError(f"{error}; {hint}") from None
-        raise
+    except NoDisplayError as error:
+        raise ValueError(f"{error}; {hint}") from None
     try:
         yield viewer
     finally:
@@ -173,6 +179,8 @@ def play(viewer: Any, env: Any, agent: Any, episodes: int | None, seed: int, max
     roots = np.random.SeedSequence(seed)
     for _ in itertools.count() if episodes is None else range(episodes):
         observation, _ = env.reset(seed=int(roots.spawn(1)[0].generate_state(1)[0]))
+        if hasattr(agent, "forget"):
+            agent.forget()
         viewer.present()
         for _ in itertools.count() if max_steps is None else range(max_steps):
             if viewer.closed:

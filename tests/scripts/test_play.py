@@ -1,8 +1,11 @@
+import enum
 import time
 
+import gymnasium as gym
 import pytest
 
 from gridzero.__main__ import main
+from gridzero.commands.play import action_names
 from gridzero.envs.rendering import Viewer
 
 
@@ -24,7 +27,8 @@ def typed(monkeypatch):
                     time.sleep(0.005)
                     continue
                 key = next(remaining, "escape")
-                shown.append((dict(self._rows()), self.message, self.layers.background, self.renderer.board.position()))
+                place = None if self.renderer.board is None else self.renderer.board.position()
+                shown.append((dict(self._rows()), self.message, self.layers.background, place))
                 pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.key.key_code(key)))
                 self._handle_events()
 
@@ -57,12 +61,45 @@ def test_taxi_has_keys_for_picking_up(typed):
     assert shown[-1][0]["its return"] == "-10"
 
 
+def test_an_environment_that_is_no_grid_is_played_by_its_own_picture(typed):
+    status, shown = typed(["CartPole-v1", "--seed", "3"], ["2", "right", "1", "left", *["2"] * 30])
+    assert status == 0
+    env = gym.make("CartPole-v1")
+    env.reset(seed=3)
+    total, over = 0.0, False
+    for action in [1, 1, 0, 0, *[1] * 30]:
+        _, reward, over, _, _ = env.step(action)
+        total += float(reward)
+        if over:
+            break
+    assert over
+    assert f"you got {total:.4g}; any move plays on" in [message for _, message, _, _ in shown]
+    assert [rows["its step"] for rows, *_ in shown[:4]] == ["0", "1", "2", "3"]
+
+
+def test_actions_are_called_as_the_environment_calls_them():
+    class Moves(enum.IntEnum):
+        left = 0
+        forward = 1
+
+    env = gym.make("CartPole-v1")
+    assert action_names(env) == ["action 0", "action 1"]
+    env.unwrapped.actions = Moves
+    assert action_names(env) == ["left", "forward"]
+    env.unwrapped.actions = None
+    env.unwrapped.get_action_meanings = lambda: ["NOOP", "FIRE"]
+    assert action_names(env) == ["NOOP", "FIRE"]
+    env.unwrapped.action_space = gym.spaces.Discrete(2, start=5)
+    assert len(action_names(env)) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "which environment"),
         (["FrozenLak-v1"], "did you mean FrozenLake-v1"),
-        (["CartPole-v1"], "CartPoleEnv"),
+        (["Pendulum-v1"], "PendulumEnv cannot be played with keys: its actions are Box"),
+        (["Pendulum-v1", "--env.g", "9"], "not Discrete"),
         (["FrozenLake-v1", "--env.sise", "3"], "no option"),
         (["FrozenLake-v1", "--gamma", "2"], "gamma must be from 0 to 1"),
     ],

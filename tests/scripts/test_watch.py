@@ -1,10 +1,12 @@
 import gymnasium as gym
 import imageio_ffmpeg
+import numpy as np
 import pytest
 from PIL import Image
 
 import gridzero
 from gridzero.__main__ import main
+from gridzero.envs.rendering.frame_renderer import OwnFrames
 
 
 @pytest.fixture
@@ -42,6 +44,40 @@ def test_learning_on_while_recorded(tmp_path, run):
     assert main(["watch", str(tmp_path / "q"), "--record", "a.mp4", "--learn", "--frames", "7"]) == 0
     assert imageio_ffmpeg.count_frames_and_secs("a.mp4")[0] == 7
     assert sorted(path.read_bytes() for path in (tmp_path / "q").iterdir()) == before
+
+
+def test_an_environment_that_is_no_grid_is_watched_by_its_own_picture(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr("gridzero.envs.rendering.Viewer.hold", lambda self: None)
+    drawn = []
+    original = OwnFrames.frame
+    monkeypatch.setattr(OwnFrames, "frame", lambda self: drawn.append(original(self)) or drawn[-1])
+    short = ["--num-envs", "2", "--rollout-steps", "64", "--evaluation-episodes", "2", "--threads", "1"]
+    learnt = ["train", "ppo", "--env", "CartPole-v1", "--steps", "256", *short, "--watch", "--run", "cp"]
+    assert main(learnt) == 0, capsys.readouterr().err
+    assert drawn
+    assert all(np.shape(frame) == (400, 600, 3) for frame in drawn)
+    assert main(["watch", "cp", "--record", "a.mp4", "--episodes", "1", "--max-steps", "5"]) == 0
+    assert main(["watch", "cp", "--record", "a.png", "--learn", "--frames", "2"]) == 0
+    with Image.open("a.png") as image:
+        pixels = np.asarray(image.convert("RGB"))[:400, :600]
+    assert (pixels == (202, 152, 101)).all(axis=-1).sum() > 500, "the pole"
+
+
+def test_an_environment_without_a_picture_is_refused_before_anything_starts(tmp_path, monkeypatch, capsys):
+    class Dark(gym.Env):
+        observation_space = action_space = gym.spaces.Discrete(2)
+        metadata = {"render_modes": ["ansi"]}  # noqa: RUF012
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setitem(gym.registry, "Dark-v0", gym.envs.registration.EnvSpec("Dark-v0", Dark))
+    assert main(["train", "q-learning", "--env", "Dark-v0", "--steps", "100", "--watch", "--run", "dark"]) == 2
+    assert (
+        capsys.readouterr().err == "gridzero: Dark cannot be drawn: it is no grid, and has no render mode rgb_array\n"
+    )
+    assert not (tmp_path / "runs" / "dark").exists()
 
 
 @pytest.mark.parametrize(
