@@ -1,4 +1,4 @@
-"""Fonts, each made once."""
+"""Fonts, each loaded once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies over the coloured cells: frames and letters, the trace, arrows, numbers, agents."""
+"""Layers over the colored cells: frames and letters, the trace, arrows, numbers, agents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRACE_LENGTH = 60
 FADING = 6
 """The shades that it fades through."""
 REMEMBERED = 65536
-"""Numbers whose places are remembered before all are forgotten."""
+"""Size of the cache of numbers' places; it is emptied when full."""
 FADES = [age * FADING // TRACE_LENGTH for age in range(TRACE_LENGTH)]
 """The shade of each move, the last one first."""
 
@@ -56,7 +56,7 @@ class Overlays:
         self._decorations = self._decorate()
 
     def decorations(self) -> None:
-        """Frames, letters, rewards and wind of the cells that have them."""
+        """Draw frames, letters, rewards and wind of the cells that have them."""
         self.surface.fblits(self._decorations, sprites.BLEND)
 
     def _decorate(self) -> list[Blit]:
@@ -96,7 +96,7 @@ class Overlays:
         return sprite, (round(x - sprite.get_width() / 2), round(y - sprite.get_height() / 2))
 
     def trace(self, trace: Sequence[int]) -> None:
-        """The last moves, fading with age; jumps are left out."""
+        """Draw the last moves, fading with age; jumps are left out."""
         recent = list(trace)[: -TRACE_LENGTH - 2 : -1]
         known = self._segments
         blits: list[Blit] = []
@@ -120,7 +120,7 @@ class Overlays:
         return sprite, (x + middle + min(columns, 0) * self.cell, y + middle + min(rows, 0) * self.cell)
 
     def arrows(self, policy: FloatArray, dark: NDArray[np.bool_], lifted: bool) -> None:
-        """For each action of probability p an arrow of length p·reach; a ring of half that radius for staying."""
+        """Draw for each action of probability p an arrow of length p·reach; a ring of half that radius for staying."""
         reach = self.cell * (0.33 if lifted else 0.42)
         lengths = np.rint(policy * reach).astype(np.intp)
         lengths[self._solid] = 0
@@ -160,7 +160,7 @@ class Overlays:
         return sprite.subsurface(used), self.cell // 2 - half + used.x, centre_y - half + used.y
 
     def numbers(self, values: NDArray[Any], dark: NDArray[np.bool_], lifted: bool) -> None:
-        """The values (H·W,) of the cells; lower down where arrows have been lifted to make room."""
+        """Draw the values (H·W,) of the cells; lower down where arrows have been lifted to make room."""
         if values.dtype.kind == "i":
             strings = [str(value) for value in values[self._open].tolist()]
         else:
@@ -186,7 +186,7 @@ class Overlays:
         return sprite, (x + (self.cell + 1 - width) // 2, y + centre - height // 2)
 
     def wedge_numbers(self, values: FloatArray, light: NDArray[np.bool_], wedges: Wedges) -> None:
-        """The action values (H·W, A), each in its wedge, white where ``light``."""
+        """Draw the action values (H·W, A), each in its wedge, white where ``light``."""
         blits: list[Blit] = []
         for action, (x, y) in enumerate(wedges.centres.tolist()):
             room = round(self.cell * wedges.widths[action])
@@ -203,14 +203,14 @@ class Overlays:
         self.surface.fblits(blits, sprites.BLEND)
 
     def walls(self) -> None:
-        """Walls between cells."""
+        """Draw walls between cells."""
         breadth = max(2, self.cell // 12)
         for row, column in self.board.thin_walls():
             x, y = self.corners[row * self.board.width + column + 1]
             self.surface.fill(colors.WALL, (x - breadth // 2, y, breadth, self.cell + 1))
 
     def destinations(self) -> None:
-        """Frames of the cells to go to."""
+        """Draw frames around target cells."""
         for marker in self.board.markers():
             x, y = self.corners[marker.row * self.board.width + marker.column]
             if marker.label == "destination":
@@ -218,7 +218,7 @@ class Overlays:
                 self.surface.blit(sprite, (x + 1, y + 1), special_flags=sprites.BLEND)
 
     def things(self) -> None:
-        """Agents, passengers."""
+        """Draw agents and passengers."""
         radius = max(3, round(self.cell * 0.2))
         rim = max(1, self.cell // 24)
         sprite = sprites.disc(radius, colors.AGENT, colors.FLOOR, rim)

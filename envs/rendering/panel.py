@@ -46,7 +46,7 @@ class Curve:
 
 @dataclass
 class Dashboard:
-    """What the panel shows.
+    """The content of the panel.
 
     Attributes:
         title: the first line.

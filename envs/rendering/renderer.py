@@ -1,4 +1,4 @@
-"""The picture of a grid: cells and what is known about them, in layers."""
+"""The picture of a grid: its cells, with values, policy and visits in layers over them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ FloatArray = NDArray[np.float64]
 MARGIN = 12
 """Pixels around the map."""
 WEDGE_NUMBERS = 56
-"""The least cell that has room for the numbers of all actions; the arrows then give way to them."""
+"""The smallest cell, in pixels, with room for the numbers of all actions; the arrows then give way to them."""
 NUMBERS = 34
-"""The least cell that has room for one number."""
+"""The smallest cell with room for one number."""
 ARROWS = 10
-"""The least cell that has room for an arrow."""
+"""The smallest cell with room for an arrow."""
 
 BACKGROUNDS = ("state values", "action values", "visits", "none")
 
 
 @dataclass
 class Layers:
-    """What is drawn over the cells.
+    """The layers that are drawn over the cells.
 
     Attributes:
         background: what colours the cells, one of ``BACKGROUNDS``.
@@ -49,7 +49,7 @@ class Layers:
 
 @dataclass
 class Picture:
-    """What is known about a grid; each part may be missing.
+    """Values, policy and visits to draw over a grid; each part may be missing.
 
     Attributes:
         state_values: (S,).

@@ -16,7 +16,7 @@ class NoDisplayError(ValueError):
 
 
 def to_array(surface: pygame.Surface) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8, a fresh array."""
+    """The pixels of a surface: (H, W, 3) uint8, a fresh array."""
     width, height = surface.get_size()
     pixels = np.empty((height, width, 3), dtype=np.uint8)
     pygame.image.frombuffer(pixels.data, (width, height), "RGB").blit(surface, (0, 0))
@@ -96,7 +96,7 @@ class Window:
             self._clock.tick(self.fps)
 
     def events(self) -> Iterator[pygame.Event]:
-        """What the user did since this was last asked."""
+        """Events of the user since this was last called."""
         if not self.closed:
             yield from pygame.event.get()
 

@@ -92,7 +92,7 @@ def segment(rows: int, columns: int, cell: int, thickness: int, color: RGB, alph
 
 @lru_cache(maxsize=256)
 def spokes(lines: tuple[tuple[float, float, float, float], ...], cell: int, color: RGB, alpha: float) -> pygame.Surface:
-    """Lines within a cell, their ends in units of its side: what separates the wedges of a cell."""
+    """Lines within a cell, their ends in units of its side: the borders of wedges."""
     surface = _canvas(cell, cell, color)
     scale = cell * OVERSAMPLING
     for x0, y0, x1, y1 in lines:

@@ -44,13 +44,13 @@ from gridzero.envs.rendering.screen import Window, to_array
 MOST_FRAMES = 30
 """Frames a second, at most, while the agent learns."""
 SHARE = 0.05
-"""Of the time, what drawing may take while the agent learns."""
+"""The share of the time that drawing may take while the agent learns."""
 CURVES = ("episode_return", "residual", "value_change", "evaluation_return")
-"""Metrics worth a curve, the first that there is."""
+"""Metrics that are plotted: the first of these that an update has."""
 
 
 class UpdateLike(Protocol):
-    """What the training loop hands on."""
+    """An update as the training loop hands it on."""
 
     @property
     def step(self) -> int:
@@ -115,7 +115,7 @@ class Viewer:
             self.renderer = GridRenderer(self.env, size=round(size * 1.4) if wide else size)
             if self.env is env and MapEditor.fits(self.renderer):
                 self.editor = MapEditor(self.renderer, self.picture)
-        self.title = title or getattr(agent, "name", "") or type(env.unwrapped).__name__
+        self.title = title or getattr(agent, "name", "") or type(self.env.unwrapped).__name__
         self.subtitle = _name(env)
         palette = None if board is None else grid_palette()
         self.recorder = Recorder(record, fps, palette) if record is not None else None
@@ -282,7 +282,7 @@ class Viewer:
         return to_array(self.draw())
 
     def dashboard(self) -> Dashboard:
-        """What the panel says."""
+        """The content of the panel."""
         return Dashboard(
             self.title,
             self.subtitle,

@@ -18,7 +18,7 @@ Line = tuple[float, float, float, float]
 
 
 class Wedges:
-    """Which pixel of a cell shows which action.
+    """The partition of a cell's pixels among the actions.
 
     Moves share the cell by direction: four of them as triangles, eight as octants. Actions that stay share a disc in
     the middle, split into sectors when there are several.

@@ -12,14 +12,14 @@ import gymnasium as gym
 import numpy as np
 
 Kind = Literal["prompt", "model", "reply", "right", "wrong", "note"]
-Show = Callable[[Sequence[tuple[int, "Piece"]]], None]
+Show = Callable[[Sequence[tuple[int, "Segment"]]], None]
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A piece of a conversation.
+class Segment:
+    """A segment of a conversation, written by one speaker.
 
     Attributes:
         text: what is said.
@@ -33,7 +33,7 @@ class Piece:
 
 
 def converses(env: Any) -> bool:
-    """Whether an environment speaks, so that a language model acts in it."""
+    """Whether observations are text, so that a language model acts in the environment."""
     space = getattr(env, "single_observation_space", None) or getattr(env, "observation_space", None)
     return isinstance(space, gym.spaces.Text)
 
@@ -44,7 +44,7 @@ def spells(env: Any) -> bool:
 
 
 def conversations(agent: Any, width: int, temperature: float, seed: int, max_turns: int | None = None) -> Conversations:
-    """Of a language model, or of any agent that writes token by token; see :class:`Conversations`."""
+    """Conversations of a language model, or of any agent that writes token by token; see :class:`Conversations`."""
     kind = TokenConversations if spells(agent.env) else Conversations
     return kind(agent, width, temperature, seed, max_turns)
 
@@ -80,13 +80,13 @@ class Conversations:
         self._problems, self._rng = problems, np.random.default_rng(draws)
 
     def _begin(self, width: int) -> list[Any]:
-        """The first observations of a new round."""
+        """Begin a new round; return its first observations."""
         self.begun += width
         seeds = [int(child.generate_state(1)[0]) for child in self._problems.spawn(width)]
         return [env.reset(seed=seed)[0] for env, seed in zip(self.envs, seeds, strict=False)]
 
     def round(self, width: int, show: Show) -> None:
-        """A new conversation in the first ``width`` environments, to their end.
+        """Hold a conversation in each of the first ``width`` environments, to their end.
 
         Args:
             width: at most as many as there are.
@@ -96,7 +96,7 @@ class Conversations:
 
         policy = self.agent.network
         shown = self._begin(width)
-        show([(i, Piece(text, "prompt")) for i, text in enumerate(shown)])
+        show([(i, Segment(text, "prompt")) for i, text in enumerate(shown)])
         tokens = [policy.encode(text) for text in shown]
         written, turns, active = [0] * width, 0, list(range(width))
         while active:
@@ -108,7 +108,7 @@ class Conversations:
             ) -> None:
                 numbers = zip(rows.tolist(), drawn.tolist(), log_probs.tolist(), strict=True)
                 new = [(who[row], readers[row].read(token, log_prob)) for row, token, log_prob in numbers]
-                show([(i, piece) for i, piece in new if piece is not None])
+                show([(i, segment) for i, segment in new if segment is not None])
 
             sampling = policy.sampling(min(policy.limit - written[i] for i in active), greedy=self.temperature == 0)
             if self.temperature:
@@ -118,7 +118,7 @@ class Conversations:
                 end=policy.end, pad=policy.pad, rng=self._rng, on_token=on_token,
             )  # fmt: skip
             last = [(i, reader.rest()) for i, reader in zip(active, readers, strict=True)]
-            show([(i, piece) for i, piece in last if piece is not None])
+            show([(i, segment) for i, segment in last if segment is not None])
             texts, going_on = policy.decode(new.tokens.cpu().numpy()), []
             for row, i in enumerate(active):
                 length = int(new.lengths[row])
@@ -129,27 +129,29 @@ class Conversations:
                 if terminated or cut_off:
                     self.ended += 1
                     self.right += bool(info["correct"])
-                    show([(i, piece) for piece in verdict(info, bool(terminated), bool(new.ended[row]))])
+                    show([(i, segment) for segment in verdict(info, bool(terminated), bool(new.ended[row]))])
                     continue
                 reply = shown[i][before:]
-                show([(i, Piece(reply, "reply"))])
+                show([(i, Segment(reply, "reply"))])
                 tokens[i] = tokens[i] + new.tokens[row, :length].tolist() + policy.encode(reply, begins=False)
                 going_on.append(i)
             active = going_on
 
 
 class TokenConversations(Conversations):
-    """The same in :class:`~gridzero.envs.TokenGeneration`: an action is a token, ``max_turns`` counts
-    tokens, and an agent whose probabilities are not known draws as it does when it explores, but for temperature 0.
+    """Conversations in :class:`~gridzero.envs.TokenGeneration`, where an action is a token.
+
+    ``max_turns`` counts tokens. An agent whose probabilities are not known draws as it does when it explores, but for
+    temperature 0.
     """
 
     def round(self, width: int, show: Show) -> None:
-        """A new conversation in the first ``width`` environments, to their end; see :meth:`Conversations.round`."""
+        """Hold a conversation in each of the first ``width`` environments, to their end."""
         observations = self._begin(width)
         if hasattr(self.agent, "forget"):
             self.agent.forget()
         texts = [env.unwrapped.text for env in self.envs[:width]]
-        show([(i, Piece(text, "prompt")) for i, text in enumerate(texts)])
+        show([(i, Segment(text, "prompt")) for i, text in enumerate(texts)])
         tokens, active = 0, list(range(width))
         while active:
             tokens += 1
@@ -160,21 +162,21 @@ class TokenConversations(Conversations):
                 world = self.envs[i].unwrapped
                 written = world.vocabulary.decode([world.action_tokens[action]])
                 observations[i], _, terminated, truncated, info = self.envs[i].step(action)
-                news.append((i, Piece(written, "model", probability)))
+                news.append((i, Segment(written, "model", probability)))
                 if terminated or truncated or tokens >= self.max_turns:
                     self.ended += 1
                     self.right += bool(info["correct"])
-                    news += [(i, piece) for piece in verdict(info, bool(terminated))]
+                    news += [(i, segment) for segment in verdict(info, bool(terminated))]
                     continue
                 texts[i], before = world.text, texts[i] + written
                 if len(texts[i]) > len(before):
-                    news.append((i, Piece(texts[i][len(before) :], "reply")))
+                    news.append((i, Segment(texts[i][len(before) :], "reply")))
                 going_on.append(i)
             show(news)
             active = going_on
 
     def _act(self, observations: Any) -> tuple[list[Any], list[float | None]]:
-        """Actions, and their probabilities where they are known."""
+        """Choose actions; return them with their probabilities, where they are known."""
         masks, count = None, len(observations)
         if getattr(self.agent.config, "action_masks", False):
             masks = np.stack([env.unwrapped.action_masks() for env in self.envs[:count]])
@@ -192,21 +194,21 @@ class TokenConversations(Conversations):
         return actions.tolist(), table[np.arange(count), actions].tolist()
 
 
-def verdict(info: Mapping[str, Any], judged: bool = True, ended: bool = True) -> list[Piece]:
-    """What the task says at the end."""
+def verdict(info: Mapping[str, Any], judged: bool = True, ended: bool = True) -> list[Segment]:
+    """The verdict of the task at the end."""
     notes = [] if ended else ["cut off at the limit of tokens"]
     if not judged:
         return [
-            Piece("\n– no verdict", "note"),
-            Piece(" " + (notes or ["the conversation was cut off"])[0] + "\n", "note"),
+            Segment("\n– no verdict", "note"),
+            Segment(" " + (notes or ["the conversation was cut off"])[0] + "\n", "note"),
         ]
-    mark = Piece("\n✓ right", "right") if info["correct"] else Piece("\n✗ wrong", "wrong")
+    mark = Segment("\n✓ right", "right") if info["correct"] else Segment("\n✗ wrong", "wrong")
     answer = f" {shortened(info['answer'])}" if info["answer"] else ""
     if info["reason"] not in ("", "right"):
         notes.append(shortened(info["reason"]))
     return [
         dataclasses.replace(mark, text=mark.text + answer),
-        Piece("".join(f"  {note}" for note in notes) + "\n", "note"),
+        Segment("".join(f"  {note}" for note in notes) + "\n", "note"),
     ]
 
 
@@ -221,7 +223,7 @@ def shortened(text: str, length: int = 80) -> str:
 
 
 class _Reader:
-    """Text from tokens as they come; letters that take several tokens come with the last of them."""
+    """A decoder of tokens as they come; a letter that takes several tokens comes with the last of them."""
 
     def __init__(self, policy: Any) -> None:
         self._policy = policy
@@ -229,19 +231,19 @@ class _Reader:
         self._log_prob = 0.0
         self._known = self._from = 0  # tokens that are text already, and those before them that lead on to it
 
-    def read(self, token: int, log_prob: float) -> Piece | None:
-        """The piece that this token makes; None if it takes more of them, or ends the completion."""
+    def read(self, token: int, log_prob: float) -> Segment | None:
+        """Decode a token; None if its letter takes more of them, or it ends the completion."""
         if token in self._policy.end:
             return None
         self._tokens.append(token)
         self._log_prob += log_prob
-        return self._piece(whole=False)
+        return self._segment(whole=False)
 
-    def rest(self) -> Piece | None:
-        """What the last tokens make, whole or not."""
-        return self._piece(whole=True) if self._known < len(self._tokens) else None
+    def rest(self) -> Segment | None:
+        """Decode the tokens that are left, whole letters or not."""
+        return self._segment(whole=True) if self._known < len(self._tokens) else None
 
-    def _piece(self, whole: bool) -> Piece | None:
+    def _segment(self, whole: bool) -> Segment | None:
         # Decoded with the tokens before, because some tokenizers leave out a space at the beginning.
         before = self._decode(self._tokens[self._from : self._known])
         text = self._decode(self._tokens[self._from :])[len(before) :]
@@ -249,7 +251,7 @@ class _Reader:
             return None
         self._from, self._known = self._known, len(self._tokens)
         probability, self._log_prob = math.exp(min(0.0, self._log_prob)), 0.0
-        return Piece(text, "model", probability)
+        return Segment(text, "model", probability)
 
     def _decode(self, tokens: list[int]) -> str:
         text: str = self._policy.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)

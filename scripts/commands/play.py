@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def answer_problems(env: Any, seed: int | None) -> None:
-    """Problems that a person answers, until there are no more lines or Ctrl-C."""
+    """Let a person answer problems, until there are no more lines or Ctrl-C."""
     from gridzero.commands import report
     from gridzero.commands.transcripts import styled
 

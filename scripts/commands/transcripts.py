@@ -1,4 +1,4 @@
-"""Where conversations are shown: in the terminal, side by side, as plain text, or in a GIF, MP4 or PNG."""
+"""Transcripts of conversations: in the terminal, side by side, as plain text, or in a GIF, MP4 or PNG."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from gridzero.commands.conversation import Piece
+from gridzero.commands.conversation import Segment
 
 if TYPE_CHECKING:
     from gridzero.envs.rendering.text_view import Span
 
 UNLIKELY = 0.5
-"""Less likely tokens are underlined, for those who cannot tell the colours, or have none."""
+"""Tokens below this probability are underlined, for those who cannot tell the colors, or have none."""
 KEPT = 2000
-"""Pieces of each column, the last ones: more than a screen holds."""
+"""Segments of each column, the last ones: more than a screen holds."""
 WIDTH, HEIGHT, COLUMN = 880, 400, 400
 """Pixels of a picture, and at least of each column."""
 
-News = Sequence[tuple[int, Piece]]
+News = Sequence[tuple[int, Segment]]
 
 
 class Transcript(ABC):
-    """Shows pieces as they come; a context in which it is open."""
+    """A display of segments as they come, open within its context."""
 
     @abstractmethod
     def show(self, news: News) -> None:
-        """Add pieces to columns, and wait until it is time for the next ones."""
+        """Add segments to columns, and wait until it is time for the next ones."""
 
     @abstractmethod
     def end_round(self) -> None:
-        """The conversations are over; wait a while before the next ones."""
+        """Close a round of conversations; wait a while before the next one."""
 
     def __enter__(self) -> Transcript:
         return self
@@ -50,15 +50,15 @@ class Transcript(ABC):
 
 
 class Plain(Transcript):
-    """Each conversation whole, once it is over."""
+    """Plain text: each conversation whole, once it is over."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._texts: dict[int, list[str]] = {}
 
     def show(self, news: News) -> None:  # noqa: D102
-        for column, piece in news:
-            self._texts.setdefault(column, []).append(piece.text)
+        for column, segment in news:
+            self._texts.setdefault(column, []).append(segment.text)
 
     def end_round(self) -> None:  # noqa: D102
         for column in sorted(self._texts):
@@ -80,9 +80,9 @@ class Stream(Transcript):
         console.print(legend(), "\n")
 
     def show(self, news: News) -> None:  # noqa: D102
-        for _, piece in news:
-            self._console.print(styled(piece), end="", soft_wrap=True)
-        if any(piece.kind == "model" for _, piece in news):
+        for _, segment in news:
+            self._console.print(styled(segment), end="", soft_wrap=True)
+        if any(segment.kind == "model" for _, segment in news):
             self._pace.wait()
 
     def end_round(self) -> None:  # noqa: D102
@@ -115,10 +115,10 @@ class Columns(Transcript):
         self._live.stop()
 
     def show(self, news: News) -> None:  # noqa: D102
-        for column, piece in news:
-            self._texts[column].append_text(styled(piece))
+        for column, segment in news:
+            self._texts[column].append_text(styled(segment))
         self._live.update(self._table(), refresh=True)
-        if any(piece.kind == "model" for _, piece in news):
+        if any(segment.kind == "model" for _, segment in news):
             self._pace.wait()
 
     def end_round(self) -> None:  # noqa: D102
@@ -167,11 +167,11 @@ class Recording(Transcript):
         self.recorder.close()
 
     def show(self, news: News) -> None:  # noqa: D102
-        for column, piece in news:
-            self._spans[column] = [*self._spans[column][-KEPT:], span(piece)]
-            self._judged += piece.kind in ("right", "wrong")
-            self._right += piece.kind == "right"
-        if any(piece.kind in ("prompt", "model") for _, piece in news):
+        for column, segment in news:
+            self._spans[column] = [*self._spans[column][-KEPT:], span(segment)]
+            self._judged += segment.kind in ("right", "wrong")
+            self._right += segment.kind == "right"
+        if any(segment.kind in ("prompt", "model") for _, segment in news):
             self._frame(1)
 
     def end_round(self) -> None:  # noqa: D102
@@ -185,29 +185,29 @@ class Recording(Transcript):
 
 
 class Pace:
-    """Keeps to a rate."""
+    """A pace that is kept by waiting."""
 
     def __init__(self, rate: float) -> None:
         self._every = 1 / rate
         self._due = 0.0
 
     def wait(self) -> None:
-        """Until a ``rate``-th of a second has gone by since the last time."""
+        """Wait until a ``rate``-th of a second has gone by since the last time."""
         now = time.monotonic()
         if now < self._due:
             time.sleep(self._due - now)
         self._due = max(now, self._due) + self._every
 
 
-def styled(piece: Piece) -> Text:
-    """A piece as the terminal shows it."""
-    if piece.probability is None:
-        return Text(piece.text, STYLES[piece.kind])
-    return Text(piece.text, probability_style(piece.probability))
+def styled(segment: Segment) -> Text:
+    """A segment in the style of the terminal."""
+    if segment.probability is None:
+        return Text(segment.text, STYLES[segment.kind])
+    return Text(segment.text, probability_style(segment.probability))
 
 
 def probability_style(probability: float) -> Style:
-    """The colour of a token; on a terminal without colours, unlikely ones are still underlined."""
+    """The style of a token by its probability; on a terminal without colours, unlikely ones are still underlined."""
     from gridzero.envs.rendering.colors import likelihood
 
     return Style.from_color(_rich(likelihood(probability))) + Style(underline=probability < UNLIKELY)
@@ -229,21 +229,21 @@ def _rich(color: tuple[int, int, int]) -> Any:
     return Color.from_rgb(*color)
 
 
-def span(piece: Piece) -> Span:
-    """A piece as pictures show it."""
+def span(segment: Segment) -> Span:
+    """A segment in the colors of pictures."""
     from gridzero.envs.rendering import colors
     from gridzero.envs.rendering.text_view import Span
 
-    if piece.probability is not None:
-        return Span(piece.text, colors.likelihood(piece.probability), True)
+    if segment.probability is not None:
+        return Span(segment.text, colors.likelihood(segment.probability), True)
     ink = {
         "reply": colors.ACCENT, "right": colors.TARGET, "wrong": colors.AGENT, "note": colors.MUTED,
-    }.get(piece.kind, colors.INK)  # fmt: skip
-    return Span(piece.text, ink, piece.kind in ("right", "wrong"))
+    }.get(segment.kind, colors.INK)  # fmt: skip
+    return Span(segment.text, ink, segment.kind in ("right", "wrong"))
 
 
 def legend() -> Text:
-    """Which colour means what."""
+    """The legend of the colors."""
     text = Text("tokens by their probability: 0 ", "dim")
     for step in range(11):
         text.append("■", probability_style(step / 10) + Style(underline=False))

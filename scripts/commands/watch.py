@@ -98,13 +98,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def watch_writing(agent: Any, options: Options) -> int:
-    """Conversations until there were enough, or to Ctrl-C, which is no mistake here."""
+    """Show conversations until there were enough, or to Ctrl-C, which is no mistake here."""
     if options.learn:
         raise ValueError("--learn draws grids; `gridzero train ... --watch` shows what a language model writes")
     from gridzero.commands import memory, report, transcripts
 
     memory.check_columns(options.columns)
-    talks = conversations(agent, options.columns, options.temperature, options.seed, options.max_steps)
+    session = conversations(agent, options.columns, options.temperature, options.seed, options.max_steps)
     console = report.console()
     rate, count, recording = options.fps or 30, options.columns, None
     transcript: transcripts.Transcript
@@ -120,12 +120,12 @@ def watch_writing(agent: Any, options: Options) -> int:
     endless = console.is_terminal and recording is None
     left = options.episodes or (math.inf if endless else 3 * count)
     with transcript, contextlib.suppress(KeyboardInterrupt):
-        while talks.begun < left:
-            talks.round(int(min(count, left - talks.begun)), transcript.show)
+        while session.begun < left:
+            session.round(int(min(count, left - session.begun)), transcript.show)
             transcript.end_round()
     if recording is not None:
         print(f"{recording.recorder.frames} frames in {options.record}; ", end="")
-    print(f"{talks.right} of {talks.ended} right")
+    print(f"{session.right} of {session.ended} right")
     return 0
 
 

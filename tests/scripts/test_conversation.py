@@ -22,7 +22,7 @@ import gridzero
 from gridzero.__main__ import main
 from gridzero.agents import Update
 from gridzero.commands import plot, report, transcripts
-from gridzero.commands.conversation import Piece, _Reader, conversations
+from gridzero.commands.conversation import Segment, _Reader, conversations
 from gridzero.envs.rendering import colors
 from gridzero.envs.tasks import TASKS, TEMPLATES, Vocabulary, make_task
 from gridzero.envs.tasks.task import held_out
@@ -58,34 +58,34 @@ def run(agent: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(tmp_path / "run")
 
 
-def told(agent: Any, width: int = 1, temperature: float = 0.0, seed: int = 0) -> list[list[Piece]]:
-    """The pieces of one round of conversations."""
-    found: list[list[Piece]] = [[] for _ in range(width)]
+def told(agent: Any, width: int = 1, temperature: float = 0.0, seed: int = 0) -> list[list[Segment]]:
+    """The segments of one round of conversations."""
+    found: list[list[Segment]] = [[] for _ in range(width)]
     conversations(agent, width, temperature, seed).round(width, lambda news: [found[i].append(p) for i, p in news])
     return found
 
 
-def text(pieces: list[Piece], kind: str) -> str:
-    return "".join(piece.text for piece in pieces if piece.kind == kind)
+def text(segments: list[Segment], kind: str) -> str:
+    return "".join(segment.text for segment in segments if segment.kind == kind)
 
 
 def test_what_is_shown_is_what_the_agent_answers_to_problems_held_out(agent: Any) -> None:
-    for pieces in told(agent, width=3):
-        prompt = text(pieces, "prompt")
-        assert text(pieces, "model") == agent.act((prompt,))[0]
+    for segments in told(agent, width=3):
+        prompt = text(segments, "prompt")
+        assert text(segments, "model") == agent.act((prompt,))[0]
         assert held_out("addition", str(sorted(map(int, prompt.strip("=\n").split("+")))))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 def test_probabilities_are_those_of_a_forward_pass(agent: Any, temperature: float) -> None:
-    (pieces,) = told(agent, temperature=temperature)
+    (segments,) = told(agent, temperature=temperature)
     policy = agent.network
-    prompt = policy.encode(text(pieces, "prompt"))
-    written = [policy.encode(piece.text)[0] for piece in pieces if piece.kind == "model"]
+    prompt = policy.encode(text(segments, "prompt"))
+    written = [policy.encode(segment.text)[0] for segment in segments if segment.kind == "model"]
     with torch.no_grad():
         logits = policy.model(input_ids=torch.tensor([prompt + written])).logits[0]
     wanted = (logits / (temperature or 1.0)).softmax(-1)[len(prompt) - 1 : -1][range(len(written)), written]
-    shown = [piece.probability for piece in pieces if piece.kind == "model"]
+    shown = [segment.probability for segment in segments if segment.kind == "model"]
     np.testing.assert_allclose(shown, wanted.numpy(), rtol=1e-4)
 
 
@@ -116,12 +116,12 @@ def test_the_task_answers_until_the_target_is_reached(tmp_path: Any, monkeypatch
     walk.vocabulary = Vocabulary.for_task(task)
     agent.network.limit = 100
     monkeypatch.setattr(rollout, "generate", walk)
-    (pieces,) = told(agent)
-    turns = len(text(pieces, "model"))
+    (segments,) = told(agent)
+    turns = len(text(segments, "model"))
     assert turns > 1
-    assert text(pieces, "reply").count("S") == turns - 1  # a map after each move but the last
-    assert "✓ right" in text(pieces, "right")
-    assert all(piece.probability == pytest.approx(0.25) for piece in pieces if piece.kind == "model")
+    assert text(segments, "reply").count("S") == turns - 1  # a map after each move but the last
+    assert "✓ right" in text(segments, "right")
+    assert all(segment.probability == pytest.approx(0.25) for segment in segments if segment.kind == "model")
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
@@ -129,19 +129,19 @@ def test_tokens_of_any_agent_are_shown_with_their_probabilities(temperature: flo
     env = gym.make("gridzero/TokenGeneration-v0", digits=1, max_tokens=12)
     agent = gridzero.agents.make("ppo", env, num_envs=2, hidden=(8,))
     vocabulary = env.unwrapped.vocabulary  # type: ignore[attr-defined]
-    for pieces in told(agent, 4, temperature):
-        prompt = text(pieces, "prompt")
+    for segments in told(agent, 4, temperature):
+        prompt = text(segments, "prompt")
         ids = vocabulary.encode(prompt)
-        for piece in pieces:
-            if piece.kind != "model":
+        for segment in segments:
+            if segment.kind != "model":
                 continue
             table = agent.action_probabilities(np.array([ids + [vocabulary.pad] * (64 - len(ids))]))[0]
-            tokens = vocabulary.encode(piece.text) or [vocabulary.pad, vocabulary.end]  # both end it
-            assert any(piece.probability == pytest.approx(table[token], rel=1e-5) for token in tokens)
+            tokens = vocabulary.encode(segment.text) or [vocabulary.pad, vocabulary.end]  # both end it
+            assert any(segment.probability == pytest.approx(table[token], rel=1e-5) for token in tokens)
             if temperature == 0:
-                assert piece.probability == pytest.approx(table.max(), rel=1e-5)
+                assert segment.probability == pytest.approx(table.max(), rel=1e-5)
             ids += tokens
-        assert pieces[-2].kind in ("right", "wrong")
+        assert segments[-2].kind in ("right", "wrong")
         assert held_out("addition", str(sorted(map(int, prompt.strip("=\n").split("+")))))
 
 
@@ -154,9 +154,9 @@ class Bytes:
 
 def test_letters_of_several_tokens_come_whole_with_their_joint_probability() -> None:
     reader = _Reader(SimpleNamespace(tokenizer=Bytes(), end=(0,)))
-    pieces = [reader.read(token, math.log(0.5)) for token in [*"a☃b".encode(), 0]]
-    assert [piece.text for piece in pieces if piece] == ["a", "☃", "b"]
-    assert [piece.probability for piece in pieces if piece] == pytest.approx([0.5, 0.125, 0.5])
+    segments = [reader.read(token, math.log(0.5)) for token in [*"a☃b".encode(), 0]]
+    assert [segment.text for segment in segments if segment] == ["a", "☃", "b"]
+    assert [segment.probability for segment in segments if segment] == pytest.approx([0.5, 0.125, 0.5])
     assert reader.rest() is None
     assert reader.read(0xE2, 0.0) is None
     rest = reader.rest()
@@ -176,13 +176,13 @@ def terminal(**options: Any) -> Console:
     return Console(force_terminal=True, color_system="truecolor", record=True, width=40, height=12, **options)
 
 
-NEWS = [(0, Piece("1+1=\n", "prompt")), (0, Piece("2", "model", 0.9)), (0, Piece("\n✓ right 2", "right"))]
+NEWS = [(0, Segment("1+1=\n", "prompt")), (0, Segment("2", "model", 0.9)), (0, Segment("\n✓ right 2", "right"))]
 
 
 def test_a_terminal_gets_colours_and_underlined_doubts(capsys: pytest.CaptureFixture[str]) -> None:
     with transcripts.Stream(terminal(), fps=100, delay=0) as transcript:
         transcript.show(NEWS)
-        transcript.show([(0, Piece("3", "model", 0.1))])
+        transcript.show([(0, Segment("3", "model", 0.1))])
     shown = capsys.readouterr().out
     red, green, blue = colors.likelihood(0.9)
     assert f"38;2;{red};{green};{blue}m2" in shown
@@ -192,9 +192,9 @@ def test_a_terminal_gets_colours_and_underlined_doubts(capsys: pytest.CaptureFix
 
 def test_columns_stand_side_by_side_and_scroll(capsys: pytest.CaptureFixture[str]) -> None:
     with transcripts.Columns(terminal(), 2, fps=100, delay=0) as transcript:
-        transcript.show([*NEWS, (1, Piece("5+5=\n", "prompt"))])
+        transcript.show([*NEWS, (1, Segment("5+5=\n", "prompt"))])
         assert any("1+1=" in line and "5+5=" in line for line in capsys.readouterr().out.splitlines())
-        transcript.show([(0, Piece("\n" * 30 + "end", "note"))])
+        transcript.show([(0, Segment("\n" * 30 + "end", "note"))])
         shown = capsys.readouterr().out
     assert "end" in shown
     assert "1+1=" not in shown
@@ -203,7 +203,7 @@ def test_columns_stand_side_by_side_and_scroll(capsys: pytest.CaptureFixture[str
 def test_a_picture_shows_tokens_in_their_colours(tmp_path: Any) -> None:
     path = tmp_path / "a.png"
     with transcripts.Recording(str(path), 1, 30, 0.0, "title") as transcript:
-        transcript.show([(0, Piece("m", "prompt")), (0, Piece("mmmm", "model", 0.01))])
+        transcript.show([(0, Segment("m", "prompt")), (0, Segment("mmmm", "model", 0.01))])
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
     below_title = pixels[image.size[0] * 50 :]
