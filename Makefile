@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 INTEGRATIONS ?= .venv-integrations
+LOWEST ?= .venv-lowest
 MODULES := $(shell find envs agents llm_rl scripts -name '*.py' | sort)
 
-.PHONY: demo test test-slow test-integrations lint format benchmark install clean FORCE
+.PHONY: demo test test-slow test-integrations test-lowest lint format benchmark install clean FORCE
 
 install: $(VENV)/.installed
 
@@ -44,6 +45,19 @@ $(INTEGRATIONS)/.installed: pyproject.toml setup.py constraints-integrations.txt
 		--constraint constraints-integrations.txt --editable '.[dev,integrations]'
 	@touch $@
 
+# The core of the suite with the lowest version of each dependency that pyproject.toml allows.
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal ./tests/envs ./tests/agents ./tests/llm_rl ./tests/scripts
+
+$(LOWEST)/.installed: pyproject.toml setup.py tests/lowest_constraints.py $(VENV)/.modules
+	@test -x $(LOWEST)/bin/python || { echo "making $(LOWEST)"; $(PYTHON) -m venv $(LOWEST); }
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet packaging
+	@$(LOWEST)/bin/python tests/lowest_constraints.py > $(LOWEST)/constraints.txt
+	@echo "installing the lowest versions into $(LOWEST): several GB, for older builds of torch, and some minutes"
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint $(LOWEST)/constraints.txt --editable '.[dev]'
+	@touch $@
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -58,5 +72,5 @@ benchmark: install
 	$(BIN)/gridzero benchmark
 
 clean:
-	rm -rf $(VENV) $(INTEGRATIONS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(INTEGRATIONS) $(LOWEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
