@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gridzero.agents.agent import Agent
 from gridzero.agents.learner import Update
-from gridzero.agents.registry import REGISTRY, agent_class, make, register
+from gridzero.agents.registry import REGISTRY, agent_class, make, register, register_policy
 
 if TYPE_CHECKING:
     from gridzero.agents.checkpoint import save
@@ -32,6 +32,7 @@ __all__ = [
     "load",
     "make",
     "register",
+    "register_policy",
     "save",
     "soft_value_iteration",
     "solve",
@@ -82,6 +83,8 @@ register("sarsa-lambda", f"{_TD}:SarsaLambda", "Sarsa with eligibility traces")
 register("q-learning", f"{_TD}:QLearning", "off-policy temporal-difference control")
 register("double-q-learning", f"{_TD}:DoubleQLearning", "Q-learning with two tables, free of maximisation bias")
 register("dyna-q", f"{_TD}:DynaQ", "Q-learning that also plans with a learnt model")
+register_policy("gridzero.agents.neural.networks.mlp_policy:MLPPolicy", lambda observations, actions: True)
+
 register("ppo", "gridzero.agents.neural.ppo:PPO", "proximal policy optimisation with a neural actor and critic")
 register("grpo", "gridzero.agents.neural.grpo:GRPO", "group relative policy optimisation, without a critic")
 register(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import gymnasium as gym
 
 from gridzero.agents.agent import Agent
 from gridzero.agents.environments import make_environment
 from gridzero.envs import plugins
 from gridzero.envs.suggestions import closest
+
+SpacePredicate = Callable[[gym.Space[Any], gym.Space[Any]], bool]
 
 
 @dataclass(frozen=True)
@@ -28,17 +33,59 @@ class Registration:
 
 
 REGISTRY: dict[str, Registration] = {}
-POLICIES: dict[str, str] = {}
 
 
-def register_policy(space: str, entry_point: str) -> None:
-    """Say which policy neural agents train where observations are of this kind.
+@dataclass(frozen=True)
+class PolicyRegistration:
+    """Entry of a policy: the spaces it is for, and where the policy and its collector are."""
+
+    entry_point: str
+    accepts: SpacePredicate
+    collector: str
+
+    def policy_class(self) -> type[Any]:
+        """Import the policy's class."""
+        kind: type[Any] = imported(self.entry_point)
+        return kind
+
+    def collector_class(self) -> type[Any]:
+        """Import the class of the collector that plays its episodes."""
+        kind: type[Any] = imported(self.collector)
+        return kind
+
+
+POLICIES: list[PolicyRegistration] = []
+
+
+def register_policy(
+    entry_point: str,
+    accepts: SpacePredicate,
+    *,
+    collector: str = "gridzero.agents.neural.collector:EnvironmentCollector",
+) -> None:
+    """Make a policy the one that neural agents train in environments with such spaces.
 
     Args:
-        space: name of a class of Gymnasium's spaces.
         entry_point: ``"package.module:Class"``, imported only when such an agent is made.
+        accepts: of the observation space and the action space of one environment; the last policy registered that
+            accepts them is taken.
+        collector: ``"package.module:Class"`` of the collector that plays its episodes.
     """
-    POLICIES[space] = entry_point
+    registration = PolicyRegistration(entry_point, accepts, collector)
+    if all(registration.entry_point != known.entry_point for known in POLICIES):
+        POLICIES.append(registration)
+
+
+def find_policy(observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> PolicyRegistration:
+    """The policy registered for such spaces.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    for registration in reversed(POLICIES):
+        if registration.accepts(observation_space, action_space):
+            return registration
+    raise ValueError(f"no policy is registered for observations in {observation_space} and actions in {action_space}")
 
 
 def imported(entry_point: str) -> Any:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from gridzero.agents.learner import Update
+from gridzero.agents.neural.batches import Minibatch, ReferenceMinibatch, Rollout, Steps, join, minibatches
 from gridzero.agents.neural.distributed import world
-from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
 from gridzero.agents.neural.objectives import (
     Baseline,
     Estimator,
@@ -27,7 +27,7 @@ from gridzero.agents.neural.objectives import (
     step_weights,
     truncated_importance_objective,
 )
-from gridzero.agents.neural.policy import Policy, Trajectories, minibatches
+from gridzero.agents.neural.policy import Policy
 from gridzero.agents.neural.policy_gradient import PolicyGradientAgent, PolicyGradientConfig
 
 Credit = Literal["outcome", "to-go", "state"]
@@ -115,7 +115,7 @@ class GRPOConfig(PolicyGradientConfig):
     """Longer episodes are cut here."""
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense, with what does."""
+        """Raise ValueError for settings out of range or unknown choices."""
         super().__post_init__()
         optional = ("clip_high",) if self.clip_high is not None else ()
         least = ("kl_coefficient", "reference_updates", "resampling")
@@ -158,7 +158,7 @@ class GRPO(PolicyGradientAgent):
         if self.vector.num_envs != self._wanted_envs():
             needed = f"{self._own_groups()} groups of {config.group_size} need {self._wanted_envs()} environments"
             raise ValueError(f"{needed}, not {self.vector.num_envs}")
-        if config.credit == "state" and not isinstance(self.network, MLPPolicy):
+        if config.credit == "state" and not self.network.observes_states:
             raise ValueError("credit must be outcome or to-go for policies of text, where no state recurs")
         self.updates = 0
         if config.kl_coefficient > 0:
@@ -183,61 +183,59 @@ class GRPO(PolicyGradientAgent):
         """One :class:`Update` per set of groups; never ends, but with linear schedules when they do."""
         config = self.config
         while self._goes_on():
-            trajectories, taken, metrics = self._collect()
-            metrics |= self._improve(trajectories)
+            rollout, taken, metrics = self._collect()
+            metrics |= self._update(rollout, self._advantages(rollout))
             metrics = world().mean(metrics)
             self.steps += world().total(taken)
             self.updates += 1
             if config.kl_coefficient > 0 and config.reference_updates and self.updates % config.reference_updates == 0:
                 self.network.make_reference()
-            yield Update(self.steps, metrics, self.network.samples())
+            yield Update(self.steps, metrics, self.collector.samples())
 
-    def _collect(self) -> tuple[Trajectories, int, dict[str, float]]:
-        """Groups of episodes with their advantages, the environment's steps, and what to log of them.
+    def _collect(self) -> tuple[Rollout, int, dict[str, float]]:
+        """Groups of episodes, the environment's steps, and metrics of them.
 
         Of several processes, each replaces the flat groups of its own, until none has any.
         """
         config = self.config
         groups = self._own_groups()
-        t = self._episodes()
-        taken = t.environment_steps()
-        metrics = self._outcomes(t) | self.network.metrics()
+        rollout = self._episodes()
+        taken = int(rollout.env_steps.sum())
+        metrics = self._outcomes(rollout) | self.collector.metrics()
         for _ in range(config.resampling):
-            flat = self._flat(t)
+            flat = self._flat(rollout)
             if not any(world().gather(bool(flat.any()))):
                 break
             more = self._episodes()
-            taken += more.environment_steps()
+            taken += int(more.env_steps.sum())
             wanted = int(flat.sum())
             varied = (~self._flat(more)).nonzero().squeeze(-1)[:wanted]
             keep = torch.cat([(~flat).nonzero().squeeze(-1), groups + varied])
             both = torch.cat([keep, flat.nonzero().squeeze(-1)[: groups - len(keep)]])
-            t = Trajectories.join([t, more])[self._rows(both)]
+            rollout = join([rollout, more])[self._rows(both)]
         if config.kl_coefficient > 0 and config.kl_in_reward:
-            t, metrics["kl_to_reference"] = self._with_penalty(t)
-        t, bonus = self._with_bonus(t)
-        metrics |= bonus
-        return t.replace(advantages=self._advantages(t)), taken, metrics
+            rewards, metrics["kl_to_reference"] = self._with_penalty(rollout)
+            rollout = rollout.replace(rewards=rewards)
+        rewards, bonus = self._with_bonus(rollout)
+        return rollout.replace(rewards=rewards), taken, metrics | bonus
 
-    def _episodes(self) -> Trajectories:
+    def _episodes(self) -> Rollout:
         config = self.config
-        return self.network.episodes(self.vector, config.groups, config.group_size, config.episode_limit, self.rng)
+        return self.collector.episodes(self.network, config.groups, config.group_size, config.episode_limit, self.rng)
 
-    def _rewards(self, t: Trajectories) -> Tensor:
-        """(B, T) what the environment paid, less what an episode pays for its length."""
-        assert t.rewards is not None
-        assert t.mask is not None
+    def _rewards(self, rollout: Rollout) -> Tensor:
+        """(B, T) rewards of the environment, less the penalty of an episode for its length."""
         margin = round(self.config.overlong_margin * self.config.episode_limit)
         if margin == 0:
-            return t.rewards
-        lengths = t.mask.sum(dim=1)
-        rewards = t.rewards.clone()
-        rewards[torch.arange(len(t)), lengths - 1] += overlong_penalty(lengths, self.config.episode_limit, margin)
+            return rollout.rewards
+        lengths = rollout.mask.sum(dim=1)
+        rewards = rollout.rewards.clone()
+        rewards[torch.arange(len(rollout)), lengths - 1] += overlong_penalty(lengths, self.config.episode_limit, margin)
         return rewards
 
-    def _flat(self, t: Trajectories) -> Tensor:
+    def _flat(self, rollout: Rollout) -> Tensor:
         """(groups,) bool, all of the group got the same return."""
-        totals = self._rewards(t).sum(dim=1).reshape(-1, self.config.group_size)
+        totals = self._rewards(rollout).sum(dim=1).reshape(-1, self.config.group_size)
         return totals.amax(dim=1) == totals.amin(dim=1)
 
     def _rows(self, groups: Tensor) -> Tensor:
@@ -245,18 +243,17 @@ class GRPO(PolicyGradientAgent):
         size = self.config.group_size
         return (groups.unsqueeze(1) * size + torch.arange(size)).reshape(-1)
 
-    def _advantages(self, trajectories: Trajectories) -> Tensor:
+    def _advantages(self, rollout: Rollout) -> Tensor:
         """(B, T)."""
         config = self.config
-        rewards, mask = self._rewards(trajectories), trajectories.mask
-        assert mask is not None
+        rewards, mask = self._rewards(rollout), rollout.mask
         to_go = discounted_sums(rewards, torch.full_like(rewards, config.gamma))
         if config.credit == "outcome":
             totals = to_go[:, 0].reshape(-1, config.group_size)
             return group_advantages(totals, config.baseline).reshape(-1, 1).expand_as(rewards)
         if config.credit == "state":
             groups = torch.arange(self._own_groups()).repeat_interleave(config.group_size).unsqueeze(1).expand_as(mask)
-            found = state_advantages(to_go[mask], _states(trajectories), groups[mask], config.baseline)
+            found = state_advantages(to_go[mask], _states(rollout.steps), groups[mask], config.baseline)
             return torch.zeros_like(to_go).masked_scatter(mask, found)
         # Each time step has a mean of its own, where who has finished has nothing left to win; the group has one
         # deviation, lest the last steps, which differ by little, count as much as the first.
@@ -264,40 +261,44 @@ class GRPO(PolicyGradientAgent):
         means: Baseline = "centred" if config.baseline == "standardised" else config.baseline
         advantages = group_advantages(to_go.reshape(shape).transpose(1, 2), means).transpose(1, 2)
         if config.baseline == "standardised":
-            there = mask.reshape(shape)
-            squares = (advantages.square() * there).sum(dim=(1, 2), keepdim=True)
-            advantages = advantages / ((squares / there.sum(dim=(1, 2), keepdim=True)).sqrt() + 1e-6)
+            exists = mask.reshape(shape)
+            squares = (advantages.square() * exists).sum(dim=(1, 2), keepdim=True)
+            advantages = advantages / ((squares / exists.sum(dim=(1, 2), keepdim=True)).sqrt() + 1e-6)
         return advantages.reshape(rewards.shape)
 
-    def _improve(self, trajectories: Trajectories) -> dict[str, float]:
-        config, t = self.config, trajectories
-        assert t.mask is not None
+    def _update(self, rollout: Rollout, advantages: Tensor) -> dict[str, float]:
+        """Several epochs of gradient steps over the rollout, and the metrics of the last one."""
+        config, steps = self.config, rollout.steps
         learning_rate = config.learning_rate * self._factor(config.learning_rate_schedule)
         clip_factor = self._factor(config.clip_schedule)
         bonus = config.entropy_coefficient * self._factor(config.entropy_schedule)
-        batch = t.replace(weights=self._weights(t.mask)).without("rewards", "done", "env_steps")
+        batch = Minibatch(steps, rollout.log_probs, advantages, self._weights(steps.mask))
         in_loss = config.kl_coefficient > 0 and not config.kl_in_reward
         skip = config.skip_flat_groups
         if skip is None:
             skip = bonus == 0 and not in_loss
         if skip:
-            batch = batch[self._rows((~self._flat(t)).nonzero().squeeze(-1))]
-        if in_loss and len(batch):
-            batch = batch.replace(reference_log_probs=self.network.reference_log_probs(batch))
-        if self.network.memoryless and config.surrogate != "sequence":
-            batch = batch.single_steps()
+            batch = batch[self._rows((~self._flat(rollout)).nonzero().squeeze(-1))]
         metrics = {"learning_rate": learning_rate}
         if world().total(len(batch)) == 0:
             return metrics
+        if in_loss:
+            batch = self._with_reference(batch)
+        if self.network.memoryless and config.surrogate != "sequence":
+            batch = batch.single_steps()
         loss = functools.partial(self._loss, clip_factor=clip_factor, bonus=bonus)
         for _ in range(config.epochs):
             parts = list(minibatches(batch, config.minibatch_size, self.rng))
-            for part in parts:
-                assert part.weights is not None
-                part = part.replace(weights=part.weights * len(parts))
-                norm, terms = self._descend(part, loss, learning_rate)
+            for minibatch in parts:
+                minibatch = minibatch.replace(weights=minibatch.weights * len(parts))
+                norm, terms = self._gradient_step(minibatch, loss, learning_rate)
                 metrics |= terms
         return metrics | {"gradient_norm": float(norm)}
+
+    def _with_reference(self, batch: Minibatch) -> ReferenceMinibatch:
+        steps = batch.steps
+        scores = self.network.reference_log_probs(steps) if len(batch) else torch.zeros_like(batch.old_log_probs)
+        return ReferenceMinibatch(steps, batch.old_log_probs, batch.advantages, batch.weights, scores)
 
     def _weights(self, mask: Tensor) -> Tensor:
         """(B, T) of each step, so that those of all processes add up to 1."""
@@ -308,48 +309,43 @@ class GRPO(PolicyGradientAgent):
         of_one = {"token": int(mask.sum()), "sequence": int(mask.any(dim=1).sum()), "constant": len(mask)}
         return weights * here.share_of(of_one[self.config.normalisation])
 
-    def _loss(self, part: Trajectories, *, clip_factor: float, bonus: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, batch: Minibatch, *, clip_factor: float, bonus: float) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, a weighted sum over the steps, and means over them to log."""
-        config, weights = self.config, part.weights
-        assert weights is not None
-        assert part.advantages is not None
-        scores = self.network.evaluate(part)
+        config, steps = self.config, batch.steps
+        scores = self.network.evaluate_actions(steps)
         low = config.clip * clip_factor
         high = low if config.clip_high is None else config.clip_high * clip_factor
-        log_probs, old = scores.log_probs, part.log_probs
+        log_probs, old = scores.log_probs, batch.old_log_probs
         if config.surrogate == "truncated":
-            objective = truncated_importance_objective(log_probs, old, part.advantages, clip_high=high)
+            objective = truncated_importance_objective(log_probs, old, batch.advantages, clip_high=high)
         else:
             log_ratios = log_probs - old
             if config.surrogate == "sequence":
-                log_ratios = sequence_log_ratios(log_probs, old, part.mask)
-            objective = clipped_surrogate(log_ratios + old, old, part.advantages, clip=low, clip_high=high)
+                log_ratios = sequence_log_ratios(log_probs, old, steps.mask)
+            objective = clipped_surrogate(log_ratios + old, old, batch.advantages, clip=low, clip_high=high)
         if bonus:
             objective = objective + bonus * scores.entropies
-        terms = {"entropy": part.mean(scores.entropies)}
-        if part.reference_log_probs is not None:
+        terms = {"entropy": steps.mean(scores.entropies)}
+        if isinstance(batch, ReferenceMinibatch):
             acted = old if config.kl_importance_weighted else None
-            kl = kl_estimate(log_probs, part.reference_log_probs, config.kl_estimator, old_log_probs=acted)
+            kl = kl_estimate(log_probs, batch.reference_log_probs, config.kl_estimator, old_log_probs=acted)
             objective = objective - config.kl_coefficient * kl
-            terms["kl_to_reference"] = part.mean(kl)
+            terms["kl_to_reference"] = steps.mean(kl)
         log_ratio = (log_probs - old).detach()
-        terms["approximate_kl"] = part.mean(torch.expm1(log_ratio) - log_ratio)
         ratio = torch.expm1(log_ratio)
-        terms["clip_fraction"] = part.mean(((ratio > high) | (ratio < -low)).float())
-        if part.mask is not None:
-            objective = objective.masked_fill(~part.mask, 0.0)
-        return -(objective * weights).sum(), {name: term.detach() for name, term in terms.items()}
+        terms["approximate_kl"] = steps.mean(ratio - log_ratio)
+        terms["clip_fraction"] = steps.mean(((ratio > high) | (ratio < -low)).float())
+        if not steps.complete:
+            objective = objective.masked_fill(~steps.mask, 0.0)
+        return -(objective * batch.weights).sum(), {name: term.detach() for name, term in terms.items()}
 
-    def _outcomes(self, t: Trajectories) -> dict[str, float]:
-        assert t.rewards is not None
-        assert t.mask is not None
-        assert t.done is not None
-        totals = t.rewards.sum(dim=1)
+    def _outcomes(self, rollout: Rollout) -> dict[str, float]:
+        totals = rollout.rewards.sum(dim=1)
         spread = totals.reshape(-1, self.config.group_size).std(dim=1, correction=0)
         return {
             "episode_return": float(totals.mean()),
-            "episode_length": float(t.mask.sum(dim=1).float().mean()),
-            "cut_episodes": float(1 - t.done.any(dim=1).float().mean()),
+            "episode_length": float(rollout.mask.sum(dim=1).float().mean()),
+            "cut_episodes": float(1 - rollout.done.any(dim=1).float().mean()),
             "groups_alike": float((spread == 0).float().mean()),
         }
 
@@ -363,12 +359,11 @@ class GRPO(PolicyGradientAgent):
         self.updates = int(state["updates"])
 
 
-def _states(t: Trajectories) -> Tensor:
-    """(N,) a number for what was observed at each of the steps there are, the same for the same."""
-    assert t.mask is not None
-    states = torch.zeros(int(t.mask.sum()), dtype=torch.int64)
-    for leaf in t.observations.values():
-        rows = leaf[t.mask].flatten(1)
+def _states(steps: Steps) -> Tensor:
+    """(N,) a number for the observation of each step that exists, equal for equal ones."""
+    states = torch.zeros(steps.count, dtype=torch.int64)
+    for leaf in steps.observations.values():
+        rows = leaf[steps.mask].flatten(1)
         rows = rows.squeeze(1) if rows.shape[1] == 1 else rows  # sorting numbers is much faster than sorting rows
         _, values = torch.unique(rows, dim=0 if rows.ndim == 2 else None, return_inverse=True)
         _, states = torch.unique(states * (values.max() + 1) + values, return_inverse=True)

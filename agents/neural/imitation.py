@@ -151,7 +151,7 @@ class Imitation(PolicyGradientAgent):
         observations, actions = _spaces(env)
         if not isinstance(actions, gym.spaces.Discrete):
             raise ValueError(f"imitation tells Discrete actions apart, not {actions}")
-        tower_seed, head_seed = (
+        torso_seed, head_seed = (
             int(child.generate_state(1)[0]) for child in np.random.SeedSequence((seed, 1)).spawn(2)
         )
         policy = MLPPolicy(
@@ -161,7 +161,7 @@ class Imitation(PolicyGradientAgent):
             activation=config.activation,
             critic=False,
             normalise=config.normalise_observations,
-            seed=tower_seed,
+            seed=torso_seed,
         )
         self.head = policy.action_head = MarginHead(
             config.hidden[-1],
@@ -203,7 +203,7 @@ class Imitation(PolicyGradientAgent):
             found = self._everywhere(table) if fits and table is not None else self._episodes(expert)
         self.demonstrations = found
         everything = torch.ones(len(found.right), dtype=torch.bool)
-        self.network.update_moments(found.observations, everything)
+        self.network.update_statistics(found.observations, everything)
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` for each 1000 examples or pass over all, whichever is more; never ends."""

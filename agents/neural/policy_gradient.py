@@ -1,4 +1,4 @@
-"""What PPO and GRPO share: the settings of the networks, acting, tables for small worlds, and their state."""
+"""Base of PPO and GRPO: shared settings, acting, tables for small worlds, and state."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -17,17 +17,17 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gridzero.agents.agent import Agent
+from gridzero.agents.neural.batches import Minibatch, Rollout
+from gridzero.agents.neural.collector import Collector
 from gridzero.agents.neural.distributed import world
 from gridzero.agents.neural.exploration import VisitCounts, check_countable, rows_of
-from gridzero.agents.neural.networks.distributions import Categoricals
-from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
 from gridzero.agents.neural.networks.torsos import Activation, Memory
 from gridzero.agents.neural.objectives import exploration_bonus, kl_estimate
 from gridzero.agents.neural.optimiser import Optimiser
-from gridzero.agents.neural.policy import Policy, Trajectories
+from gridzero.agents.neural.policy import Policy
 from gridzero.agents.neural.state_tables import StateTable
 from gridzero.agents.neural.vectors import copies
-from gridzero.agents.registry import POLICIES, imported
+from gridzero.agents.registry import PolicyRegistration, find_policy
 from gridzero.agents.tabular.tabular import greedy_policy
 from gridzero.envs.mdp import FiniteMDP
 
@@ -35,6 +35,7 @@ Schedule = Literal["constant", "linear"]
 _SCHEDULES = ("learning_rate_schedule", "clip_schedule", "entropy_schedule")
 FloatArray = NDArray[np.float64]
 Terms = Mapping[str, torch.Tensor]
+Batch = TypeVar("Batch", bound=Minibatch)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class PolicyGradientConfig:
     """Options of a policy that has its own, such as a language model's: on the command line, --policy.KEY VALUE."""
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense, with what does."""
+        """Raise ValueError for settings out of range or unknown choices."""
         within = [("gamma", 0.0, 1.0)]
         above: tuple[str, ...] = ("minibatch_size", "learning_rate", "clip", "adam_epsilon")
         above += tuple(name for name in ("schedule_steps", "microbatch_size") if getattr(self, name) is not None)
@@ -124,11 +125,12 @@ class PolicyGradientAgent(Agent):
             a ``VectorEnv``, which is taken as it is.
         config: of the subclass.
         seed: decides everything that is random.
-        policy: the policy to train; by default an :class:`MLPPolicy` as the config has it.
+        policy: the policy to train; by default the one that is registered for such spaces, as the config has it.
 
     Attributes:
         vector: the environments it learns in.
-        network: what it learns, a :class:`Policy`.
+        network: the :class:`Policy` that it trains.
+        collector: source of its experience.
         rng: the generator of everything the learner itself draws.
         steps: environment steps taken so far.
     """
@@ -148,9 +150,11 @@ class PolicyGradientAgent(Agent):
         )
         self.vector = copies(env, self._wanted_envs(), asynchronous=config.asynchronous, seedable=self.seedable)
         self.rng = np.random.default_rng(own_seed)
-        self.network: Policy = policy or policy_class(self.vector).build(
+        registration = policy_registration(self.vector)
+        self.network: Policy = policy or registration.policy_class().build(
             self.vector, config, critic=self.critic, shared=self.shared, seed=network_seed
         )
+        self.collector: Collector = registration.collector_class()(self.vector, self.environment_seed)
         self.visits: VisitCounts | None = None
         if config.exploration_bonus > 0:
             check_countable(self.vector.single_observation_space, "observations")
@@ -167,15 +171,16 @@ class PolicyGradientAgent(Agent):
             self.network.trained(), epsilon=config.adam_epsilon, max_norm=config.max_gradient_norm
         )
         self.steps = 0
-        self._acting: torch.Tensor | None = None
+        self._memory: torch.Tensor | None = None
         self._states = StateTable(env, masked=config.action_masks)
 
     @classmethod
     def defaults(cls, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """What the policy of such environments does better with."""
+        """Defaults that suit the policy of such environments better."""
         if not isinstance(env, gym.Env | VectorEnv):
             return {}
-        return policy_class(env).defaults(cls.__name__, env, fields)
+        policy: type[Policy] = policy_registration(env).policy_class()
+        return policy.defaults(cls.__name__, env, fields)
 
     def _wanted_envs(self) -> int | None:
         wanted: int | None = self.config.num_envs
@@ -196,38 +201,35 @@ class PolicyGradientAgent(Agent):
         linear = any(getattr(self.config, name) == "linear" for name in _SCHEDULES)
         return not linear or self._remaining() > 0
 
-    def _with_penalty(self, t: Trajectories) -> tuple[Trajectories, float]:
-        """Rewards less β times k1, whose mean is the divergence from the reference; and that mean, in nats a step.
+    def _with_penalty(self, rollout: Rollout) -> tuple[torch.Tensor, float]:
+        """Rewards (B, T) less β times k1, and the mean of k1: the divergence from the reference, in nats a step.
 
         Source: Ziegler et al. (2019), Fine-tuning language models from human preferences, eq. 2.
         """
-        assert t.rewards is not None
-        kl = kl_estimate(t.log_probs, self.network.reference_log_probs(t), "k1")
-        if t.mask is not None:
-            kl = kl.masked_fill(~t.mask, 0.0)
-        return t.replace(rewards=t.rewards - self.config.kl_coefficient * kl), float(t.mean(kl))
+        steps = rollout.steps
+        kl = kl_estimate(rollout.log_probs, self.network.reference_log_probs(steps), "k1")
+        kl = kl.masked_fill(~steps.mask, 0.0)
+        return rollout.rewards - self.config.kl_coefficient * kl, float(steps.mean(kl))
 
-    def _with_bonus(self, t: Trajectories) -> tuple[Trajectories, dict[str, float]]:
-        """Rewards and the bonus for what was seldom tried, and the mean bonus of a step to log."""
+    def _with_bonus(self, rollout: Rollout) -> tuple[torch.Tensor, dict[str, float]]:
+        """Rewards (B, T) and the bonus for pairs that were seldom tried, and the mean bonus of a step to log."""
         if self.visits is None:
-            return t, {}
-        assert t.rewards is not None
-        assert t.mask is not None
-        mask = t.mask
-        rows = rows_of({name: leaf[mask] for name, leaf in t.observations.items()}, t.actions[mask])
+            return rollout.rewards, {}
+        steps, mask = rollout.steps, rollout.mask
+        rows = rows_of({name: leaf[mask] for name, leaf in steps.observations.items()}, steps.actions[mask])
         counts = torch.from_numpy(self.visits.visit(rows))
         bonus = exploration_bonus(counts, self.config.exploration_bonus * max(0.0, 2 * self._remaining() - 1))
-        paid = torch.zeros_like(t.rewards).masked_scatter(mask, bonus)
-        return t.replace(rewards=t.rewards + paid), {"exploration_bonus": float(bonus.mean())}
+        paid = torch.zeros_like(rollout.rewards).masked_scatter(mask, bonus)
+        return rollout.rewards + paid, {"exploration_bonus": float(bonus.mean())}
 
-    def _descend(
-        self, part: Trajectories, loss: Callable[[Trajectories], tuple[torch.Tensor, Terms]], learning_rate: float
+    def _gradient_step(
+        self, minibatch: Batch, loss: Callable[[Batch], tuple[torch.Tensor, Terms]], learning_rate: float
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """One gradient step over a minibatch, perhaps an empty one, in passes over pieces of it.
+        """One gradient step over a minibatch, perhaps an empty one, in passes over its microbatches.
 
         Args:
-            part: the minibatch.
-            loss: that of a piece, of which those of all pieces are added up, and means over its steps to log.
+            minibatch: the steps.
+            loss: that of a microbatch, of which those of all are added up, and means over its steps to log.
             learning_rate: Adam's.
 
         Returns:
@@ -236,51 +238,40 @@ class PolicyGradientAgent(Agent):
         means: dict[str, float] = {}
 
         def losses() -> Iterator[torch.Tensor]:
-            for piece in part.pieces(self.config.microbatch_size):
-                of_piece, terms = loss(piece)
-                yield of_piece
-                share = 1.0 if piece is part else piece.steps() / part.steps()
+            for microbatch in minibatch.microbatches(self.config.microbatch_size):
+                of_microbatch, terms = loss(microbatch)
+                yield of_microbatch
+                share = 1.0 if microbatch is minibatch else microbatch.steps.count / minibatch.steps.count
                 for name, term in terms.items():
                     means[name] = means.get(name, 0.0) + share * float(term)
 
-        return self.optimiser.step(losses() if len(part) else (), learning_rate), means
+        return self.optimiser.step(losses() if len(minibatch) else (), learning_rate), means
 
     # Acting
-
-    def _mlp(self) -> MLPPolicy:
-        if not isinstance(self.network, MLPPolicy):
-            raise ValueError(f"{type(self.network).__name__} has no table of states")
-        return self.network
 
     def act(self, observations: Any, *, explore: bool = False, action_masks: NDArray[np.bool_] | None = None) -> Any:
         """Actions (N, …) for observations (N, …), as a vector environment takes them; texts for texts.
 
-        A policy with a memory remembers from call to call; :meth:`forget` tells it where episodes begin.
+        A policy with a memory remembers from call to call; :meth:`reset_memory` tells it where episodes begin.
 
         Args:
             observations: a batch as a vector environment gives it, or a list.
             explore: draw from the policy instead of taking the most likely action.
             action_masks: (N, A) what is allowed, for a policy that was trained with masks.
         """
-        if not isinstance(self.network, MLPPolicy):
-            return self.network.answer(observations, self.rng if explore else None)
-        policy = self.network
-        read = policy.read(observations, action_masks)
-        size = len(next(iter(read.values())))
-        if self._acting is None or len(self._acting) != size:
-            self._acting = torch.zeros(size, policy.memory_size)
-        actions, self._acting = policy.act(read, self._acting, self.rng if explore else None)
-        return policy.actions.to_env(actions)
+        rng = self.rng if explore else None
+        actions, self._memory = self.network.act(observations, self._memory, rng, action_masks)
+        return actions
 
-    def forget(self, episodes: NDArray[np.bool_] | None = None) -> None:
+    def reset_memory(self, episodes: NDArray[np.bool_] | None = None) -> None:
         """Empty the memory with which :meth:`act` goes on: in these (N,) environments, by default in all."""
         if episodes is None:
-            self._acting = None
-        elif self._acting is not None:
-            self._acting = self._acting.masked_fill(torch.from_numpy(episodes).unsqueeze(1), 0.0)
+            self._memory = None
+        elif self._memory is not None:
+            self._memory = self._memory.masked_fill(torch.from_numpy(episodes).unsqueeze(1), 0.0)
 
     def action_probabilities(self, observations: Any, action_masks: NDArray[np.bool_] | None = None) -> FloatArray:
-        """(N, A) probabilities of what :meth:`act` does when it explores.
+        """(N, A) probabilities of the actions that :meth:`act` chooses when it explores.
 
         Args:
             observations: as for :meth:`act`.
@@ -289,33 +280,17 @@ class PolicyGradientAgent(Agent):
         Raises:
             ValueError: where actions are not Discrete, or the policy is not a network without memory.
         """
-        policy = self._memoryless()
-        if not isinstance(policy.actions, Categoricals) or policy.actions.choices != 1:
-            raise ValueError("only Discrete actions have a table")
-        read = policy.read(observations, action_masks)
-        with torch.no_grad():
-            probabilities = policy.actions.probabilities(policy.outputs(policy.actor(read), read))
-        return np.asarray(probabilities.squeeze(-2).numpy(), dtype=np.float64)
+        return np.asarray(self.network.action_probabilities(observations, action_masks).numpy(), dtype=np.float64)
 
     # Tables, for worlds whose states can be counted
 
-    def _memoryless(self) -> MLPPolicy:
-        policy = self._mlp()
-        if not policy.memoryless:
-            raise ValueError("a policy with a memory has no table of states")
-        return policy
-
-    def _table(self) -> dict[str, torch.Tensor]:
-        """Every state's observation, in order, as the network reads it."""
-        return self._memoryless().read(*self._states.read())
-
     def exploring_policy(self) -> FloatArray:
-        """(S, A) probabilities of what :meth:`act` does when it explores: the policy that is being trained."""
-        self._memoryless()  # or else says why there is no table
+        """(S, A) probabilities of the actions that :meth:`act` chooses when it explores."""
+        self.network.check_table()  # before its states are visited
         return self.action_probabilities(*self._states.read())
 
     def policy(self) -> FloatArray:
-        """(S, A) probabilities of what :meth:`act` does when it does not explore: all on the most likely action."""
+        """(S, A) probabilities of the actions that :meth:`act` chooses greedily: all on the most likely one."""
         return greedy_policy(self.exploring_policy())
 
     def action_values(self) -> FloatArray:
@@ -358,7 +333,7 @@ class PolicyGradientAgent(Agent):
             self.visits.load_state_dict(state["visits"])
 
     def decide_together(self, decision: bool) -> bool:
-        """What the first process decides, where several learn together."""
+        """The first process's decision, where several learn together."""
         return bool(world().gather(decision)[0])
 
     def save_artifacts(self, folder: Path) -> None:
@@ -370,14 +345,11 @@ class PolicyGradientAgent(Agent):
         self.network.load_artifacts(folder)
 
 
-def policy_class(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> type[Policy]:
-    """The kind of policy that is trained in such an environment: an :class:`MLPPolicy` but where one is registered."""
-    space = env.single_observation_space if isinstance(env, VectorEnv) else env.observation_space
-    for kind in type(space).__mro__:
-        if kind.__name__ in POLICIES:
-            found: type[Policy] = imported(POLICIES[kind.__name__])
-            return found
-    return MLPPolicy
+def policy_registration(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> PolicyRegistration:
+    """The kind of policy that is trained in such an environment, by its spaces."""
+    if isinstance(env, VectorEnv):
+        return find_policy(env.single_observation_space, env.single_action_space)
+    return find_policy(env.observation_space, env.action_space)
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:

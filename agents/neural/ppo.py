@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gridzero.agents.interaction import Interaction
 from gridzero.agents.learner import Update
+from gridzero.agents.neural.batches import CriticMinibatch, Steps, ValuedRollout, minibatches
 from gridzero.agents.neural.distributed import world
-from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
 from gridzero.agents.neural.objectives import (
     clipped_surrogate,
     discounted_sums,
@@ -22,9 +21,9 @@ from gridzero.agents.neural.objectives import (
     step_weights,
     value_loss,
 )
-from gridzero.agents.neural.policy import Policy, Trajectories, minibatches
+from gridzero.agents.neural.policy import Policy
 from gridzero.agents.neural.policy_gradient import FloatArray, PolicyGradientAgent, PolicyGradientConfig
-from gridzero.agents.neural.running_mean_std import RunningMoments
+from gridzero.agents.neural.running_mean_std import RunningMeanStd
 
 Advantages = Literal["minibatch", "batch", "none"]
 
@@ -55,7 +54,7 @@ class PPOConfig(PolicyGradientConfig):
     """One body for actor and critic instead of one each."""
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense, with what does."""
+        """Raise ValueError for settings out of range or unknown choices."""
         super().__post_init__()
         optional = tuple(
             name for name in ("rollout_steps", "value_clip", "target_kl") if getattr(self, name) is not None
@@ -84,75 +83,65 @@ class PPO(PolicyGradientAgent):
         super().__init__(env, config, seed=seed, policy=policy)
         if world().size > 1 and (config.normalise_rewards or config.normalise_advantages == "minibatch"):
             raise ValueError("several processes need normalise_rewards off, and normalise_advantages batch or none")
-        self.interaction = Interaction(self.vector, self.environment_seed)
-        self.rollout_steps = config.rollout_steps or max(16, 2048 // self.interaction.num_envs)
-        self.reward_moments = RunningMoments(1)
-        self.reward_sums = torch.zeros(self.interaction.num_envs)
+        self.rollout_steps = config.rollout_steps or max(16, 2048 // self.vector.num_envs)
+        self.reward_statistics = RunningMeanStd(1)
+        self.reward_sums = torch.zeros(self.vector.num_envs)
         if config.kl_coefficient > 0:
             self.network.make_reference()
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per rollout; never ends, but with linear schedules when they do."""
         while self._goes_on():
-            trajectories = self.network.rollout(self.interaction, self.rollout_steps, self.rng)
-            taken = trajectories.environment_steps()
-            metrics = self.interaction.metrics() | self.network.metrics()
-            trajectories = trajectories.without("env_steps")
+            rollout = self.collector.rollout(self.network, self.rollout_steps, self.rng)
+            metrics = self.collector.metrics()
             if self.config.kl_coefficient > 0:
-                trajectories, kl = self._with_penalty(trajectories)
-                metrics["kl_to_reference"] = kl
-            trajectories, bonus = self._with_bonus(trajectories)
-            metrics |= bonus | self._improve(self._with_advantages(trajectories))
+                rewards, metrics["kl_to_reference"] = self._with_penalty(rollout)
+                rollout = rollout.replace(rewards=rewards)
+            rewards, bonus = self._with_bonus(rollout)
+            rollout = rollout.replace(rewards=rewards)
+            metrics |= bonus | self._update(self._batch(rollout), rollout)
             metrics = world().mean(metrics)
-            self.steps += world().total(taken)
-            yield Update(self.steps, metrics, self.network.samples())
+            self.steps += world().total(int(rollout.env_steps.sum()))
+            yield Update(self.steps, metrics, self.collector.samples())
 
-    def _with_advantages(self, trajectories: Trajectories) -> Trajectories:
-        t, config = trajectories, self.config
-        assert t.rewards is not None
-        assert t.values is not None
-        assert t.next_values is not None
-        assert t.terminated is not None
-        assert t.done is not None
-        assert t.mask is not None
-        rewards = self._scaled(t) if config.normalise_rewards else t.rewards
+    def _batch(self, rollout: ValuedRollout) -> CriticMinibatch:
+        """The whole rollout with its advantages and the critic's targets."""
+        config, steps = self.config, rollout.steps
+        rewards = self._scaled(rollout) if config.normalise_rewards else rollout.rewards
         advantages = generalised_advantages(
             rewards,
-            t.values,
-            t.next_values,
-            t.terminated,
-            t.done,
+            rollout.values,
+            rollout.next_values,
+            rollout.terminated,
+            rollout.done,
             gamma=config.gamma,
             lambda_=config.gae_lambda,
         )
-        returns = advantages + t.values
+        returns = advantages + rollout.values
         if config.normalise_advantages == "batch":
-            advantages = _standardised(advantages, t.mask)
-        return t.replace(advantages=advantages, returns=returns)
+            advantages = _standardised(advantages, steps)
+        weights = step_weights(steps.mask, "token")
+        return CriticMinibatch(steps, rollout.log_probs, advantages, weights, returns, rollout.values)
 
-    def _scaled(self, t: Trajectories) -> Tensor:
+    def _scaled(self, rollout: ValuedRollout) -> Tensor:
         """Rewards over the running deviation of their discounted sums (37 details, detail for MuJoCo 6)."""
-        assert t.rewards is not None
-        assert t.done is not None
-        assert t.mask is not None
-        ends = t.done
+        rewards, ends = rollout.rewards, rollout.done
         # Forwards in time: S_t = r_t + γ S_{t-1}, from the sums that the last rollout left.
-        first = t.rewards[:, :1] + self.config.gamma * self.reward_sums.unsqueeze(1)
-        terms = torch.cat([first, t.rewards[:, 1:]], dim=1).flip(1)
+        first = rewards[:, :1] + self.config.gamma * self.reward_sums.unsqueeze(1)
+        terms = torch.cat([first, rewards[:, 1:]], dim=1).flip(1)
         before = torch.cat([torch.ones_like(ends[:, :1]), ends[:, :-1]], dim=1)
         sums = discounted_sums(terms, self.config.gamma * (~before).float().flip(1)).flip(1)
         self.reward_sums = sums[:, -1] * ~ends[:, -1]
-        self.reward_moments.update(sums[t.mask].unsqueeze(1))
-        return t.rewards / (self.reward_moments.variance() + 1e-8).sqrt().float()
+        self.reward_statistics.update(sums[rollout.mask].unsqueeze(1))
+        return rewards / (self.reward_statistics.variance() + 1e-8).sqrt().float()
 
-    def _improve(self, trajectories: Trajectories) -> dict[str, float]:
-        config, t = self.config, trajectories
+    def _update(self, batch: CriticMinibatch, rollout: ValuedRollout) -> dict[str, float]:
+        """Several epochs of gradient steps over the batch, and the metrics of the last one."""
+        config = self.config
         learning_rate = config.learning_rate * self._factor(config.learning_rate_schedule)
         clip = config.clip * self._factor(config.clip_schedule)
         bonus = config.entropy_coefficient * self._factor(config.entropy_schedule)
-        batch = t.without("rewards", "terminated", "done", "next_values")
-        if config.value_clip is None:
-            batch = batch.without("values")
+        mask, returns = rollout.mask, batch.returns
         if self.network.memoryless:
             batch = batch.single_steps()
         loss = functools.partial(self._loss, clip=clip, bonus=bonus)
@@ -161,21 +150,20 @@ class PPO(PolicyGradientAgent):
         while epochs < config.epochs:
             epochs += 1
             kl = clipped = 0.0
-            for part in minibatches(batch, config.minibatch_size, self.rng):
+            for minibatch in minibatches(batch, config.minibatch_size, self.rng):
+                steps = minibatch.steps
                 if config.normalise_advantages == "minibatch":
-                    assert part.advantages is not None
-                    part = part.replace(advantages=_standardised(part.advantages, part.mask))
-                there = torch.ones_like(part.log_probs, dtype=torch.bool) if part.mask is None else part.mask
-                part = part.replace(weights=step_weights(there, "token") * here.share_of(part.steps()))
-                norm, terms = self._descend(part, loss, learning_rate)
-                kl += terms.pop("approximate_kl", 0.0) * part.steps() / batch.steps()
-                clipped += terms.pop("clip_fraction", 0.0) * part.steps() / batch.steps()
+                    minibatch = minibatch.replace(advantages=_standardised(minibatch.advantages, steps))
+                weights = step_weights(steps.mask, "token") * here.share_of(steps.count)
+                minibatch = minibatch.replace(weights=weights)
+                norm, terms = self._gradient_step(minibatch, loss, learning_rate)
+                share = steps.count / batch.steps.count
+                kl += terms.pop("approximate_kl", 0.0) * share
+                clipped += terms.pop("clip_fraction", 0.0) * share
             if config.target_kl is not None and here.mean({"kl": kl})["kl"] > 1.5 * config.target_kl:
                 break
-        assert t.values is not None
-        assert t.returns is not None
-        spread = t.returns[t.mask].var(correction=0)
-        unexplained = (t.returns - t.values)[t.mask].var(correction=0)
+        spread = returns[mask].var(correction=0)
+        unexplained = (returns - rollout.values)[mask].var(correction=0)
         return terms | {
             "gradient_norm": float(norm),
             "approximate_kl": kl,
@@ -185,74 +173,61 @@ class PPO(PolicyGradientAgent):
             "learning_rate": learning_rate,
         }
 
-    def _loss(self, part: Trajectories, *, clip: float, bonus: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, batch: CriticMinibatch, *, clip: float, bonus: float) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, a weighted sum over the steps, and means over them to log."""
-        config, weights = self.config, part.weights
-        assert weights is not None
-        assert part.advantages is not None
-        assert part.returns is not None
-        scores = self.network.evaluate(part)
-        assert scores.values is not None
-        objective = clipped_surrogate(scores.log_probs, part.log_probs, part.advantages, clip=clip)
-        errors = value_loss(scores.values, part.returns, old_values=part.values, clip=config.value_clip)
+        config, steps = self.config, batch.steps
+        scores = self.network.evaluate_with_values(steps)
+        objective = clipped_surrogate(scores.log_probs, batch.old_log_probs, batch.advantages, clip=clip)
+        old_values = None if config.value_clip is None else batch.old_values
+        errors = value_loss(scores.values, batch.returns, old_values=old_values, clip=config.value_clip)
         losses = config.value_coefficient * errors - objective
         if bonus:
             losses = losses - bonus * scores.entropies
         with torch.no_grad():
-            log_ratio = scores.log_probs - part.log_probs
+            log_ratio = scores.log_probs - batch.old_log_probs
             ratio = torch.expm1(log_ratio)
             terms = {
-                "policy_loss": -part.mean(objective),
-                "value_loss": part.mean(errors),
-                "entropy": part.mean(scores.entropies),
-                "approximate_kl": part.mean(ratio - log_ratio),
-                "clip_fraction": part.mean((ratio.abs() > clip).float()),
+                "policy_loss": -steps.mean(objective),
+                "value_loss": steps.mean(errors),
+                "entropy": steps.mean(scores.entropies),
+                "approximate_kl": steps.mean(ratio - log_ratio),
+                "clip_fraction": steps.mean((ratio.abs() > clip).float()),
             }
-        return (losses * weights).sum(), terms
+        return (losses * batch.weights).sum(), terms
 
     def state_values(self) -> FloatArray:
         """(S,) the critic's values, in the environment's own units."""
-        policy, read = self._mlp(), self._table()
-        values = policy.values(read, torch.zeros(len(next(iter(read.values()))), 0)).numpy().astype(np.float64)
-        scale = float(self.reward_moments.variance().sqrt()) if self.config.normalise_rewards else 1.0
+        self.network.check_table()  # before its states are visited
+        values = self.network.state_values(*self._states.read()).numpy().astype(np.float64)
+        scale = float(self.reward_statistics.variance().sqrt()) if self.config.normalise_rewards else 1.0
         return np.asarray(values * scale)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that resuming needs."""
-        moments = {name: t.numpy().copy() for name, t in self.reward_moments.state_dict().items()}
-        state = super().state_dict() | {"reward_moments": moments}
-        if isinstance(self.network, MLPPolicy):  # others begin each rollout with new episodes
-            state["interaction"] = self.interaction.state_dict()
-            state["reward_sums"] = self.reward_sums.numpy().copy()
-            state["memory"] = self.network.state.numpy().copy()
-            state["starting"] = self.network.starting.copy()
-        return state
+        """Networks, optimiser, generator, running statistics and the episodes under way."""
+        statistics = {name: t.numpy().copy() for name, t in self.reward_statistics.state_dict().items()}
+        return super().state_dict() | {
+            "reward_statistics": statistics,
+            "reward_sums": self.reward_sums.numpy().copy(),
+            "collector": self.collector.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state``."""
         super().load_state_dict(state)
-        self.reward_moments.load_state_dict(
-            {name: torch.from_numpy(np.array(array)) for name, array in state["reward_moments"].items()}
+        self.reward_statistics.load_state_dict(
+            {name: torch.from_numpy(np.array(array)) for name, array in state["reward_statistics"].items()}
         )
-        if isinstance(self.network, MLPPolicy):
-            self.interaction.load_state_dict(state["interaction"])
-            self.reward_sums = torch.from_numpy(np.array(state["reward_sums"]))
-            self.network.state = torch.from_numpy(np.array(state["memory"]))
-            self.network.starting = np.array(state["starting"], dtype=np.bool_)
+        self.reward_sums = torch.from_numpy(np.array(state["reward_sums"]))
+        self.collector.load_state_dict(state["collector"])
 
 
-def _flat(per_step: Tensor, mask: Tensor | None) -> Tensor:
-    """The steps there are, in a row."""
-    return per_step.reshape(-1) if mask is None else per_step[mask]
-
-
-def _standardised(advantages: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean 0 and deviation 1 over the steps there are, of all processes."""
-    there, here = _flat(advantages, mask), world()
+def _standardised(advantages: Tensor, steps: Steps) -> Tensor:
+    """Mean 0 and deviation 1 over the steps that exist, of all processes."""
+    existing, here = advantages.reshape(-1) if steps.complete else advantages[steps.mask], world()
     if here.size == 1:
-        deviation, mean = torch.std_mean(there, correction=0)
+        deviation, mean = torch.std_mean(existing, correction=0)
     else:
-        count = here.total(len(there))
-        mean = here.add(there.sum()) / count
-        deviation = (here.add((there - mean).square().sum()) / count).sqrt()
+        count = here.total(len(existing))
+        mean = here.add(existing.sum()) / count
+        deviation = (here.add((existing - mean).square().sum()) / count).sqrt()
     return (advantages - mean) / (deviation + 1e-8)

@@ -1,4 +1,4 @@
-"""Running mean and variance, for normalisation."""
+"""Running mean and standard deviation, for normalisation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class RunningMoments(nn.Module):
+class RunningMeanStd(nn.Module):
     """Mean and variance of all that it has seen, exactly, in float64 buffers (so they are saved with the policy).
 
     Until it has seen something the mean is 0 and the variance 1.
@@ -17,9 +17,9 @@ class RunningMoments(nn.Module):
     Source: Chan et al. (1979), Updating formulae and a pairwise algorithm for computing sample variances.
 
     Example:
-        >>> moments = RunningMoments(1)
-        >>> moments.update(torch.tensor([[1.0], [2.0]])); moments.update(torch.tensor([[6.0]]))
-        >>> moments.mean.item(), round(moments.variance().item(), 3)
+        >>> statistics = RunningMeanStd(1)
+        >>> statistics.update(torch.tensor([[1.0], [2.0]])); statistics.update(torch.tensor([[6.0]]))
+        >>> statistics.mean.item(), round(statistics.variance().item(), 3)
         (3.0, 4.667)
     """
 

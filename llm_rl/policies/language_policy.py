@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gridzero.agents.interaction import Interaction, with_final_info
+from gridzero.agents.neural.batches import Steps
 from gridzero.agents.neural.distributed import world
-from gridzero.agents.neural.policy import Policy, Scores, Trajectories
+from gridzero.agents.neural.policy import Policy, Scores, ValuedScores
 from gridzero.envs.tasks.numbers import shown
-from gridzero.llm_rl.decoding.generate import check_positions, generate
+from gridzero.llm_rl.decoding.generate import Completions, check_positions, generate
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling
 from gridzero.llm_rl.models.base_models import base_model
 from gridzero.llm_rl.models.causal import ValueHead, hidden_states, output_head
 from gridzero.llm_rl.models.peft import Reference, add_lora
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, write_model
 from gridzero.llm_rl.policies.language_options import LanguageOptions, device_of, dtype_of, language_options
-from gridzero.llm_rl.rollouts.conversations import Talk, as_trajectories, joined
-from gridzero.llm_rl.rollouts.metrics import talk_metrics, talk_samples
+from gridzero.llm_rl.rollouts.conversations import joined
 from gridzero.llm_rl.scoring.packed_forward import packed_forward
 from gridzero.llm_rl.scoring.packing import Packing
 from gridzero.llm_rl.scoring.token_log_probs import token_log_probs
@@ -78,8 +75,6 @@ class LanguagePolicy(Policy):
         self.reference: Reference | None = None
         self.end = _end_tokens(model, tokenizer)
         self.pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end[0])
-        self._metrics: dict[str, float] = {}
-        self._samples: list[dict[str, Any]] = []
 
     @classmethod
     def defaults(cls, agent: str, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,7 +149,7 @@ class LanguagePolicy(Policy):
         return ids
 
     def _conversation(self, text: str) -> list[int]:
-        """Tokens of a conversation so far, with an end token after each of the model's turns, as :meth:`episodes` has.
+        """Tokens of a conversation so far, with an end token after each of the model's turns, as rollouts have.
 
         A turn of its ends in ``</answer>`` and is followed by a new line.
         """
@@ -174,107 +169,61 @@ class LanguagePolicy(Policy):
         return texts
 
     def sampling(self, limit: int, *, greedy: bool = False) -> Sampling:
-        """How tokens are drawn."""
+        """Settings of drawing tokens."""
         options = self.options
         return Sampling(options.temperature, options.top_k, options.top_p, greedy, max_tokens=limit)
 
-    def answer(self, observations: Any, rng: np.random.Generator | None) -> tuple[str, ...]:
-        """A completion for each text; the most likely tokens without a generator."""
+    def act(
+        self,
+        observations: Any,
+        memory: Tensor | None,
+        rng: np.random.Generator | None,
+        action_masks: NDArray[np.bool_] | None = None,
+    ) -> tuple[tuple[str, ...], Tensor]:
+        """A completion for each text; the most likely tokens without a generator. There is no memory."""
         texts: list[str] = []
         drawn = np.random.default_rng(0) if rng is None else rng
         sampling = self.sampling(self.limit, greedy=rng is None)
-        for first in range(0, len(observations), _ROWS_AT_ONCE):
-            prompts = [self._conversation(text) for text in observations[first : first + _ROWS_AT_ONCE]]
-            written = generate(self.model, prompts, 1, sampling, end=self.end, pad=self.pad, rng=drawn)
+        for rows in slices(len(observations)):
+            prompts = [self._conversation(text) for text in observations[rows]]
+            written = self.generate(prompts, 1, sampling, drawn)
             texts += self.decode(written.tokens.cpu().numpy())
-        return tuple(texts)
+        return tuple(texts), torch.zeros(len(texts), 0)
 
-    def episodes(
-        self, env: VectorEnv[Any, Any, Any], groups: int, size: int, limit: int, rng: np.random.Generator
-    ) -> Trajectories:
-        """Conversations in groups, each from one prompt; see :meth:`Policy.episodes`.
-
-        Args:
-            env: groups · size environments, each to be reset with a seed of its own.
-            groups: how many prompts.
-            size: conversations from each.
-            limit: tokens that the model may write in one conversation.
-            rng: draws the prompts and the tokens.
-        """
-        mine = world().share(groups, "groups")
-        seeds = np.repeat(rng.integers(2**31, size=groups)[mine], size)
-        keys = rng.integers(2**64, size=groups * size, dtype=np.uint64)[mine.start * size : mine.stop * size]
-        shown, _ = env.reset(seed=seeds.tolist())  # type: ignore[arg-type]  # these take one for each environment
-        shown = list(shown)
-        talks = [Talk(ids) for prompt in shown[::size] for ids in [self.encode(prompt)] * size]
-        began, written = time.perf_counter(), 0
-        active, copies = np.arange(len(talks)), size
-        outcome: dict[int, dict[str, Any]] = {}
-        while len(active):
-            prompts = [talks[i].tokens for i in active[::copies]]
-            left = min(limit - talks[i].written for i in active)
-            draws = Draws(keys[active], np.array([talks[i].written for i in active]))
-            new = generate(self.model, prompts, copies, self.sampling(left), end=self.end, pad=self.pad, rng=draws)
-            tokens, log_probs = new.tokens.cpu(), new.log_probs.cpu()
-            lengths, ended = new.lengths.tolist(), new.ended.tolist()
-            written += sum(lengths)
-            texts = self.decode(tokens.numpy())
-            actions = [""] * len(talks)
-            for row, i in enumerate(active):
-                actions[i] = texts[row]
-                talks[i].wrote(tokens[row], log_probs[row], lengths[row], ended[row])
-            before = shown
-            shown, rewards, terminated, truncated, infos = env.step(tuple(actions))
-            shown = list(shown)
-            done = np.asarray(terminated) | np.asarray(truncated)
-            infos = with_final_info(infos, done)
-            for i in active:
-                talk = talks[i]
-                talk.text += actions[i]
-                talk.rewarded(float(rewards[i]))
-                if done[i] or not talk.ended or talk.written >= limit:
-                    outcome[int(i)] = _row_of(infos, int(i))
-                else:
-                    reply = shown[i][len(before[i]) + len(actions[i]) :]
-                    talk.heard(self.encode(reply, begins=False))
-                    talk.text += reply
-            active, copies = np.array([i for i in active if int(i) not in outcome], dtype=np.int64), 1
-        seconds = time.perf_counter() - began
-        outcomes = [outcome[i] for i in range(len(talks))]
-        self._metrics = talk_metrics(talks, outcomes, size, lambda text: len(self.encode(text, begins=False)))
-        self._metrics["tokens_per_second"] = written / max(seconds, 1e-9)
-        self._samples = talk_samples(talks, outcomes, self.tokenizer.decode)
-        return as_trajectories(talks, self.pad)
-
-    def rollout(self, env: Interaction, steps: int, rng: np.random.Generator) -> Trajectories:
-        """A new conversation in each environment, with the critic's values; see :meth:`Policy.rollout`."""
-        t = self.episodes(env.env, env.num_envs * world().size, 1, steps, rng)
-        assert t.mask is not None
-        with torch.no_grad():
-            values = torch.cat([_values(self.evaluate(t[rows])) for rows in _slices(len(t))])
-        # Where the environment speaks, the value is that of the model's next token.
-        last = t.mask.shape[1] - 1
-        positions = torch.arange(last + 1).expand_as(t.mask)
-        following = torch.where(t.mask, positions, last + 1).flip(1).cummin(dim=1).values.flip(1)
-        padded = torch.nn.functional.pad(values.masked_fill(~t.mask, 0.0), (0, 2))
-        values = padded.gather(1, following)
-        next_values = padded.gather(1, torch.nn.functional.pad(following, (0, 1), value=last + 1)[:, 1:])
-        ends = t.mask & (torch.nn.functional.pad(following, (0, 1), value=last + 1)[:, 1:] > last)
-        return t.replace(values=values, next_values=next_values, terminated=ends, done=ends)
+    def generate(
+        self, prompts: list[list[int]], copies: int, sampling: Sampling, rng: np.random.Generator | Draws
+    ) -> Completions:
+        """``copies`` completions of each prompt, one prompt after the other."""
+        return generate(self.model, prompts, copies, sampling, end=self.end, pad=self.pad, rng=rng)
 
     # Scoring
 
-    def evaluate(self, trajectories: Trajectories) -> Scores:
+    def evaluate_actions(self, steps: Steps) -> Scores:
         """Score the tokens that the model wrote, with gradients."""
-        return self._score(self.model, trajectories, self.value_head)
+        scores, _ = self._score(self.model, steps)
+        return scores
 
-    def _score(self, model: Any, t: Trajectories, value_head: ValueHead | None = None) -> Scores:
-        """One forward pass over prompts, each once, and what was said; the output layer sees the model's own tokens."""
-        assert t.mask is not None
-        tokens, first, lengths = joined(t, self.pad)
+    def evaluate_with_values(self, steps: Steps) -> ValuedScores:
+        """Score the tokens that the model wrote and value the states before them, with gradients.
+
+        Raises:
+            ValueError: without a critic.
+        """
+        if self.value_head is None:
+            raise ValueError("this policy has no critic")
+        scores, states = self._score(self.model, steps)
+        return ValuedScores(scores.log_probs, scores.entropies, _per_step(steps, self.value_head(states)))
+
+    def _score(self, model: Any, steps: Steps) -> tuple[Scores, Tensor]:
+        """One forward pass over prompts, each once, and the tokens since; the output layer sees the model's own tokens.
+
+        Returns:
+            Scores, and the states (N, D) before the tokens that the model wrote.
+        """
+        tokens, first, lengths = joined(steps, self.pad)
         tokens = tokens[:, :-1]  # nothing follows the last
-        rows, steps = t.mask.nonzero(as_tuple=True)
-        before = first[rows] + steps - 1  # the state before a token is that of the token before it
+        rows, columns = steps.mask.nonzero(as_tuple=True)
+        before = first[rows] + columns - 1  # the state before a token is that of the token before it
         packing = Packing.of(tokens, first, first + lengths - 1)
         states = packed_forward(model, packing.to(self.device))
         if states is None:
@@ -285,41 +234,29 @@ class LanguagePolicy(Policy):
         log_probs, entropies = token_log_probs(
             chosen,
             head.weight,
-            t.actions[rows, steps].to(self.device),
+            steps.actions[rows, columns].to(self.device),
             bias=head.bias,
             temperature=self.options.temperature,
             scale=head.scale,
             soft_cap=head.soft_cap,
         )
-        per_token = [log_probs, entropies] + ([] if value_head is None else [value_head(chosen)])
-        spread = [torch.zeros(t.mask.shape).masked_scatter(t.mask, numbers.float().cpu()) for numbers in per_token]
-        return Scores(*spread)
+        return Scores(_per_step(steps, log_probs), _per_step(steps, entropies)), chosen
 
     def make_reference(self) -> None:
         """Keep the model as it is now; with adapters, the model without them, of which no copy is needed."""
         self.reference = Reference(self.model, adapted=self.adapted)
 
-    def reference_log_probs(self, trajectories: Trajectories) -> Tensor:
+    def reference_log_probs(self, steps: Steps) -> Tensor:
         """(B, T) log-probabilities of the reference, without gradients."""
         if self.reference is None:
             raise ValueError("there is no reference; make_reference() keeps one")
         with torch.no_grad(), self.reference.model() as model:
-            return torch.cat([self._score(model, trajectories[rows]).log_probs for rows in _slices(len(trajectories))])
+            return torch.cat([self._score(model, steps[rows])[0].log_probs for rows in slices(len(steps))])
 
     def trained(self) -> list[torch.nn.Parameter]:
         """The parameters of model and value head that learning changes; not those of the reference."""
         own = list(self.model.parameters()) + ([] if self.value_head is None else list(self.value_head.parameters()))
         return [parameter for parameter in own if parameter.requires_grad]
-
-    # What is logged
-
-    def metrics(self) -> dict[str, float]:
-        """Accuracy, form, lengths and speed of the episodes collected last."""
-        return dict(self._metrics)
-
-    def samples(self) -> list[dict[str, Any]]:
-        """A few of the conversations collected last, with their verdicts."""
-        return list(self._samples)
 
     # On disk
 
@@ -347,12 +284,13 @@ class LanguagePolicy(Policy):
             read_weights(self.reference.copy, folder / "reference")
 
 
-def _values(scores: Scores) -> Tensor:
-    assert scores.values is not None
-    return scores.values
+def _per_step(steps: Steps, numbers: Tensor) -> Tensor:
+    """(B, T) from a number for each step that exists, 0 elsewhere."""
+    return torch.zeros(steps.mask.shape).masked_scatter(steps.mask, numbers.float().cpu())
 
 
-def _slices(rows: int) -> list[slice]:
+def slices(rows: int) -> list[slice]:
+    """Parts of a batch that memory has room for."""
     return [slice(first, first + _ROWS_AT_ONCE) for first in range(0, rows, _ROWS_AT_ONCE)]
 
 
@@ -367,14 +305,10 @@ def _usual_limit(task: Any) -> int:
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """What ends a completion: the tokenizer's mark, and what the model's own settings say."""
+    """End tokens of a completion: the tokenizer's, and those of the model's own settings."""
     of_model = getattr(model.generation_config, "eos_token_id", None)
     of_model = of_model if isinstance(of_model, list) else [of_model]
     found = dict.fromkeys(int(token) for token in [tokenizer.eos_token_id, *of_model] if token is not None)
     if not found:
         raise ValueError("the model has no end token")
     return tuple(found)
-
-
-def _row_of(infos: Mapping[str, Any], i: int) -> dict[str, Any]:
-    return {name: values[i] for name, values in infos.items() if not name.startswith("_") and len(values) > i}

@@ -1,4 +1,4 @@
-"""Conversations as a language model has them, and as trajectories of tokens."""
+"""Conversations of a language model, as tokens and as batches of steps."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gridzero.agents.neural.policy import Trajectories
+from gridzero.agents.neural.batches import Rollout, Steps
 
 
-class Talk:
-    """One conversation: the prompt, and what was said since.
+class Conversation:
+    """One conversation: the prompt, and the tokens since.
 
     Attributes:
         prompt: its tokens.
-        said: the tokens since, of the model and of the task.
+        reply: the tokens since, of the model and of the task.
         log_probs: of each of them where the model wrote it, else 0.
         own: whether the model wrote it.
         rewards: of each; a completion's reward is its last token's.
-        text: what was said since the prompt.
-        written: how many tokens the model wrote.
-        turns: how many completions.
+        text: the text since the prompt.
+        written: number of tokens the model wrote.
+        turns: number of completions.
         ended: whether the last completion came to its end.
     """
 
     def __init__(self, prompt: list[int]) -> None:
         self.prompt = prompt
-        self.said: list[int] = []
+        self.reply: list[int] = []
         self.log_probs: list[float] = []
         self.own: list[bool] = []
         self.rewards: list[float] = []
@@ -39,12 +39,12 @@ class Talk:
 
     @property
     def tokens(self) -> list[int]:
-        """All of it."""
-        return self.prompt + self.said
+        """Prompt and the tokens since."""
+        return self.prompt + self.reply
 
-    def wrote(self, tokens: Tensor, log_probs: Tensor, length: int, ended: bool) -> None:
-        """The model wrote the first ``length`` of ``tokens`` (T,), with these log-probabilities (T,)."""
-        self.said += tokens[:length].tolist()
+    def add_completion(self, tokens: Tensor, log_probs: Tensor, length: int, ended: bool) -> None:
+        """Append the first ``length`` of the model's ``tokens`` (T,), with their log-probabilities (T,)."""
+        self.reply += tokens[:length].tolist()
         self.log_probs += log_probs[:length].tolist()
         self.own += [True] * length
         self.rewards += [0.0] * length
@@ -52,56 +52,63 @@ class Talk:
         self.turns += 1
         self.ended = ended
 
-    def heard(self, tokens: list[int]) -> None:
-        """The task answered."""
-        self.said += tokens
+    def add_answer(self, tokens: list[int]) -> None:
+        """Append the task's answer."""
+        self.reply += tokens
         self.log_probs += [0.0] * len(tokens)
         self.own += [False] * len(tokens)
         self.rewards += [0.0] * len(tokens)
 
-    def rewarded(self, reward: float) -> None:
-        """The last completion was paid for."""
+    def add_reward(self, reward: float) -> None:
+        """Pay for the last completion."""
         self.rewards[-1] += reward
 
 
-def as_trajectories(talks: Sequence[Talk], pad: int) -> Trajectories:
-    """B conversations: prompts (B, P), and actions, log_probs, mask, rewards and done (B, T), padded on the right."""
+def as_rollout(conversations: Sequence[Conversation], pad: int) -> Rollout:
+    """Batch B conversations: prompts (B, P) and T tokens since, padded on the right."""
 
     def table(rows: list[list[Any]], fill: Any, dtype: torch.dtype) -> Tensor:
         width = max(map(len, rows))
         return torch.tensor([row + [fill] * (width - len(row)) for row in rows], dtype=dtype)
 
-    mask = table([talk.own for talk in talks], False, torch.bool)
-    last = torch.tensor([len(talk.said) - 1 for talk in talks])
-    done = torch.zeros_like(mask)
-    done[torch.arange(len(talks)), last] = torch.tensor([talk.ended for talk in talks])
-    return Trajectories(
+    rows = torch.arange(len(conversations))
+    mask = table([conversation.own for conversation in conversations], False, torch.bool)
+    last = torch.tensor([len(conversation.reply) - 1 for conversation in conversations])
+    done, starts = torch.zeros_like(mask), torch.zeros_like(mask)
+    done[rows, last] = torch.tensor([conversation.ended for conversation in conversations])
+    starts[:, 0] = True
+    steps = Steps(
         {
-            "prompts": table([talk.prompt for talk in talks], pad, torch.long),
-            "prompt_lengths": torch.tensor([len(talk.prompt) for talk in talks]),
+            "prompts": table([conversation.prompt for conversation in conversations], pad, torch.long),
+            "prompt_lengths": torch.tensor([len(conversation.prompt) for conversation in conversations]),
         },
-        table([talk.said for talk in talks], pad, torch.long),
-        table([talk.log_probs for talk in talks], 0.0, torch.float32),
+        table([conversation.reply for conversation in conversations], pad, torch.long),
         mask,
-        rewards=table([talk.rewards for talk in talks], 0.0, torch.float32),
-        done=done,
-        env_steps=torch.tensor([talk.turns for talk in talks]),
+        starts,
+        torch.zeros(len(conversations), 0),
+    )
+    return Rollout(
+        steps,
+        table([conversation.log_probs for conversation in conversations], 0.0, torch.float32),
+        table([conversation.rewards for conversation in conversations], 0.0, torch.float32),
+        done,
+        done,
+        torch.tensor([conversation.turns for conversation in conversations]),
     )
 
 
-def joined(t: Trajectories, pad: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, L) prompts followed by what was said, without a gap, and (B,) where that begins, and how much it is.
+def joined(steps: Steps, pad: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, L) prompts followed by the tokens since, without a gap; (B,) where those begin; (B,) how many they are.
 
     Padding comes last, where a causal model does not look, so that no attention mask is needed.
     """
-    assert t.mask is not None
-    prompts, first = t.observations["prompts"], t.observations["prompt_lengths"]
-    steps = torch.arange(t.mask.shape[1])
-    lengths = torch.where(t.mask, steps + 1, 0).amax(dim=1)
+    prompts, first = steps.observations["prompts"], steps.observations["prompt_lengths"]
+    positions = torch.arange(steps.mask.shape[1])
+    lengths = torch.where(steps.mask, positions + 1, 0).amax(dim=1)
     longest = int(lengths.max())
     tokens = torch.full((len(prompts), int((first + lengths).max())), pad)
     width = min(prompts.shape[1], tokens.shape[1])
     tokens[:, :width] = prompts[:, :width]
-    rows, said = (steps[:longest] < lengths.unsqueeze(1)).nonzero(as_tuple=True)
-    tokens[rows, first[rows] + said] = t.actions[rows, said]
+    rows, columns = (positions[:longest] < lengths.unsqueeze(1)).nonzero(as_tuple=True)
+    tokens[rows, first[rows] + columns] = steps.actions[rows, columns]
     return tokens, first, lengths

@@ -1,4 +1,4 @@
-"""What is logged of conversations: how many were right and well-formed, how long they were, and a few of them."""
+"""Metrics of conversations: shares of right and well-formed ones, lengths, and a few samples."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gridzero.llm_rl.rollouts.conversations import Talk
+from gridzero.llm_rl.rollouts.conversations import Conversation
 
 _SAMPLES = 3
 
 
-def talk_metrics(
-    talks: Sequence[Talk], outcomes: Sequence[Mapping[str, Any]], size: int, count_tokens: Callable[[str], int]
+def conversation_metrics(
+    conversations: Sequence[Conversation],
+    outcomes: Sequence[Mapping[str, Any]],
+    size: int,
+    count_tokens: Callable[[str], int],
 ) -> dict[str, float]:
     """Lengths and, where a task gave verdicts, the shares of conversations that were right and well-formed.
 
     Args:
-        talks: those of a group next to each other.
+        conversations: those of a group next to each other.
         outcomes: what the environment said at the end of each.
         size: conversations of a group, for pass@size and majority@size.
         count_tokens: of a text.
@@ -28,12 +31,12 @@ def talk_metrics(
     Source: Chen et al. (2021), Evaluating large language models trained on code, section 2.1 (pass@k); Wang et al.
     (2022), Self-consistency improves chain of thought reasoning, section 2 (majority).
     """
-    count = len(talks)
+    count = len(conversations)
     found = {
-        "completion_length": sum(talk.written for talk in talks) / count,
-        "truncations": sum(not talk.ended for talk in talks) / count,
+        "completion_length": sum(conversation.written for conversation in conversations) / count,
+        "truncations": sum(not conversation.ended for conversation in conversations) / count,
     }
-    thoughts = [thought_of(talk.text) for talk in talks]
+    thoughts = [thought_of(conversation.text) for conversation in conversations]
     if any(thought is not None for thought in thoughts):
         found["thought_length"] = sum(count_tokens(thought or "") for thought in thoughts) / count
     if "correct" not in outcomes[0]:
@@ -49,13 +52,13 @@ def talk_metrics(
     return found
 
 
-def talk_samples(
-    talks: Sequence[Talk], outcomes: Sequence[Mapping[str, Any]], decode: Callable[[list[int]], str]
+def conversation_samples(
+    conversations: Sequence[Conversation], outcomes: Sequence[Mapping[str, Any]], decode: Callable[[list[int]], str]
 ) -> list[dict[str, Any]]:
     """A few of the conversations with their verdicts; none where there are no verdicts.
 
     Args:
-        talks: conversations.
+        conversations: conversations.
         outcomes: what the environment said at the end of each.
         decode: the text of tokens.
     """
@@ -63,17 +66,17 @@ def talk_samples(
         return []
     return [
         {
-            "prompt": decode(talks[i].prompt),
-            "completion": talks[i].text,
+            "prompt": decode(conversations[i].prompt),
+            "completion": conversations[i].text,
             "correct": bool(outcomes[i]["correct"]),
             "reason": str(outcomes[i]["reason"]),
         }
-        for i in range(0, len(talks), max(1, len(talks) // _SAMPLES))[:_SAMPLES]
+        for i in range(0, len(conversations), max(1, len(conversations) // _SAMPLES))[:_SAMPLES]
     ]
 
 
 def thought_of(text: str) -> str | None:
-    """What stands between the tags of a thought; None without one."""
+    """Text between the tags of a thought; None without one."""
     _, began, rest = text.partition("<think>")
     thought, ended, _ = (rest if began else text).partition("</think>")
     return thought if ended else None

@@ -184,7 +184,7 @@ def seconds_to_learn(maker: Maker, seed: int) -> tuple[float, int]:
 def ours(generation: list[float], seed: int = 0, **fields: Any) -> Agent:
     """GRPO of gridzero."""
     agent: Any = make("grpo", _world(), seed=seed, **fields)
-    agent.network.episodes = _timed(agent.network.episodes, generation)
+    agent.collector.episodes = _timed(agent.collector.episodes, generation)
     found: Agent = agent
     return found
 

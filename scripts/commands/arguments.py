@@ -314,9 +314,9 @@ def policy_help(env: Any) -> str:
 
 
 def _policy_parameters(env: Any) -> Mapping[str, inspect.Parameter]:
-    from gridzero.agents.neural.policy_gradient import policy_class
+    from gridzero.agents.neural.policy_gradient import policy_registration
 
-    options = policy_class(env).Options
+    options = policy_registration(env).policy_class().Options
     return {} if options is None else inspect.signature(options, eval_str=True).parameters
 
 

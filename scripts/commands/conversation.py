@@ -148,8 +148,8 @@ class TokenConversations(Conversations):
     def round(self, width: int, show: Show) -> None:
         """Hold a conversation in each of the first ``width`` environments, to their end."""
         observations = self._begin(width)
-        if hasattr(self.agent, "forget"):
-            self.agent.forget()
+        if hasattr(self.agent, "reset_memory"):
+            self.agent.reset_memory()
         texts = [env.unwrapped.text for env in self.envs[:width]]
         show([(i, Segment(text, "prompt")) for i, text in enumerate(texts)])
         tokens, active = 0, list(range(width))

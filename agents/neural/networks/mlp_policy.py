@@ -9,22 +9,22 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gridzero.agents.interaction import Interaction
+from gridzero.agents.neural.batches import Steps
 from gridzero.agents.neural.networks.distributions import Categoricals, distribution
 from gridzero.agents.neural.networks.encoders import Observations, initialise, is_image
-from gridzero.agents.neural.networks.torsos import Activation, Memory, Tower
-from gridzero.agents.neural.policy import Policy, Scores, Trajectories
-from gridzero.agents.neural.running_mean_std import RunningMoments
+from gridzero.agents.neural.networks.torsos import Activation, Memory, Torso
+from gridzero.agents.neural.policy import Policy, Scores, ValuedScores
+from gridzero.agents.neural.running_mean_std import RunningMeanStd
 
 ACTION_MASK = "action mask"
 
 
 class MLPPolicy(Policy):
-    """Actor and, if asked, critic.
+    """Actor and, if asked, critic, for environments of numbers.
 
     Args:
         observation_space: of one environment.
@@ -33,16 +33,20 @@ class MLPPolicy(Policy):
         activation: after each of them.
         memory: recurrent core after the hidden layers.
         critic: whether to have one.
-        shared: one body for actor and critic instead of one each.
-        normalise: standardise numbers in observations by running moments.
+        shared: one torso for actor and critic instead of one each.
+        normalise: standardise numbers in observations by running mean and deviation.
         masked: take only the actions that ``env.unwrapped.action_masks()`` allows.
         log_std: initial log σ of continuous actions.
         seed: decides the initial weights.
 
     Attributes:
-        state: (N, M) memories of the environments of :meth:`rollout`; M is 0 without a recurrent core.
-        starting: (N,) bool, their next observation is the first of an episode.
+        reader: turns observations into tensors.
+        actions: the distribution over actions.
+        memoryless: whether there is no recurrent core.
+        masked: whether it takes only allowed actions.
     """
+
+    observes_states = True
 
     def __init__(
         self,
@@ -68,13 +72,13 @@ class MLPPolicy(Policy):
         self.memoryless = memory == "none"
         self.masked = masked
         leaves = self.reader.leaves
-        self.actor = Tower(leaves, hidden, activation, memory, generator)
+        self.actor = Torso(leaves, hidden, activation, memory, generator)
         self.action_head = nn.Linear(self.actor.width, self.actions.outputs)
         initialise(self.action_head, 0.01, generator)
-        self.critic: Tower | None = None
+        self.critic: Torso | None = None
         self.value_head: nn.Linear | None = None
         if critic:
-            self.critic = self.actor if shared else Tower(leaves, hidden, activation, memory, generator)
+            self.critic = self.actor if shared else Torso(leaves, hidden, activation, memory, generator)
             self.value_head = nn.Linear(self.critic.width, 1)
             initialise(self.value_head, 1.0, generator)
         sizes = {
@@ -82,14 +86,14 @@ class MLPPolicy(Policy):
             for name, leaf in leaves.items()
             if isinstance(leaf, gym.spaces.Box) and not is_image(leaf)
         }
-        self.moments = nn.ModuleDict()
-        self._moments: dict[str, RunningMoments] = {}
+        self.statistics = nn.ModuleDict()
+        self._statistics: dict[str, RunningMeanStd] = {}
         if normalise:
-            self._moments = {name: RunningMoments(size) for name, size in sizes.items()}
-            self.moments.update({name.replace(".", "/"): moments for name, moments in self._moments.items()})
+            self._statistics = {name: RunningMeanStd(size) for name, size in sizes.items()}
+            self.statistics.update(
+                {name.replace(".", "/"): statistics for name, statistics in self._statistics.items()}
+            )
         self.reference: MLPPolicy | None = None
-        self.state = torch.zeros(0, self.memory_size)
-        self.starting = np.zeros(0, dtype=np.bool_)
 
     @classmethod
     def defaults(cls, agent: str, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,14 +136,14 @@ class MLPPolicy(Policy):
         )
 
     @property
-    def towers(self) -> list[Tower]:
+    def torsos(self) -> list[Torso]:
         """The actor's, and the critic's if it has its own."""
         return [self.actor] if self.critic is None or self.critic is self.actor else [self.actor, self.critic]
 
     @property
     def memory_size(self) -> int:
         """M, numbers in the memory of one environment."""
-        return sum(tower.memory_size for tower in self.towers)
+        return sum(torso.memory_size for torso in self.torsos)
 
     def read(self, observations: Any, masks: NDArray[np.bool_] | None = None) -> dict[str, Tensor]:
         """Named tensors (N, …) as the networks take them, for a batch of observations."""
@@ -156,9 +160,9 @@ class MLPPolicy(Policy):
 
     def standardise(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Numbers less their running mean, over their running deviation, if the policy normalises."""
-        if not self._moments:
+        if not self._statistics:
             return tensors
-        return tensors | {name: moments.standardise(tensors[name]) for name, moments in self._moments.items()}
+        return tensors | {name: statistics.standardise(tensors[name]) for name, statistics in self._statistics.items()}
 
     def masks(self, env: Any) -> NDArray[np.bool_] | None:
         """(N, A) what is allowed now in each environment; None unless the policy is masked."""
@@ -179,207 +183,122 @@ class MLPPolicy(Policy):
         mask = observations.get(ACTION_MASK)
         return outputs if mask is None else outputs.masked_fill(~mask, -1e9)
 
-    @torch.no_grad()
     def act(
+        self,
+        observations: Any,
+        memory: Tensor | None,
+        rng: np.random.Generator | None,
+        action_masks: NDArray[np.bool_] | None = None,
+    ) -> tuple[Any, Tensor]:
+        """Choose actions for a batch of observations; see :meth:`Policy.act`."""
+        read = self.read(observations, action_masks)
+        size = len(next(iter(read.values())))
+        if memory is None or len(memory) != size:
+            memory = torch.zeros(size, self.memory_size)
+        actions, memory = self.step(read, memory, rng)
+        return self.actions.to_env(actions), memory
+
+    @torch.no_grad()
+    def step(
         self,
         observations: Mapping[str, Tensor],
         memory: Tensor,
         rng: np.random.Generator | None,
     ) -> tuple[NDArray[Any], Tensor]:
-        """Actions (N, D) and the memories after them; the most likely actions without a generator."""
+        """Actions (N, D) for tensors as :meth:`read` gives them, and the memories (N, M) after them.
+
+        The most likely actions without a generator.
+        """
         features, after = self.actor.step(observations, memory[:, : self.actor.memory_size])
         outputs = self.outputs(features, observations)
         actions = self.actions.mode(outputs) if rng is None else self.actions.sample(outputs, rng)
         if self.memoryless:
             return actions, memory
-        if len(self.towers) == 2 and self.critic is not None:
+        if len(self.torsos) == 2 and self.critic is not None:
             _, critics = self.critic.step(observations, memory[:, self.actor.memory_size :])
             after = torch.cat([after, critics], dim=-1)
         return actions, after
 
-    def evaluate(self, trajectories: Trajectories) -> Scores:
+    def evaluate_actions(self, steps: Steps) -> Scores:
         """Score the actions taken, with gradients."""
-        features = self._features(self.actor, trajectories)
-        outputs = self.outputs(features, trajectories.observations)
-        log_probs, entropies = self.actions.score(outputs, trajectories.actions)
-        if self.critic is None or self.value_head is None:
-            return Scores(log_probs, entropies)
-        if self.critic is not self.actor:
-            features = self._features(self.critic, trajectories)
-        return Scores(log_probs, entropies, self.value_head(features).squeeze(-1))
+        return self._scores(steps, self._features(self.actor, steps))
 
-    def _features(self, tower: Tower, trajectories: Trajectories) -> Tensor:
-        if tower.core is None:
-            return torch.as_tensor(tower(trajectories.observations))
-        assert trajectories.starts is not None
-        assert trajectories.memory is not None
-        start = 0 if tower is self.actor else self.actor.memory_size
-        memory = trajectories.memory[:, start : start + tower.memory_size]
-        return tower.unroll(trajectories.observations, trajectories.starts, memory)
+    def evaluate_with_values(self, steps: Steps) -> ValuedScores:
+        """Score the actions taken and value the states, with gradients.
+
+        Raises:
+            ValueError: without a critic.
+        """
+        critic, value_head = self._critic()
+        features = self._features(self.actor, steps)
+        scores = self._scores(steps, features)
+        if critic is not self.actor:
+            features = self._features(critic, steps)
+        return ValuedScores(scores.log_probs, scores.entropies, value_head(features).squeeze(-1))
+
+    def _scores(self, steps: Steps, features: Tensor) -> Scores:
+        return Scores(*self.actions.score(self.outputs(features, steps.observations), steps.actions))
+
+    def _critic(self) -> tuple[Torso, nn.Linear]:
+        if self.critic is None or self.value_head is None:
+            raise ValueError("this policy has no critic")
+        return self.critic, self.value_head
+
+    def _features(self, torso: Torso, steps: Steps) -> Tensor:
+        if torso.core is None:
+            return torch.as_tensor(torso(steps.observations))
+        start = 0 if torso is self.actor else self.actor.memory_size
+        memory = steps.memory[:, start : start + torso.memory_size]
+        return torso.unroll(steps.observations, steps.starts, memory)
+
+    def check_table(self) -> None:
+        """Raise ValueError for a policy with a memory, whose actions depend on more than the state."""
+        if not self.memoryless:
+            raise ValueError("a policy with a memory has no table of states")
+
+    @torch.no_grad()
+    def action_probabilities(self, observations: Any, action_masks: NDArray[np.bool_] | None = None) -> Tensor:
+        """(N, A) probabilities of Discrete actions for a batch of observations; see the base class."""
+        self.check_table()
+        if not isinstance(self.actions, Categoricals) or self.actions.choices != 1:
+            raise ValueError("only Discrete actions have a table")
+        read = self.read(observations, action_masks)
+        return self.actions.probabilities(self.outputs(self.actor(read), read)).squeeze(-2)
+
+    def state_values(self, observations: Any, action_masks: NDArray[np.bool_] | None = None) -> Tensor:
+        """(N,) the critic's values for a batch of observations; see the base class."""
+        self.check_table()
+        read = self.read(observations, action_masks)
+        return self.values(read, torch.zeros(len(next(iter(read.values()))), 0))
 
     @torch.no_grad()
     def values(self, observations: Mapping[str, Tensor], memory: Tensor) -> Tensor:
         """(N,) the critic's values of single states, given the memories (N, M) before them."""
-        assert self.critic is not None
-        assert self.value_head is not None
-        start = 0 if self.critic is self.actor else self.actor.memory_size
-        features, _ = self.critic.step(observations, memory[:, start : start + self.critic.memory_size])
-        return torch.as_tensor(self.value_head(features).squeeze(-1))
+        critic, value_head = self._critic()
+        start = 0 if critic is self.actor else self.actor.memory_size
+        features, _ = critic.step(observations, memory[:, start : start + critic.memory_size])
+        return torch.as_tensor(value_head(features).squeeze(-1))
 
-    def rollout(self, env: Interaction, steps: int, rng: np.random.Generator) -> Trajectories:
-        """Go on in each environment for ``steps`` steps; see :meth:`Policy.rollout`.
+    def update_statistics(self, raw: Mapping[str, Tensor], mask: Tensor) -> None:
+        """Update the running statistics that observations are standardised by.
 
-        Only the actor runs on the way. Values and log-probabilities come from one pass over all steps at the end, so
-        they are the very ones that :meth:`evaluate` gives.
-        """
-        env.start()
-        if len(self.starting) != env.num_envs:
-            self.state = torch.zeros(env.num_envs, self.memory_size)
-            self.starting = np.ones(env.num_envs, dtype=np.bool_)
-        start = self.state
-        records: list[tuple[dict[str, Tensor], NDArray[Any], Any, NDArray[np.bool_]]] = []
-        cut: list[tuple[int, int, Any, Tensor]] = []
-        for t in range(steps):
-            observations = self.raw(env.observations, self.masks(env.env))
-            self.state = _begin(self.state, self.starting)
-            actions, self.state = self.act(self.standardise(observations), self.state, rng)
-            transition = env.step(self.actions.to_env(actions))
-            records.append((observations, actions, transition, self.starting))
-            if env.mode is AutoresetMode.NEXT_STEP:
-                # The last observation of an episode is followed by a step that only resets.
-                self.starting = ~transition.valid
-            else:
-                self.starting = transition.done
-                only_cut = np.flatnonzero(transition.truncated & ~transition.terminated).tolist()
-                cut += [(i, t, _row(transition.next_observations, i), self.state[i]) for i in only_cut]
-        last = self.raw(env.observations, self.masks(env.env))
-        observations = {
-            name: torch.stack([record[0][name] for record in records] + [last[name]], dim=1) for name in last
-        }
-        seen = {name: observations[name][:, :-1] for name in self._moments}
-        observations = self.standardise(observations)
-        starts = np.stack([record[3] for record in records] + [self.starting], axis=1)
-        transitions = [record[2] for record in records]
-        fields = {
-            "terminated": torch.from_numpy(np.stack([t.terminated for t in transitions], axis=1)),
-            # A step that only resets must not pass on what the next episode brings.
-            "done": torch.from_numpy(np.stack([t.done | ~t.valid for t in transitions], axis=1)),
-            "rewards": torch.from_numpy(np.stack([t.rewards for t in transitions], axis=1)).float(),
-        }
-        taken = torch.from_numpy(np.stack([record[1] for record in records], axis=1))
-        longer = Trajectories(
-            observations,
-            torch.cat([taken, taken[:, -1:]], dim=1),
-            torch.empty(0),
-            torch.empty(0),
-            starts=torch.from_numpy(starts),
-            memory=start,
-        )
-        with torch.no_grad():
-            scores = self.evaluate(longer)
-        mask = torch.from_numpy(np.stack([t.valid for t in transitions], axis=1))
-        self.update_moments(seen, mask)
-        values = scores.values
-        next_values = None
-        if values is not None:
-            next_values = values[:, 1:].clone()
-            if cut:
-                rows, times, finals, memories = zip(*cut, strict=True)
-                masks = None if not self.masked else np.ones((len(cut), self.actions.outputs), dtype=np.bool_)
-                found = self.values(self.read(list(finals), masks), torch.stack(memories))
-                next_values[list(rows), list(times)] = found
-            values = values[:, :-1]
-        return Trajectories(
-            {name: tensor[:, :-1] for name, tensor in observations.items()},
-            taken,
-            scores.log_probs[:, :-1],
-            mask,
-            starts=longer.starts[:, :-1] if longer.starts is not None else None,
-            memory=start,
-            values=values,
-            next_values=next_values,
-            **fields,
-        )
-
-    def update_moments(self, seen: Mapping[str, Tensor], mask: Tensor) -> None:
-        """Only after a batch is collected and scored: within one, the same observation always reads the same."""
-        for name, moments in self._moments.items():
-            moments.update(seen[name][mask])
-
-    def episodes(
-        self, env: VectorEnv[Any, Any, Any], groups: int, size: int, limit: int, rng: np.random.Generator
-    ) -> Trajectories:
-        """Whole episodes in groups; see :meth:`Policy.episodes`.
-
-        The members of a group are reset with one seed, so they start in one state and meet the same chance as long as
-        they act alike. As a member's actions do not depend on what chance has in store, the group's mean is still an
-        unbiased baseline, and a better one.
+        Only after a batch is collected and scored: within one, the same observation always reads the same.
 
         Args:
-            env: groups · size environments, each to be reset with a seed of its own.
-            groups: how many.
-            size: episodes in a group.
-            limit: longer episodes are cut here.
-            rng: draws the seeds and the actions.
+            raw: name → (B, T, …), before they are standardised.
+            mask: (B, T) bool, the steps that exist.
         """
-        seeds = np.repeat(rng.integers(2**31, size=groups), size)
-        current, _ = env.reset(seed=seeds.tolist())  # type: ignore[arg-type]  # these take one for each environment
-        alive = np.ones(len(seeds), dtype=np.bool_)
-        memory = torch.zeros(len(seeds), self.memory_size)
-        records: list[tuple[dict[str, Tensor], NDArray[Any], NDArray[np.float64], NDArray[np.bool_], Any]] = []
-        while alive.any() and len(records) < limit:
-            observations = self.raw(current, self.masks(env))
-            actions, memory = self.act(self.standardise(observations), memory, rng)
-            current, rewards, terminated, truncated, _ = env.step(self.actions.to_env(actions))
-            done = terminated | truncated
-            records.append((observations, actions, np.where(alive, rewards, 0.0), alive, done & alive))
-            alive = alive & ~done
-            if done.any() and env.metadata.get("autoreset_mode") is AutoresetMode.DISABLED:
-                current, _ = env.reset(options={"reset_mask": done})
-        seen = {name: torch.stack([record[0][name] for record in records], dim=1) for name in records[0][0]}
-        mask = torch.from_numpy(np.stack([record[3] for record in records], axis=1))
-        starts = torch.zeros_like(mask)
-        starts[:, 0] = True
-        taken = torch.from_numpy(np.stack([record[1] for record in records], axis=1))
-        trajectories = Trajectories(
-            self.standardise(seen),
-            taken,
-            torch.empty(0),
-            mask,
-            rewards=torch.from_numpy(np.stack([record[2] for record in records], axis=1)).float(),
-            done=torch.from_numpy(np.stack([record[4] for record in records], axis=1)),
-            starts=starts,
-            memory=torch.zeros(len(seeds), self.memory_size),
-        )
-        with torch.no_grad():
-            log_probs = self.evaluate(trajectories).log_probs
-        self.update_moments(seen, mask)
-        return trajectories.replace(log_probs=log_probs)
+        for name, statistics in self._statistics.items():
+            statistics.update(raw[name][mask])
 
     def make_reference(self) -> None:
         """Keep the policy as it is now as the reference."""
         self.reference = None
         self.reference = copy.deepcopy(self).requires_grad_(False)
 
-    def reference_log_probs(self, trajectories: Trajectories) -> Tensor:
+    def reference_log_probs(self, steps: Steps) -> Tensor:
         """(B, T) log-probabilities of the reference, without gradients."""
         if self.reference is None:
             raise ValueError("there is no reference; make_reference() keeps one")
         with torch.no_grad():
-            return self.reference.evaluate(trajectories).log_probs
-
-
-def _begin(memory: Tensor, starting: NDArray[np.bool_]) -> Tensor:
-    """The memories, empty where an episode begins."""
-    if memory.shape[1] == 0 or not starting.any():
-        return memory
-    return memory.masked_fill(torch.from_numpy(starting).unsqueeze(1), 0.0)
-
-
-def _row(batch: Any, index: int) -> Any:
-    """One environment's observation out of a batch."""
-    if isinstance(batch, Mapping):
-        return {key: _row(part, index) for key, part in batch.items()}
-    if isinstance(batch, tuple):
-        return tuple(_row(part, index) for part in batch)
-    return batch[index]
+            return self.reference.evaluate_actions(steps).log_probs

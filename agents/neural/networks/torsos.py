@@ -1,4 +1,4 @@
-"""The body of a network: from observations to features, with a memory or without."""
+"""Torsos of networks: from observations to features, with a recurrent core or without."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Tanh(nn.Module):
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU}
 
 
-class Tower(nn.Module):
+class Torso(nn.Module):
     """Reader, hidden layers and, if asked, a recurrent core.
 
     Args:
@@ -91,7 +91,7 @@ class Tower(nn.Module):
     def unroll(self, observations: Mapping[str, Tensor], starts: Tensor, memory: Tensor) -> Tensor:
         """Features (B, T, width) of sequences; the memory begins empty wherever an episode starts.
 
-        Sequences are cut where episodes start, the pieces padded to one length and run through the core together.
+        Sequences are split where episodes start, the segments padded to one length and run through the core together.
 
         Args:
             observations: name → (B, T, …).
@@ -103,16 +103,16 @@ class Tower(nn.Module):
             return features
         batch, length = starts.shape
         first = starts.clone()
-        first[:, 0] = True  # a piece begins with every sequence too, with the memory that came along
-        piece = first.reshape(-1).cumsum(0) - 1
+        first[:, 0] = True  # a segment begins with every sequence too, with the memory that came along
+        segment = first.reshape(-1).cumsum(0) - 1
         begins = first.reshape(-1).nonzero().squeeze(-1)
-        position = torch.arange(batch * length) - begins[piece]
+        position = torch.arange(batch * length) - begins[segment]
         padded = features.new_zeros(len(begins), int(position.max()) + 1, self.width)
-        padded[piece, position] = features.reshape(-1, self.width)
+        padded[segment, position] = features.reshape(-1, self.width)
         fresh = starts.reshape(-1)[begins].unsqueeze(-1)
         before = torch.where(fresh, torch.zeros(()), memory[begins // length])
         output, _ = self.core(padded, self._unpack(before))
-        return torch.as_tensor(output[piece, position].reshape(batch, length, self.width))
+        return torch.as_tensor(output[segment, position].reshape(batch, length, self.width))
 
     def _unpack(self, memory: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         if isinstance(self.core, nn.LSTM):

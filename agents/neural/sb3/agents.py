@@ -244,7 +244,7 @@ class SB3Agent(Agent):
     def act(self, observations: Any, *, explore: bool = False, action_masks: NDArray[np.bool_] | None = None) -> Any:
         """Actions (N, …) for observations (N, …), as a vector environment takes them.
 
-        A recurrent policy remembers from call to call; :meth:`forget` tells it where episodes begin.
+        A recurrent policy remembers from call to call; :meth:`reset_memory` tells it where episodes begin.
 
         Args:
             observations: a batch as a vector environment gives it, or a list.
@@ -263,7 +263,7 @@ class SB3Agent(Agent):
         self._beginning = np.zeros(size, dtype=np.bool_)
         return actions
 
-    def forget(self, episodes: NDArray[np.bool_] | None = None) -> None:
+    def reset_memory(self, episodes: NDArray[np.bool_] | None = None) -> None:
         """Empty the memory with which :meth:`act` goes on: in these (N,) environments, by default in all."""
         if episodes is None:
             self._beginning = None

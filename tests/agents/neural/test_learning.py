@@ -37,8 +37,8 @@ def score(agent, env, episodes=4, explore=False):
         observations, reward, terminated, truncated, _ = env.step(agent.act(observations, action_masks=masks))
         rewards.append(reward)
         done = terminated | truncated
-        if hasattr(agent, "forget"):
-            agent.forget(done)
+        if hasattr(agent, "reset_memory"):
+            agent.reset_memory(done)
         if done.any():
             observations, _ = env.reset(options={"reset_mask": done})
     return float(np.mean(rewards))
@@ -106,7 +106,7 @@ def test_reward_scaling_divides_by_the_deviation_of_discounted_sums():
     agent = make("ppo", env, normalise_rewards=True, rollout_steps=7, gamma=0.9)
     sums, seen = np.zeros(4), []
     for _ in range(3):
-        t = agent.network.rollout(agent.interaction, 7, agent.rng)
+        t = agent.collector.rollout(agent.network, 7, agent.rng)
         scaled = agent._scaled(t).numpy()
         for step in range(7):
             sums = 0.9 * sums + t.rewards[:, step].numpy()
@@ -150,10 +150,10 @@ def test_the_reference_is_what_it_was_and_is_refreshed_when_asked():
 
 def test_advantages_of_grpo_by_hand():
     agent = make("grpo", vector(Clock, 2, AutoresetMode.NEXT_STEP), groups=1, group_size=2, gamma=0.5)
-    t = agent.network.episodes(agent.vector, 1, 2, 3, agent.rng)
+    t = agent.collector.episodes(agent.network, 1, 2, 3, agent.rng)
     t = t.replace(
         rewards=torch.tensor([[0.0, 4.0, 0.0], [2.0, 0.0, 0.0]]),
-        mask=torch.tensor([[True, True, False], [True, True, True]]),
+        steps=t.steps.replace(mask=torch.tensor([[True, True, False], [True, True, True]])),
     )
 
     def advantages(**fields):
@@ -173,11 +173,12 @@ def test_advantages_of_grpo_by_state():
     env = gym.make("gridzero/GridWorld-v0")
     agent = make("grpo", env, groups=1, group_size=2, gamma=1.0, baseline="centred")
     assert agent.config.credit == "state"  # observations are choices
-    t = agent.network.episodes(agent.vector, 1, 2, 3, agent.rng).replace(
+    t = agent.collector.episodes(agent.network, 1, 2, 3, agent.rng)
+    steps = t.steps.replace(
         observations={"observation": torch.tensor([[[1], [5], [2]], [[5], [3], [0]]])},
-        rewards=torch.tensor([[9.0, 0.0, 4.0], [0.0, 2.0, 0.0]]),
         mask=torch.tensor([[True, True, True], [True, True, False]]),
     )
+    t = t.replace(steps=steps, rewards=torch.tensor([[9.0, 0.0, 4.0], [0.0, 2.0, 0.0]]))
     torch.testing.assert_close(agent._advantages(t), torch.tensor([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]))
     assert make("grpo", env, variant="dr_grpo").config.credit == "outcome"
     assert make("grpo", env, memory="gru").config.credit == "to-go"
@@ -303,7 +304,7 @@ def test_interrupted_and_resumed_is_uninterrupted(variant):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_passes_over_pieces_add_up(variant):
+def test_passes_over_microbatches_add_up(variant):
     name, env, fields = VARIANTS[variant]
     first = []
     for size in (None, 50):

@@ -12,8 +12,8 @@ import torch
 
 import gridzero  # noqa: F401  (registers the environments)
 from gridzero.__main__ import main
+from gridzero.agents.neural.batches import Rollout, Steps
 from gridzero.agents.neural.grpo import GRPO, VARIANTS, GRPOConfig
-from gridzero.agents.neural.policy import Trajectories
 from gridzero.envs.tasks import Vocabulary, make_task
 from gridzero.llm_rl.integrations.trl_engine import TRLGRPO, trl_settings
 from gridzero.llm_rl.models.causal import tiny_model
@@ -133,16 +133,17 @@ def test_gradients_are_those_of_our_grpo(variant: str, model: Path, monkeypatch:
     mask = torch.arange(width) < torch.tensor([[len(ids)] for ids in seen["ids"]])
     rewards = torch.zeros(8, width)
     rewards[torch.arange(8), mask.sum(dim=1) - 1] = torch.tensor(seen["rewards"])
-    t = Trajectories(
+    steps = Steps(
         {"prompts": torch.tensor(prompts), "prompt_lengths": torch.tensor([len(ids) for ids in prompts])},
         torch.tensor([ids + [0] * (width - len(ids)) for ids in seen["ids"]]),
-        torch.zeros(8, width),
         mask,
-        rewards=rewards,
+        torch.zeros_like(mask),
+        torch.zeros(8, 0),
     )
     with torch.no_grad():
-        t = t.replace(log_probs=ours.network.evaluate(t).log_probs)
-    found = ours._improve(t.replace(advantages=ours._advantages(t)))
+        log_probs = ours.network.evaluate_actions(steps).log_probs
+    t = Rollout(steps, log_probs, rewards, rewards > 0, rewards > 0, torch.ones(8))
+    found = ours._update(t, ours._advantages(t))
     # TRL's standard deviation is that of a sample.
     factor = (3 / 4) ** 0.5 if given.baseline == "standardised" else 1.0
     assert theirs["gradient_norm"] == pytest.approx(factor * found["gradient_norm"], rel=2e-3)

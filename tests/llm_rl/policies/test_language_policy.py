@@ -18,6 +18,7 @@ from gridzero.llm_rl.models.pretrained import save_model
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
 from gridzero.llm_rl.policies.language_options import LanguageOptions
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
+from gridzero.llm_rl.rollouts.collector import ConversationCollector
 from gridzero.llm_rl.rollouts.conversations import joined
 
 SMALL = {"width": 16, "layers": 2, "heads": 2, "positions": 512}
@@ -58,23 +59,25 @@ def test_prompts_that_leave_too_few_positions_are_refused_before_training(saved)
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_scores_are_those_of_the_tokens_drawn(temperature):
     policy = small_policy("sorting", options=LanguageOptions(temperature=temperature))
-    t = policy.episodes(vector(12, task="sorting"), 4, 3, 24, np.random.default_rng(0))
-    assert len(set(t.observations["prompt_lengths"].tolist())) > 1
-    scores = policy.evaluate(t)
+    t = ConversationCollector(vector(12, task="sorting"), 0).episodes(policy, 4, 3, 24, np.random.default_rng(0))
+    assert len(set(t.steps.observations["prompt_lengths"].tolist())) > 1
+    scores = policy.evaluate_actions(t.steps)
     torch.testing.assert_close(scores.log_probs[t.mask], t.log_probs[t.mask], atol=1e-5, rtol=0)
     assert not scores.log_probs[~t.mask].any()
     some = t[torch.tensor([7, 2])]
-    torch.testing.assert_close(policy.evaluate(some).log_probs, scores.log_probs[[7, 2]], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        policy.evaluate_actions(some.steps).log_probs, scores.log_probs[[7, 2]], atol=1e-5, rtol=0
+    )
 
 
 def test_scores_against_the_model_row_by_row():
     policy = small_policy("sorting", critic=True)
     torch.nn.init.normal_(policy.value_head.linear.weight)
-    t = policy.episodes(vector(6, task="sorting"), 3, 2, 16, np.random.default_rng(1))
-    scores = policy.evaluate(t)
+    t = ConversationCollector(vector(6, task="sorting"), 0).episodes(policy, 3, 2, 16, np.random.default_rng(1))
+    scores = policy.evaluate_with_values(t.steps)
     for i in range(6):
-        prompt = t.observations["prompts"][i, : t.observations["prompt_lengths"][i]]
-        said = t.actions[i][t.mask[i]]
+        prompt = t.steps.observations["prompts"][i, : t.steps.observations["prompt_lengths"][i]]
+        said = t.steps.actions[i][t.mask[i]]
         output = policy.model(torch.cat([prompt, said]).unsqueeze(0), output_hidden_states=True)
         expected = output.logits[0, len(prompt) - 1 : -1].log_softmax(-1)
         chosen = expected.gather(1, said.unsqueeze(1)).squeeze(1)
@@ -87,20 +90,20 @@ def test_scores_against_the_model_row_by_row():
 
 def test_members_of_a_group_have_one_prompt_and_draws_of_their_own():
     policy = small_policy()
-    t = policy.episodes(vector(12), 3, 4, 24, np.random.default_rng(2))
-    prompts = t.observations["prompts"].reshape(3, 4, -1)
+    t = ConversationCollector(vector(12), 0).episodes(policy, 3, 4, 24, np.random.default_rng(2))
+    prompts = t.steps.observations["prompts"].reshape(3, 4, -1)
     assert (prompts == prompts[:, :1]).all()
     assert len(torch.unique(prompts[:, 0], dim=0)) == 3
-    assert len(torch.unique(t.actions, dim=0)) > 3
+    assert len(torch.unique(t.steps.actions, dim=0)) > 3
 
 
 def test_prompts_and_completions_are_joined_without_a_gap():
     policy = small_policy("sorting")
-    t = policy.episodes(vector(8, task="sorting"), 8, 1, 16, np.random.default_rng(3))
-    tokens, first, _ = joined(t, policy.pad)
+    t = ConversationCollector(vector(8, task="sorting"), 0).episodes(policy, 8, 1, 16, np.random.default_rng(3))
+    tokens, first, _ = joined(t.steps, policy.pad)
     for i, row in enumerate(tokens.tolist()):
-        prompt = t.observations["prompts"][i, : first[i]].tolist()
-        said = t.actions[i][t.mask[i]].tolist()
+        prompt = t.steps.observations["prompts"][i, : first[i]].tolist()
+        said = t.steps.actions[i][t.mask[i]].tolist()
         assert row[: len(prompt) + len(said)] == prompt + said
         assert set(row[len(prompt) + len(said) :]) <= {policy.pad}
 
@@ -137,7 +140,7 @@ def test_what_the_task_answers_is_part_of_the_sequence_but_not_of_what_is_learnt
         def integers(self, high, size=None, dtype=None):
             return np.zeros(size, dtype=dtype) if dtype is not None else next(seeds)
 
-    t = policy.episodes(envs, 1, 1, 400, Fixed())
+    t = ConversationCollector(envs, 0).episodes(policy, 1, 1, 400, Fixed())
     assert len(said) > 1, "the problem needs more than one move for this test"
     expected, own = [], []
     for i, text in enumerate(said):
@@ -149,7 +152,7 @@ def test_what_the_task_answers_is_part_of_the_sequence_but_not_of_what_is_learnt
             heard = policy.encode(reply, begins=False)
             expected += heard
             own += [False] * len(heard)
-    assert t.actions[0].tolist() == expected
+    assert t.steps.actions[0].tolist() == expected
     assert t.mask[0].tolist() == own
     assert t.rewards.sum() == pytest.approx(1.1)
     assert t.rewards[0, -1] == pytest.approx(1.1)
@@ -168,12 +171,13 @@ def test_what_the_task_answers_is_part_of_the_sequence_but_not_of_what_is_learnt
 def test_metrics_are_those_of_the_verdicts():
     policy = small_policy()
     envs = vector(8)
-    policy.episodes(envs, 2, 4, 24, np.random.default_rng(4))
-    metrics = policy.metrics()
+    collector = ConversationCollector(envs, 0)
+    collector.episodes(policy, 2, 4, 24, np.random.default_rng(4))
+    metrics = collector.metrics()
     assert metrics["accuracy"] == 0.0  # random weights
     assert metrics["pass_at_4"] == metrics["majority_at_4"] == 0.0
     assert 0 < metrics["completion_length"] <= 24
-    assert {"prompt", "completion", "correct", "reason"} == set(policy.samples()[0])
+    assert {"prompt", "completion", "correct", "reason"} == set(collector.samples()[0])
 
 
 @pytest.mark.parametrize("task", ["addition", "grid-walk"])
@@ -181,12 +185,13 @@ def test_episodes_are_the_same_in_every_way_of_resetting(task: str) -> None:
     found = []
     for mode in AutoresetMode:
         policy = small_policy(task)
-        t = policy.episodes(vector(8, task=task, autoreset_mode=mode), 2, 4, 24, np.random.default_rng(4))
-        found.append((t, policy.samples(), policy.metrics()))
+        collector = ConversationCollector(vector(8, task=task, autoreset_mode=mode), 0)
+        t = collector.episodes(policy, 2, 4, 24, np.random.default_rng(4))
+        found.append((t, collector.samples(), collector.metrics()))
     assert task != "addition" or all(sample["reason"] for sample in found[0][1])
     for t, samples, metrics in found[1:]:
         torch.testing.assert_close(t.rewards, found[0][0].rewards, rtol=0, atol=0)
-        torch.testing.assert_close(t.actions, found[0][0].actions, rtol=0, atol=0)
+        torch.testing.assert_close(t.steps.actions, found[0][0].steps.actions, rtol=0, atol=0)
         assert samples == found[0][1]
         same = metrics.keys() - {"tokens_per_second"}
         assert {name: metrics[name] for name in same} == {name: found[0][2][name] for name in same}
@@ -220,7 +225,7 @@ def test_each_variant_makes_a_rewarded_token_likelier(variant, saved):
         return shown, rewards, terminated, truncated, infos
 
     envs.unwrapped.step = rewarded
-    agent.vector = envs.unwrapped
+    agent.collector.vector = envs.unwrapped
     before = probability(agent, digits)
     for _, _update in zip(range(12), agent.learn(), strict=False):
         pass
@@ -229,10 +234,10 @@ def test_each_variant_makes_a_rewarded_token_likelier(variant, saved):
 
 def probability(agent, tokens):
     """Of these first tokens, over some prompts."""
-    t = agent.network.episodes(agent.vector, 8, 8, 1, np.random.default_rng(9))
-    first = t.observations["prompt_lengths"]
+    t = agent.collector.episodes(agent.network, 8, 8, 1, np.random.default_rng(9))
+    first = t.steps.observations["prompt_lengths"]
     with torch.no_grad():
-        logits = agent.network.model(t.observations["prompts"]).logits
+        logits = agent.network.model(t.steps.observations["prompts"]).logits
     rows = torch.arange(len(first))
     return float(logits[rows, first - 1].softmax(-1)[:, tokens].sum(-1).mean())
 
@@ -275,12 +280,12 @@ def test_the_reference_of_adapters_is_the_model_without_them(saved):
         "grpo", "gridzero/TextGeneration-v0", policy={"model": saved, "lora_rank": 2}, **FIELDS["grpo"]
     )
     policy = agent.network
-    t = policy.episodes(agent.vector, 4, 4, 12, agent.rng)
-    initial = policy.evaluate(t).log_probs.detach()
+    t = agent.collector.episodes(policy, 4, 4, 12, agent.rng)
+    initial = policy.evaluate_actions(t.steps).log_probs.detach()
     for parameter in policy.trained():
         torch.nn.init.normal_(parameter.data)
-    torch.testing.assert_close(policy.reference_log_probs(t), initial)
-    assert not torch.allclose(policy.evaluate(t).log_probs, initial, atol=1e-2)
+    torch.testing.assert_close(policy.reference_log_probs(t.steps), initial)
+    assert not torch.allclose(policy.evaluate_actions(t.steps).log_probs, initial, atol=1e-2)
 
 
 def test_flat_groups_are_left_out_without_changing_the_gradient(saved):
@@ -299,14 +304,14 @@ def test_flat_groups_are_left_out_without_changing_the_gradient(saved):
         expected = group_advantages(torch.tensor([1.0, 0, 0, 0]), "centred")
         torch.testing.assert_close(advantages[:4, 0], expected)
         assert not advantages[4:].any()
-        agent._improve(t.replace(advantages=advantages))
+        agent._update(t, advantages)
         return agent.optimiser.vector.detach().clone()
 
     torch.testing.assert_close(after(True), after(False), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["grpo", "ppo"])
-def test_passes_over_pieces_add_up(name, saved):
+def test_passes_over_microbatches_add_up(name, saved):
     def gradients(size):
         env = gym.make("gridzero/TextGeneration-v0", rewards="correct,form=0.5")
         fields = FIELDS[name] | {"learning_rate": 1e-6, "microbatch_size": size}

@@ -1,11 +1,11 @@
-"""What is logged of conversations, by hand."""
+"""Metrics of conversations, by hand."""
 
 import numpy as np
 import pytest
 import torch
 
-from gridzero.llm_rl.rollouts.conversations import Talk
-from gridzero.llm_rl.rollouts.metrics import majority_is_right, talk_metrics, talk_samples, thought_of
+from gridzero.llm_rl.rollouts.conversations import Conversation
+from gridzero.llm_rl.rollouts.metrics import conversation_metrics, conversation_samples, majority_is_right, thought_of
 
 
 def test_majority_and_thoughts_by_hand():
@@ -17,11 +17,11 @@ def test_majority_and_thoughts_by_hand():
     assert thought_of("ab") is None
 
 
-def written(text: str, tokens: int, ended: bool) -> Talk:
-    talk = Talk([1, 2])
-    talk.wrote(torch.arange(tokens), torch.zeros(tokens), tokens, ended)
-    talk.text = text
-    return talk
+def written(text: str, tokens: int, ended: bool) -> Conversation:
+    conversation = Conversation([1, 2])
+    conversation.add_completion(torch.arange(tokens), torch.zeros(tokens), tokens, ended)
+    conversation.text = text
+    return conversation
 
 
 def verdict(answer: str, correct: bool, well_formed: bool = True) -> dict[str, object]:
@@ -30,10 +30,10 @@ def verdict(answer: str, correct: bool, well_formed: bool = True) -> dict[str, o
 
 def test_two_groups_of_three() -> None:
     """In the first group the majority is right, in the second one of three, against the majority."""
-    talks = [written("<think>ab</think>", 4, True) for _ in range(5)] + [written("no thought", 10, False)]
+    conversations = [written("<think>ab</think>", 4, True) for _ in range(5)] + [written("no thought", 10, False)]
     outcomes = [verdict("7", True), verdict("7", True), verdict("8", False)]
     outcomes += [verdict("1", False), verdict("2", True), verdict("1", False, well_formed=False)]
-    found = talk_metrics(talks, outcomes, 3, len)
+    found = conversation_metrics(conversations, outcomes, 3, len)
     assert found == {
         "completion_length": 5.0,
         "truncations": pytest.approx(1 / 6),
@@ -43,12 +43,12 @@ def test_two_groups_of_three() -> None:
         "pass_at_3": 1.0,
         "majority_at_3": 0.5,
     }
-    samples = talk_samples(talks, outcomes, str)
+    samples = conversation_samples(conversations, outcomes, str)
     assert [sample["reason"] for sample in samples] == ["said 7", "said 8", "said 2"]
-    assert samples[0] == {"prompt": "[1, 2]", "completion": talks[0].text, "correct": True, "reason": "said 7"}
+    assert samples[0] == {"prompt": "[1, 2]", "completion": conversations[0].text, "correct": True, "reason": "said 7"}
 
 
 def test_without_verdicts_there_are_lengths_alone() -> None:
-    talks = [written("text", 3, True)]
-    assert talk_metrics(talks, [{}], 1, len) == {"completion_length": 3.0, "truncations": 0.0}
-    assert talk_samples(talks, [{}], str) == []
+    conversations = [written("text", 3, True)]
+    assert conversation_metrics(conversations, [{}], 1, len) == {"completion_length": 3.0, "truncations": 0.0}
+    assert conversation_samples(conversations, [{}], str) == []

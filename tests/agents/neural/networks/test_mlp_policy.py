@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from gridzero.agents.interaction import Interaction
+from gridzero.agents.neural.batches import Minibatch, Steps, join, minibatches
+from gridzero.agents.neural.collector import EnvironmentCollector
 from gridzero.agents.neural.networks.distributions import Categoricals, Gaussian, distribution
 from gridzero.agents.neural.networks.encoders import ChoiceReader, ImageReader, Observations, initialise
 from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
-from gridzero.agents.neural.networks.torsos import Tower
+from gridzero.agents.neural.networks.torsos import Torso
 from gridzero.agents.neural.optimiser import Optimiser
-from gridzero.agents.neural.policy import Trajectories, minibatches
-from gridzero.agents.neural.running_mean_std import RunningMoments
+from gridzero.agents.neural.running_mean_std import RunningMeanStd
 
 from ..worlds import OBSERVATIONS, Clock, Recall, vector
 
@@ -153,7 +153,7 @@ def test_initial_weights_are_orthogonal():
 def test_running_moments_are_those_of_all_rows(seed, sizes):
     rng = np.random.default_rng(seed)
     batches = [rng.normal(3, 2, size=(size, 2)) for size in sizes]
-    moments = RunningMoments(2)
+    moments = RunningMeanStd(2)
     for batch in batches:
         moments.update(torch.from_numpy(batch))
     rows = np.concatenate(batches)
@@ -189,16 +189,16 @@ def test_optimiser_is_adam_with_clipped_gradients():
 @given(seeds, st.sampled_from(["gru", "lstm"]), st.integers(1, 4), st.integers(1, 9))
 def test_unrolling_is_stepping_with_the_memory_emptied_where_episodes_start(seed, memory, batch, length):
     rng = np.random.default_rng(seed)
-    tower = Tower({"x": spaces.Box(-1, 1, (3,))}, (5,), "tanh", memory, torch.Generator().manual_seed(0))
+    torso = Torso({"x": spaces.Box(-1, 1, (3,))}, (5,), "tanh", memory, torch.Generator().manual_seed(0))
     inputs = torch.from_numpy(rng.normal(size=(batch, length, 3))).float()
     starts = torch.from_numpy(rng.random((batch, length)) < 0.3)
-    before = torch.from_numpy(rng.normal(size=(batch, tower.memory_size))).float()
+    before = torch.from_numpy(rng.normal(size=(batch, torso.memory_size))).float()
     with torch.no_grad():
-        found = tower.unroll({"x": inputs}, starts, before)
+        found = torso.unroll({"x": inputs}, starts, before)
         state = before
         for t in range(length):
             state = state.masked_fill(starts[:, t : t + 1], 0.0)
-            features, state = tower.step({"x": inputs[:, t]}, state)
+            features, state = torso.step({"x": inputs[:, t]}, state)
             torch.testing.assert_close(found[:, t], features, atol=1e-5, rtol=1e-4)
 
 
@@ -208,10 +208,10 @@ def test_unrolling_is_stepping_with_the_memory_emptied_where_episodes_start(seed
 def collect(make, mode, memory="none", steps=23, num_envs=3, **options):
     env = vector(make, num_envs, mode)
     policy = MLPPolicy(env.single_observation_space, env.single_action_space, memory=memory, hidden=(8,), **options)
-    interaction = Interaction(env, 5)
+    collector = EnvironmentCollector(env, 5)
     rng = np.random.default_rng(0)
-    policy.rollout(interaction, 4, rng)
-    return policy, policy.rollout(interaction, steps, rng)
+    collector.rollout(policy, 4, rng)
+    return policy, collector.rollout(policy, steps, rng)
 
 
 @pytest.mark.parametrize("memory", ["none", "gru", "lstm"])
@@ -219,14 +219,33 @@ def collect(make, mode, memory="none", steps=23, num_envs=3, **options):
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_evaluating_a_rollout_gives_what_it_recorded(mode, shared, memory):
     policy, t = collect(Recall, mode, memory, shared=shared)
-    scores = policy.evaluate(t)
+    scores = policy.evaluate_with_values(t.steps)
     torch.testing.assert_close(scores.log_probs, t.log_probs, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(scores.values, t.values, atol=1e-6, rtol=1e-5)
-    one = policy.evaluate(t[torch.tensor([2, 0])])
-    torch.testing.assert_close(one.log_probs, t.log_probs[[2, 0]], atol=1e-6, rtol=1e-5)
+    assert torch.equal(policy.evaluate_actions(t.steps).log_probs, scores.log_probs)
+    some = policy.evaluate_actions(t.steps[torch.tensor([2, 0])])
+    torch.testing.assert_close(some.log_probs, t.log_probs[[2, 0]], atol=1e-6, rtol=1e-5)
     if policy.memoryless:
-        steps = t.single_steps()
-        torch.testing.assert_close(policy.evaluate(steps).values.reshape(-1), t.values[t.mask], atol=1e-6, rtol=1e-5)
+        steps = Minibatch(t.steps, t.log_probs, t.rewards, t.rewards).single_steps().steps
+        assert steps.complete
+        values = policy.evaluate_with_values(steps).values.reshape(-1)
+        torch.testing.assert_close(values, t.values[t.mask], atol=1e-6, rtol=1e-5)
+
+
+def test_joined_rollouts_keep_every_step():
+    """Episodes of FrozenLake differ in length: what is padded does not exist, what exists is as it was."""
+    env = vector(lambda: gym.make("FrozenLake-v1"), 4, AutoresetMode.NEXT_STEP)
+    policy = MLPPolicy(env.single_observation_space, env.single_action_space, hidden=(8,), critic=False)
+    collector = EnvironmentCollector(env, 0)
+    parts = [collector.episodes(policy, 2, 2, 100, np.random.default_rng(seed)) for seed in (1, 2)]
+    assert len({part.mask.shape[1] for part in parts}) == 2
+    whole = join(parts)
+    for rows, part in ((slice(0, 4), parts[0]), (slice(4, 8), parts[1])):
+        some = whole[rows]
+        assert some.steps.count == part.steps.count
+        for name in ("rewards", "log_probs", "done", "terminated"):
+            assert torch.equal(getattr(some, name)[some.mask], getattr(part, name)[part.mask])
+        assert torch.equal(some.steps.actions[some.mask], part.steps.actions[part.mask])
 
 
 @pytest.mark.parametrize("memory", ["none", "gru"])
@@ -234,10 +253,10 @@ def test_evaluating_a_rollout_gives_what_it_recorded(mode, shared, memory):
 def test_next_values_are_those_of_the_true_successors(mode, memory):
     """The observation of the clock says what the successor is, also where the episode was cut off."""
     policy, t = collect(Clock, mode, memory)
-    clock = t.observations["observation"][..., 0]
+    clock = t.steps.observations["observation"][..., 0]
     assert bool((t.done[t.mask] == (clock[t.mask] == 4)).all())
     for row in range(len(t)):
-        for begin in torch.nonzero(t.starts[row]).reshape(-1).tolist():
+        for begin in torch.nonzero(t.steps.starts[row]).reshape(-1).tolist():
             # Replay the episode from its first observation, to the one after its last step.
             state = torch.zeros(1, policy.memory_size)
             for now in range(6):
@@ -245,14 +264,14 @@ def test_next_values_are_those_of_the_true_successors(mode, memory):
                 value = policy.values({"observation": torch.tensor([[float(now)]])}, state)
                 if now > 0 and position - 1 < t.mask.shape[1]:
                     assert t.next_values[row, position - 1].item() == pytest.approx(value.item(), abs=1e-5)
-                _, state = policy.act({"observation": torch.tensor([[float(now)]])}, state, None)
+                _, state = policy.step({"observation": torch.tensor([[float(now)]])}, state, None)
 
 
 def test_the_three_autoreset_modes_see_the_same_episodes():
     found = []
     for mode in AutoresetMode:
         _, t = collect(Clock, mode, num_envs=1, steps=30)
-        found.append(t.observations["observation"][t.mask][:20])
+        found.append(t.steps.observations["observation"][t.mask][:20])
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
 
@@ -260,7 +279,7 @@ def test_the_three_autoreset_modes_see_the_same_episodes():
 def test_episodes_of_a_group_start_in_one_state_and_are_masked_after_their_end():
     env = vector(lambda: gym.make("FrozenLake-v1", is_slippery=True), 6, AutoresetMode.NEXT_STEP)
     policy = MLPPolicy(env.single_observation_space, env.single_action_space, hidden=(8,), critic=False)
-    t = policy.episodes(env, 2, 3, 100, np.random.default_rng(0))
+    t = EnvironmentCollector(env, 0).episodes(policy, 2, 3, 100, np.random.default_rng(0))
     lengths = t.mask.sum(1)
     for row in range(6):
         assert t.mask[row, : lengths[row]].all()
@@ -269,15 +288,18 @@ def test_episodes_of_a_group_start_in_one_state_and_are_masked_after_their_end()
     assert len(set(lengths.tolist())) > 1
     env = vector(lambda: gym.make("CartPole-v1"), 6)
     policy = MLPPolicy(env.single_observation_space, env.single_action_space, hidden=(8,), critic=False)
-    first = policy.episodes(env, 2, 3, 100, np.random.default_rng(0)).observations["observation"][:, 0]
+    t = EnvironmentCollector(env, 0).episodes(policy, 2, 3, 100, np.random.default_rng(0))
+    first = t.steps.observations["observation"][:, 0]
     assert torch.equal(first[0], first[2])
     assert torch.equal(first[3], first[5])
     assert not torch.equal(first[0], first[3])
 
 
 def test_minibatches_take_each_sequence_once():
-    batch = Trajectories({"x": torch.arange(10).reshape(10, 1)}, torch.arange(10).reshape(10, 1), torch.zeros(10, 1))
-    parts = [part.actions.reshape(-1).tolist() for part in minibatches(batch, 4, np.random.default_rng(0))]
+    numbers, exists = torch.arange(10).reshape(10, 1), torch.ones(10, 1, dtype=torch.bool)
+    steps = Steps({"x": numbers}, numbers, exists, exists, torch.zeros(10, 0))
+    batch = Minibatch(steps, *[torch.zeros(10, 1)] * 3)
+    parts = [part.steps.actions.reshape(-1).tolist() for part in minibatches(batch, 4, np.random.default_rng(0))]
     taken = list(itertools.chain(*parts))
     assert sorted(taken) == list(range(10))
     assert [len(part) for part in parts] == [5, 5]
@@ -286,10 +308,10 @@ def test_minibatches_take_each_sequence_once():
 
 def test_normalised_observations_do_not_change_within_a_batch():
     policy, t = collect(Clock, AutoresetMode.DISABLED, normalise=True)
-    moments = policy.moments["observation"]
-    assert moments.count.item() == 3 * (4 + 23)
-    assert moments.mean.item() == pytest.approx(2.0, abs=0.2)  # the clock shows 0 … 4
-    torch.testing.assert_close(policy.evaluate(t).log_probs, t.log_probs, atol=1e-6, rtol=1e-5)
+    statistics = policy.statistics["observation"]
+    assert statistics.count.item() == 3 * (4 + 23)
+    assert statistics.mean.item() == pytest.approx(2.0, abs=0.2)  # the clock shows 0 … 4
+    torch.testing.assert_close(policy.evaluate_actions(t.steps).log_probs, t.log_probs, atol=1e-6, rtol=1e-5)
     restored = MLPPolicy(spaces.Box(0, 100, (1,)), spaces.Discrete(2), hidden=(8,), normalise=True, seed=3)
     restored.load_state_dict(policy.state_dict())
     shown = np.array([[7.0]], dtype=np.float32)

@@ -1,0 +1,125 @@
+"""Collector of conversations with text environments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+
+from gridzero.agents.interaction import with_final_info
+from gridzero.agents.neural.batches import Rollout, ValuedRollout
+from gridzero.agents.neural.collector import Collector
+from gridzero.agents.neural.distributed import world
+from gridzero.llm_rl.decoding.sampling import Draws
+from gridzero.llm_rl.policies.language_policy import LanguagePolicy, slices
+from gridzero.llm_rl.rollouts.conversations import Conversation, as_rollout
+from gridzero.llm_rl.rollouts.metrics import conversation_metrics, conversation_samples
+
+
+class ConversationCollector(Collector):
+    """Collector of a :class:`LanguagePolicy` in environments of text; every rollout begins new conversations."""
+
+    def __init__(self, vector: VectorEnv[Any, Any, Any], seed: int) -> None:
+        super().__init__(vector, seed)
+        self._metrics: dict[str, float] = {}
+        self._samples: list[dict[str, Any]] = []
+
+    def episodes(self, policy: LanguagePolicy, groups: int, size: int, limit: int, rng: np.random.Generator) -> Rollout:
+        """Conversations in groups, each from one prompt; see :meth:`Collector.episodes`.
+
+        Args:
+            policy: writes.
+            groups: how many prompts.
+            size: conversations from each.
+            limit: tokens that the model may write in one conversation.
+            rng: draws the prompts and the tokens.
+        """
+        env: Any = self.vector
+        mine = world().share(groups, "groups")
+        seeds = np.repeat(rng.integers(2**31, size=groups)[mine], size)
+        keys = rng.integers(2**64, size=groups * size, dtype=np.uint64)[mine.start * size : mine.stop * size]
+        shown, _ = env.reset(seed=seeds.tolist())
+        shown = list(shown)
+        conversations = [Conversation(ids) for prompt in shown[::size] for ids in [policy.encode(prompt)] * size]
+        began, written = time.perf_counter(), 0
+        active, copies = np.arange(len(conversations)), size
+        outcome: dict[int, dict[str, Any]] = {}
+        while len(active):
+            prompts = [conversations[i].tokens for i in active[::copies]]
+            left = min(limit - conversations[i].written for i in active)
+            draws = Draws(keys[active], np.array([conversations[i].written for i in active]))
+            new = policy.generate(prompts, copies, policy.sampling(left), draws)
+            tokens, log_probs = new.tokens.cpu(), new.log_probs.cpu()
+            lengths, ended = new.lengths.tolist(), new.ended.tolist()
+            written += sum(lengths)
+            texts = policy.decode(tokens.numpy())
+            actions = [""] * len(conversations)
+            for row, i in enumerate(active):
+                actions[i] = texts[row]
+                conversations[i].add_completion(tokens[row], log_probs[row], lengths[row], ended[row])
+            before = shown
+            shown, rewards, terminated, truncated, infos = env.step(tuple(actions))
+            shown = list(shown)
+            done = np.asarray(terminated) | np.asarray(truncated)
+            infos = with_final_info(infos, done)
+            for i in active:
+                conversation = conversations[i]
+                conversation.text += actions[i]
+                conversation.add_reward(float(rewards[i]))
+                if done[i] or not conversation.ended or conversation.written >= limit:
+                    outcome[int(i)] = _row_of(infos, int(i))
+                else:
+                    answer = shown[i][len(before[i]) + len(actions[i]) :]
+                    conversation.add_answer(policy.encode(answer, begins=False))
+                    conversation.text += answer
+            active, copies = np.array([i for i in active if int(i) not in outcome], dtype=np.int64), 1
+        seconds = time.perf_counter() - began
+        outcomes = [outcome[i] for i in range(len(conversations))]
+        self._metrics = conversation_metrics(
+            conversations, outcomes, size, lambda text: len(policy.encode(text, begins=False))
+        )
+        self._metrics["tokens_per_second"] = written / max(seconds, 1e-9)
+        self._samples = conversation_samples(conversations, outcomes, policy.tokenizer.decode)
+        return as_rollout(conversations, policy.pad)
+
+    def rollout(self, policy: LanguagePolicy, steps: int, rng: np.random.Generator) -> ValuedRollout:
+        """A new conversation in each environment, of at most ``steps`` tokens; see :meth:`Collector.rollout`."""
+        rollout = self.episodes(policy, self.vector.num_envs * world().size, 1, steps, rng)
+        mask = rollout.mask
+        with torch.no_grad():
+            values = torch.cat(
+                [policy.evaluate_with_values(rollout.steps[rows]).values for rows in slices(len(rollout))]
+            )
+        # Where the environment speaks, the value is that of the model's next token.
+        last = mask.shape[1] - 1
+        positions = torch.arange(last + 1).expand_as(mask)
+        following = torch.where(mask, positions, last + 1).flip(1).cummin(dim=1).values.flip(1)
+        padded = torch.nn.functional.pad(values.masked_fill(~mask, 0.0), (0, 2))
+        after = torch.nn.functional.pad(following, (0, 1), value=last + 1)[:, 1:]
+        ends = mask & (after > last)
+        return ValuedRollout(
+            rollout.steps,
+            rollout.log_probs,
+            rollout.rewards,
+            terminated=ends,
+            done=ends,
+            env_steps=rollout.env_steps,
+            values=padded.gather(1, following),
+            next_values=padded.gather(1, after),
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Accuracy, form, lengths and speed of the conversations collected last."""
+        return dict(self._metrics)
+
+    def samples(self) -> Sequence[Mapping[str, Any]]:
+        """A few of the conversations collected last, with their verdicts."""
+        return list(self._samples)
+
+
+def _row_of(infos: Mapping[str, Any], i: int) -> dict[str, Any]:
+    return {name: values[i] for name, values in infos.items() if not name.startswith("_") and len(values) > i}
