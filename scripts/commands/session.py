@@ -75,7 +75,6 @@ class Session:
         length: Length,
         seed: int,
         watch: bool = False,
-        engine: str = "gridzero",
     ) -> Session:
         """A new run at ``path``.
 
@@ -88,7 +87,6 @@ class Session:
             length: how long.
             seed: decides everything that is random.
             watch: open a window on the agent at work.
-            engine: whose trainer it is.
         """
         from gridzero.agents.environments import remake
         from gridzero.agents.evaluation import check_second_environment
@@ -97,7 +95,7 @@ class Session:
 
         memory.check(described, num_envs, config)
         env = remake(described, num_envs)
-        agent = build(engine_name(engine, name), env, config, seed=seed)
+        agent = build(name, env, config, seed=seed)
         budget = length.budget(agent.default_steps)
         settings = {**dataclasses.asdict(budget), "threads": length.threads}
         agent.prepare()
@@ -140,15 +138,6 @@ class Session:
         result = evaluate(self.agent, episodes=self.budget.evaluation_episodes, seed=self.agent.seed)
         self.run.write_evaluation(result.to_json())
         return result
-
-
-def engine_name(engine: str, name: str) -> str:
-    """The name of the agent that an engine trains in place of another one."""
-    if engine == "gridzero":
-        return name
-    if name != "grpo":
-        raise ValueError(f"--engine trl is for grpo, not for {name}")
-    return "trl-grpo"
 
 
 def _viewer(agent: Agent, wanted: bool) -> Any:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal, TypeVar, cast
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 import tyro
 
@@ -72,8 +72,6 @@ class Options(Length):
     """With --resume: the step of the checkpoint to go on from; the last one if not given."""
     watch: bool = False
     """Draw the agent while it learns; of a language model, show some of what it writes."""
-    engine: Literal["gridzero", "trl"] = "gridzero"
-    """Whose trainer it is: gridzero's, or TRL's, for grpo on gridzero/TextGeneration-v0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -334,9 +332,7 @@ def _new(name: str, parsed: Given[Options], given: EnvironmentWords) -> Session:
     options = parsed.options
     described = given.described(needed_environment("train", name, options.env))
     path = new_path(options.run, f"{name}-{described['id'].rpartition('/')[2]}-{options.seed}")
-    return Session.begin(
-        path, name, described, parsed.num_envs, parsed.config, options, options.seed, options.watch, options.engine
-    )
+    return Session.begin(path, name, described, parsed.num_envs, parsed.config, options, options.seed, options.watch)
 
 
 def needed_environment(command: str, name: str, env_id: str | None) -> str:

@@ -1,7 +1,7 @@
 """A task of gridzero under TRL's GRPOTrainer, as one would write it without gridzero's command line.
 
 The model is the tiny one warmed up on addition; any causal model and tokenizer of Hugging Face's will do in its place.
-(`gridzero train grpo --env gridzero/TextGeneration-v0 --engine trl` does the same with gridzero's settings, runs and
+(`gridzero train trl-grpo --env gridzero/TextGeneration-v0` does the same with gridzero's settings, runs and
 evaluation.)
 
     python scripts/examples/trl_grpo.py --steps 10240

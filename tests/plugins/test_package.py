@@ -61,7 +61,7 @@ def test_all_that_a_package_brings(packages: Path, tmp_path: Path) -> None:
     model = python(tmp_path, packages, MAKE_MODEL)
     assert model.returncode == 0, model.stderr
     quick = "--evaluation-episodes 2"
-    text = "--env gridzero/TextGeneration-v0 --env.task reversal --policy.model model"
+    text = "--env gridzero/TextGeneration-v0 --env.task reversal --env.rewards correct,calm=0.5 --policy.model model"
     small = "--groups 2 --group-size 2 --episode-limit 8"
     pond = "--env gridzero/GridWorld-v0 --env.layout plugin-pond"
     statuses, output, errors = gridzero(
@@ -91,6 +91,8 @@ def test_all_that_a_package_brings(packages: Path, tmp_path: Path) -> None:
     statuses, output, errors = gridzero(tmp_path, packages, *commands)
     assert statuses == [0] * len(commands), errors
     rows = {row["run"]: row for row in json.loads(output.split("STATUS")[0])}
+    metrics = [json.loads(line) for line in (tmp_path / "runs/texts/metrics.jsonl").read_text().splitlines()]
+    assert all(0 < row["episode_return"] < 0.5 for row in metrics)  # never right, but calm
     assert [rows[name]["mean"] for name in ("own", "corridor", "pond")] == [-4.0, -3.0, 1.0]
 
     statuses, _, errors = gridzero(

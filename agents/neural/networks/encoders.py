@@ -62,7 +62,8 @@ def _leaves(space: gym.Space[Any], path: str) -> Iterator[tuple[str, Leaf]]:
         yield path or "observation", space
     else:
         raise ValueError(
-            f"a network reads Box, Discrete, MultiDiscrete, MultiBinary, Dict and Tuple spaces, not {space}"
+            f"a network reads Box, Discrete, MultiDiscrete, MultiBinary, Dict and Tuple spaces, not {path or 'this'}: "
+            f"{space}; a wrapper such as gymnasium.wrappers:FilterObservation chooses what is read"
         )
 
 

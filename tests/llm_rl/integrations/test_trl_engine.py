@@ -75,21 +75,21 @@ def test_what_trl_lacks_is_refused_by_name(fields: dict[str, Any]) -> None:
 
 
 def command(*words: str) -> int:
-    return main(["train", *words, "--engine", "trl"])
+    return main(["train", "trl-grpo", *words])
 
 
 def test_without_trl_a_line_says_what_to_install(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert command("grpo", "--env", ENV) == 2
+    assert command("--env", ENV) == 2
     assert "pip install 'gridzero[trl]'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_other_agents_are_refused(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
+def test_other_environments_are_refused(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    assert command("q-learning", "--env", "gridzero/GridWorld-v0") == 2
-    assert "--engine trl is for grpo, not for q-learning" in capsys.readouterr().err
+    assert command("--env", "gridzero/GridWorld-v0") == 2
+    assert "TRL trains on gridzero/TextGeneration-v0" in capsys.readouterr().err
 
 
 # With TRL
