@@ -184,6 +184,10 @@ def parse_with_agent(
     vector: Vector = getattr(parsed, "vector", Vector())
     config = parsed.agent
     if of_policy:
+        from gridzero.agents.environments import remake
+
+        if env is None and "policy" in own and env_id is not None:
+            remake(of_environment.described(env_id))  # says what is wrong with the environment
         if env is None:
             raise ValueError(f"{name} has no policy with options")
         config = dataclasses.replace(config, policy={**config.policy, **policy_options(env, of_policy)})

@@ -67,7 +67,7 @@ def test_all_that_a_package_brings(packages: Path, tmp_path: Path) -> None:
     statuses, output, errors = gridzero(
         tmp_path,
         packages,
-        f"train hill-climbing --env plugin/Corridor-v0 --steps 600 --run own {quick}",
+        f"train hill-climbing --env plugin/Corridor-v0 --steps 6000 --run own {quick}",
         f"train q-learning --env plugin/Corridor-v0 --env.length 4 --steps 2000 --run corridor {quick}",
         f"train value-iteration {pond} --run pond {quick}",
         f"train grpo {text} {small} --steps 8 --run texts {quick}",
@@ -81,7 +81,7 @@ def test_all_that_a_package_brings(packages: Path, tmp_path: Path) -> None:
 
     commands = [
         "evaluate own corridor pond texts --episodes 2 --json",
-        "train --run own --resume --steps 800",
+        "train --run own --resume --steps 7000",
         "train --run corridor --resume --steps 2500",
         "train --run texts --resume --steps 16",
         "watch pond --record pond.gif --episodes 1",
