@@ -85,6 +85,7 @@ def test_all_that_a_package_brings(packages: Path, tmp_path: Path) -> None:
         "train --run corridor --resume --steps 2500",
         "train --run texts --resume --steps 16",
         "watch pond --record pond.gif --episodes 1",
+        "watch corridor --record corridor.gif --episodes 1",
         "watch texts --episodes 1",
         f"sweep hill-climbing --env plugin/Corridor-v0 --over change=0.1,0.5 --seeds 1 --steps 300 --jobs 1 {quick}",
     ]
@@ -93,6 +94,7 @@ def test_all_that_a_package_brings(packages: Path, tmp_path: Path) -> None:
     rows = {row["run"]: row for row in json.loads(output.split("STATUS")[0])}
     metrics = [json.loads(line) for line in (tmp_path / "runs/texts/metrics.jsonl").read_text().splitlines()]
     assert all(0 < row["episode_return"] < 0.5 for row in metrics)  # never right, but calm
+    assert (tmp_path / "corridor.gif").stat().st_size > 0
     assert [rows[name]["mean"] for name in ("own", "corridor", "pond")] == [-4.0, -3.0, 1.0]
 
     statuses, _, errors = gridzero(
@@ -107,7 +109,7 @@ def test_all_that_a_package_brings(packages: Path, tmp_path: Path) -> None:
     assert statuses == [2] * 5
     lines = errors.splitlines()
     assert len(lines) == 5
-    for line, what in zip(lines, ("agent", "environment", "layout", "task", "agent"), strict=True):
+    for line, what in zip(lines, ("agent", "environment", "layout", "task", "environment"), strict=True):
         assert line.startswith(f"gridzero: no {what} is called ")
 
 
