@@ -164,7 +164,8 @@ class SFT(Agent):
 
     def act(self, observations: Any, *, explore: bool = False) -> Any:
         """A completion for each text: the most likely tokens, or drawn ones to explore."""
-        return self.network.answer(observations, self.rng if explore else None)
+        completions, _ = self.network.act(observations, None, self.rng if explore else None)
+        return completions
 
     def state_dict(self) -> dict[str, Any]:
         """Optimiser, generator and count of demonstrations; the model is among the artifacts."""
