@@ -71,6 +71,7 @@ class ImitationConfig:
     num_envs: ClassVar[int | None] = None
     asynchronous: ClassVar[bool] = False
     action_masks: ClassVar[bool] = False
+    exploration_bonus: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, with what does."""
