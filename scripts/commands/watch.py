@@ -179,8 +179,8 @@ def play(viewer: Any, env: Any, agent: Any, episodes: int | None, seed: int, max
     roots = np.random.SeedSequence(seed)
     for _ in itertools.count() if episodes is None else range(episodes):
         observation, _ = env.reset(seed=int(roots.spawn(1)[0].generate_state(1)[0]))
-        if hasattr(agent, "forget"):
-            agent.forget()
+        if hasattr(agent, "reset_memory"):
+            agent.reset_memory()
         viewer.present()
         for _ in itertools.count() if max_steps is None else range(max_steps):
             if viewer.closed:

@@ -6,6 +6,8 @@ from PIL import Image
 
 import gridzero
 from gridzero.__main__ import main
+from gridzero.commands.watch import play
+from gridzero.envs.rendering import Viewer
 from gridzero.envs.rendering.frame_renderer import OwnFrames
 
 
@@ -106,3 +108,21 @@ def test_errors_are_one_line(run, tmp_path, capsys, arguments, message):
 def test_which_run(run, capsys, arguments):
     assert main(arguments) == 2
     assert "run" in capsys.readouterr().err
+
+
+def test_a_policy_with_a_memory_begins_each_episode_without_it():
+    env = gym.make("CartPole-v1")
+    agent = gridzero.agents.make("ppo", env, memory="gru")
+    viewer = Viewer(env, agent, human=False)
+    firsts = []
+    act = agent.act
+
+    def noted(observations):
+        if viewer.episodes.steps == 0:
+            firsts.append(agent._memory)
+        return act(observations)
+
+    agent.act = noted
+    play(viewer, env, agent, 3, 0, max_steps=4)
+    viewer.close()
+    assert firsts == [None] * 3
