@@ -411,6 +411,7 @@ def test_plot_makes_a_picture(some_runs: Path, capsys: pytest.CaptureFixture[str
     from matplotlib.image import imread
 
     monkeypatch.chdir(some_runs)
+    Path("pictures").mkdir(exist_ok=True)
     try:
         assert main(["plot", "q0", "q1", "--metric", "episode_return"]) == 0
         assert main(["plot", "vi", "--output", "pictures/vi.png"]) == 0
