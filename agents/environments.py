@@ -309,7 +309,8 @@ def describe(env: Any) -> dict[str, Any] | None:
         return None
     kwargs = {name: value for name, value in spec.kwargs.items() if name not in _NOT_OF_THE_WORLD}
     if isinstance(env, VectorEnv):
-        mode = env.metadata.get("autoreset_mode")
+        # Before Gymnasium 1.3 all vectors of a class share their metadata; the attribute is each one's own.
+        mode = getattr(env.unwrapped, "autoreset_mode", None) or env.metadata.get("autoreset_mode")
         usual = AutoresetMode.NEXT_STEP if spec.kwargs.get("vectorization_mode") == "vector_entry_point" else _SYNC_MODE
         kwargs.pop("autoreset_mode", None)
         if isinstance(mode, AutoresetMode) and mode is not usual:
