@@ -97,6 +97,8 @@ def test_ppo_crosses_the_slippery_lake(seed: int) -> None:
 RETURNS = {
     "pole": (Bar("ppo", "CartPole-v1"), 475.0),
     "acrobot": (Bar("ppo", "Acrobot-v1", fields={"num_envs": 16}, steps=500_000), -90.0),
+    "car": (Bar("ppo", "MountainCarContinuous-v0", steps=200_000), 90.0),
+    "pendulum": (Bar("ppo", "Pendulum-v1", steps=200_000), -200.0),
 }
 
 
