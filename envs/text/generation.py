@@ -64,7 +64,7 @@ class TextGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some lib
         distinct: the number of different problems, always the same ones; None: all that the task has.
         max_episode_steps: after how many turns an episode is cut off, unjudged; None: never.
         autoreset_mode: an ``AutoresetMode`` or its value: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``.
-        render_mode: ``"ansi"``.
+        render_mode: ``"ansi"`` or ``"rgb_array"``: the conversations with their verdicts.
         **task_options: the task's own options, and those that all tasks have.
 
     Attributes:
@@ -153,7 +153,7 @@ class TextGeneration(ProblemEnv):
         rewards: weights of reward functions by name, as in ``"correct,form=0.1,mymod:politeness=0.5"``, or a mapping of
             names or functions; see :mod:`~gridzero.envs.tasks.reward`.
         distinct: the number of different problems, always the same ones; None: all that the task has.
-        render_mode: ``"ansi"``: the conversation with its verdict.
+        render_mode: ``"ansi"`` or ``"rgb_array"``: the conversation with its verdict.
         **task_options: the task's own options, and those that all tasks have.
 
     Attributes:

@@ -41,7 +41,7 @@ class TokenGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some li
         distinct: the number of different problems, always the same ones; None: all that the task has.
         max_episode_steps: after how many tokens an episode is cut off, unjudged; None: never.
         autoreset_mode: an ``AutoresetMode`` or its value: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``.
-        render_mode: ``"ansi"``.
+        render_mode: ``"ansi"`` or ``"rgb_array"``: the conversations with their verdicts.
         **task_options: the task's own options, and those that all tasks have.
 
     Attributes:
@@ -294,7 +294,7 @@ class TokenGeneration(ProblemEnv):
         writable: the characters that actions write, action 0 being the end; None: every token of the vocabulary, action
             k being token k.
         distinct: the number of different problems, always the same ones; None: all that the task has.
-        render_mode: ``"ansi"``: the conversation with its verdict.
+        render_mode: ``"ansi"`` or ``"rgb_array"``: the conversation with its verdict.
         **task_options: the task's own options, and those that all tasks have.
 
     Attributes:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gridzero.envs.suggestions import closest
 from gridzero.envs.tasks import Problem, Verdict, make_task, task_options
 from gridzero.envs.tasks.reward import Judgement, RewardSum, StepReward, Weights
+from gridzero.envs.text.drawing import RENDER_MODES, as_picture, as_text, turns_of
 
 BoolArray = NDArray[np.bool_]
 
@@ -41,7 +42,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         distinct: the number of different problems, always the same ones; None: all that the task has.
         max_episode_steps: after how many steps an episode is cut off, unjudged; None: never.
         autoreset_mode: an ``AutoresetMode`` or its value: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``.
-        render_mode: ``"ansi"``: the conversations and their verdicts.
+        render_mode: how the conversations and their verdicts are drawn: ``"ansi"`` or ``"rgb_array"``.
         task_options: the task's own options.
 
     Attributes:
@@ -77,9 +78,9 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
             _NO_LIMIT if max_episode_steps is None else positive_integer("max_episode_steps", max_episode_steps)
         )
         self.autoreset_mode = _mode(autoreset_mode)
-        self.metadata = {"render_modes": ["ansi"], "render_fps": 1, "autoreset_mode": self.autoreset_mode}
-        if render_mode not in (None, "ansi"):
-            raise ValueError(f"render_mode must be ansi or None, not {render_mode!r}")
+        self.metadata = {"render_modes": [*RENDER_MODES], "render_fps": 1, "autoreset_mode": self.autoreset_mode}
+        if render_mode not in (None, *RENDER_MODES):
+            raise ValueError(f"render_mode must be {', '.join(RENDER_MODES)} or None, not {render_mode!r}")
         self.render_mode = render_mode
         self.task = make_task(task, **self._known_options(task, task_options))
         self.rewards = RewardSum(self.task, rewards)
@@ -338,20 +339,19 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
             entries["step_rewards"] = steps
         return entries | {f"_{name}": np.ones(n, dtype=np.bool_) for name in entries}
 
-    def render(self) -> tuple[str, ...] | None:
-        """The N conversations with their verdicts, in ``"ansi"`` mode."""
+    def render(self) -> tuple[Any, ...] | None:
+        """The N conversations with their verdicts: strings in ``"ansi"`` mode, else pictures (H, W, 3) uint8."""
         if self.render_mode is None:
-            gym.logger.warn("render() does nothing without render_mode='ansi'")
+            gym.logger.warn("render() does nothing without render_mode='ansi' or 'rgb_array'")
             return None
-        return tuple(self._drawn(i) for i in range(self.num_envs))
-
-    def _drawn(self, i: int) -> str:
-        verdict = self._verdicts.get(i)
-        if verdict is None:
-            return self._text(i) + "\n"
-        mark = gym.utils.colorize("right" if verdict.correct else "wrong", "green" if verdict.correct else "red")
-        form = "" if verdict.well_formed else ", not well-formed"
-        return f"{self._text(i)}\n{mark}{form} ({verdict.reason})\n"
+        drawn: list[Any] = []
+        for i in range(self.num_envs):
+            text, verdict = self._text(i), self._verdicts.get(i)
+            if self.render_mode == "ansi":
+                drawn.append(as_text(text, verdict))
+            else:
+                drawn.append(as_picture(turns_of(self.task, self.problems[i], self._completions[i], text), verdict))
+        return tuple(drawn)
 
     def get_state(self) -> dict[str, Any]:
         """All that goes on from here: the random streams, the problems by their place in them, the conversations."""
@@ -397,7 +397,7 @@ class ProblemEnv(gym.Env[Any, Any]):
 
     Args:
         vector: of one environment, with autoreset disabled.
-        render_mode: ``"ansi"`` or None.
+        render_mode: ``"ansi"``, ``"rgb_array"`` or None.
 
     Attributes:
         task: the task.
@@ -405,7 +405,7 @@ class ProblemEnv(gym.Env[Any, Any]):
         evaluation_options: with which options a learner is to be judged.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 1}  # type: ignore[misc]  # Gymnasium's is per instance
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": [*RENDER_MODES], "render_fps": 1}  # type: ignore[misc]  # Gymnasium's is per instance
 
     def __init__(self, vector: Any, render_mode: str | None) -> None:
         self._vector = vector
@@ -465,7 +465,7 @@ class ProblemEnv(gym.Env[Any, Any]):
         return info
 
     def render(self) -> Any:
-        """The conversation with its verdict, in ``"ansi"`` mode."""
+        """The conversation with its verdict: a string in ``"ansi"`` mode, else a picture (H, W, 3) uint8."""
         rendered = self._vector.render()
         return None if rendered is None else rendered[0]
 

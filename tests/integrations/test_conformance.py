@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -237,3 +238,30 @@ def test_rllib_samples_whole_episodes(local_ray: Any, mode: str) -> None:
         assert episode.is_terminated == bool(model.terminal[states[-1]])
         assert episode.is_truncated == (len(actions) == 20)  # also where the last step ends it: as TimeLimit has it
     runner.stop()
+
+
+@pytest.mark.parametrize(("name", "options"), [TEXTS[0], TEXTS[2]])
+def test_gymnasium_records_texts(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    """RecordVideo writes a film of every episode; the checker accepts the pictures."""
+    pytest.importorskip("moviepy")
+    from gymnasium.utils.env_checker import check_env
+    from gymnasium.wrappers import RecordVideo
+
+    check_env(gym.make(name, render_mode="rgb_array", **options).unwrapped)
+    env = RecordVideo(
+        gym.make(name, render_mode="rgb_array", **options),
+        str(tmp_path),
+        episode_trigger=lambda _: True,
+        disable_logger=True,
+    )
+    for seed in range(2):
+        env.reset(seed=seed)
+        env.action_space.seed(seed)
+        over = False
+        while not over:
+            _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            over = bool(terminated or truncated)
+    env.close()
+    films = sorted(tmp_path.glob("*.mp4"))
+    assert len(films) == 2
+    assert all(film.stat().st_size > 1000 for film in films)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import gridzero  # noqa: F401 - registers the environments
 from gridzero.envs import TextGeneration, TextGenerationVector
+from gridzero.envs.rendering.text_view import conversation_frame
 from gridzero.envs.tasks import TASKS, make_task
 from gridzero.envs.text.generation import AnyText
 
@@ -150,5 +151,45 @@ def test_drawn_are_the_conversation_and_its_verdict() -> None:
     assert pictures is not None
     assert [picture.splitlines()[1] for picture in pictures] == ["x", "y"]
     assert all("wrong" in picture for picture in pictures)
-    with pytest.warns(UserWarning, match="without render_mode='ansi'"):
+    with pytest.warns(UserWarning, match="without render_mode='ansi' or 'rgb_array'"):
         assert TextGeneration(digits=1).render() is None
+
+
+@pytest.mark.parametrize("name", ["gridzero/TextGeneration-v0", "gridzero/TokenGeneration-v0"])
+def test_pictures_are_those_of_the_conversation_and_its_verdict(name: str) -> None:
+    """Held against a drawing of what was said, and of the task's own replies and verdict; one shape throughout."""
+    options: dict[str, Any] = {"task": "grid-walk", "turns": 3, "height": 2, "width": 3, "template": "plain"}
+    env: Any = gym.make(name, render_mode="rgb_array", **options)
+    judged = 0
+    for seed in range(4):
+        env.reset(seed=seed)
+        task, problem, said = env.unwrapped.task, env.unwrapped.problem, []
+        turns, over = [("prompt", task.prompt(problem))], False
+        while not over:
+            np.testing.assert_array_equal(env.render(), conversation_frame(turns))
+            said.append("RDU"[len(said)])
+            if "Token" in name:
+                vocabulary = env.unwrapped.vocabulary
+                env.step(vocabulary.encode(said[-1])[0])
+                np.testing.assert_array_equal(env.render(), conversation_frame([*turns, ("model", said[-1])]))
+                over = env.step(vocabulary.end)[2]
+            else:
+                over = env.step(said[-1])[2]
+            turns.append(("model", said[-1]))
+            if not over:
+                turns.append(("reply", task.reply(problem, said)))
+        verdict = task.judge(problem, said)
+        form = "" if verdict.well_formed else ", not well-formed"
+        words = f"{'right' if verdict.correct else 'wrong'}{form} ({verdict.reason})"
+        frame = env.render()
+        np.testing.assert_array_equal(frame, conversation_frame(turns, words, verdict.correct))
+        assert frame.dtype == np.uint8
+        judged += not np.array_equal(frame, conversation_frame(turns))
+    assert judged == 4
+    envs: Any = gym.make_vec(
+        name, num_envs=2, vectorization_mode="vector_entry_point", render_mode="rgb_array", **options
+    )
+    envs.reset(seed=[0, 3])
+    for seed, picture in zip((0, 3), envs.render(), strict=True):
+        env.reset(seed=seed)
+        np.testing.assert_array_equal(picture, env.render())

@@ -312,7 +312,7 @@ def test_an_unknown_keyword_is_refused_in_pythons_own_words(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        (TEXT, {"render_mode": "human"}, "render_mode must be ansi or None, not 'human'"),
+        (TEXT, {"render_mode": "human"}, "render_mode must be ansi, rgb_array or None, not 'human'"),
         (TEXT, {"num_envs": 0}, "num_envs must be an integer from 1, not 0"),
         (TEXT, {"autoreset_mode": "Never"}, "autoreset_mode must be one of NextStep, SameStep, Disabled"),
         (TEXT, {"max_episode_steps": 0}, "max_episode_steps must be an integer from 1, not 0"),
