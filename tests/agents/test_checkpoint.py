@@ -128,7 +128,7 @@ def test_a_map_from_a_file_is_kept_with_the_agent(tmp_path: Path) -> None:
 
 def test_an_environment_that_cannot_be_described_must_be_given(tmp_path: Path) -> None:
     env = gym.wrappers.TransformReward(gym.make("FrozenLake-v1"), lambda reward: 2 * float(reward))
-    save(gridzero.agents.make("value-iteration", env), tmp_path / "1")
+    save(gridzero.agents.make("q-learning", env), tmp_path / "1")
     with pytest.raises(ValueError, match="does not say how to make its environment"):
         load(tmp_path / "1")
     assert load(tmp_path / "1", env).env is env
