@@ -176,7 +176,7 @@ def test_exploration_goes_by_the_episode() -> None:
 def test_exploring_frequencies() -> None:
     """Of 40,000 choices with epsilon 0.3 and two equal best of four actions: chi-square, 99.9 %."""
     env = Script((0, 0.0, False, False), actions=4)
-    agent = make("q-learning", env, epsilon="0.3", step_size="0", steps_per_update=40_000)
+    agent = make("q-learning", env, epsilon="0.3", step_size="1e-300", steps_per_update=40_000)
     agent._action_values[0] = [1.0, 2.0, 2.0, 0.0]
     learn(agent)
     expected = np.array([0.075, 0.425, 0.425, 0.075])
