@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -72,6 +73,10 @@ class ConversationCollector(Collector):
                 conversation.add_reward(float(rewards[i]))
                 if done[i] or not conversation.ended or conversation.written >= limit:
                     outcome[int(i)] = _row_of(infos, int(i))
+                    if outcome[int(i)].get("step_rewards"):
+                        conversation.place_rewards(
+                            outcome[int(i)]["step_rewards"], character_ends(policy, conversation)
+                        )
                 else:
                     answer = shown[i][len(before[i]) + len(actions[i]) :]
                     conversation.add_answer(policy.encode(answer, begins=False))
@@ -119,6 +124,21 @@ class ConversationCollector(Collector):
     def samples(self) -> Sequence[Mapping[str, Any]]:
         """A few of the conversations collected last, with their verdicts."""
         return list(self._samples)
+
+
+def character_ends(policy: LanguagePolicy, conversation: Conversation) -> list[int]:
+    """Where each token since the prompt ends in the conversation's text, in characters."""
+    ends: list[int] = []
+    silent = {*policy.end, policy.pad}
+    begin = 0
+    for _, run in itertools.groupby(zip(conversation.own, conversation.reply, strict=True), key=lambda pair: pair[0]):
+        tokens = [token for _, token in run]
+        count = next((k for k, token in enumerate(tokens) if token in silent), len(tokens))  # nothing after it counts
+        prefixes = [tokens[: min(k + 1, count)] for k in range(len(tokens))]
+        texts = policy.tokenizer.batch_decode(prefixes, clean_up_tokenization_spaces=False)
+        ends += [begin + len(text) for text in texts]
+        begin = ends[-1]
+    return ends
 
 
 def _row_of(infos: Mapping[str, Any], i: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gridzero.agents.neural.batches import Rollout, Steps
+from gridzero.envs.tasks.reward import StepReward
 
 
 class Conversation:
@@ -62,6 +64,20 @@ class Conversation:
     def add_reward(self, reward: float) -> None:
         """Pay for the last completion."""
         self.rewards[-1] += reward
+
+    def place_rewards(self, steps: Sequence[StepReward], ends: Sequence[int]) -> None:
+        """Move the rewards of steps from the last token to the last token that the model wrote of each step.
+
+        Args:
+            steps: rewards that the last token has been paid.
+            ends: where each token ends in :attr:`text`, in characters.
+        """
+        for step in steps:
+            last = bisect.bisect_left(ends, step.end)
+            while last > 0 and not self.own[last]:
+                last -= 1
+            self.rewards[-1] -= step.value
+            self.rewards[last] += step.value
 
 
 def as_rollout(conversations: Sequence[Conversation], pad: int) -> Rollout:

@@ -24,7 +24,7 @@ def conversation_metrics(
 
     Args:
         conversations: those of a group next to each other.
-        outcomes: what the environment said at the end of each.
+        outcomes: the environment's info at the end of each.
         size: conversations of a group, for pass@size and majority@size.
         count_tokens: of a text.
 
@@ -44,6 +44,8 @@ def conversation_metrics(
     correct = np.array([outcome["correct"] for outcome in outcomes], dtype=np.bool_).reshape(-1, size)
     formed = [bool(outcome["well_formed"]) for outcome in outcomes]
     found |= {"accuracy": float(correct.mean()), "form": sum(formed) / count}
+    rewards = [name for name in outcomes[0] if name.startswith("reward/")]
+    found |= {name: float(np.mean([outcome[name] for outcome in outcomes])) for name in rewards}
     if size > 1:
         answers = [outcome["answer"] for outcome in outcomes]
         majority = [majority_is_right(answers[g * size : (g + 1) * size], correct[g]) for g in range(len(correct))]

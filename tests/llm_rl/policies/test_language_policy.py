@@ -12,6 +12,7 @@ import gridzero
 from gridzero.agents import checkpoint
 from gridzero.agents.neural.objectives import group_advantages
 from gridzero.envs.tasks import make_task
+from gridzero.envs.tasks.reward import Rewards, StepReward
 from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl.models.causal import tiny_model
 from gridzero.llm_rl.models.pretrained import save_model
@@ -195,6 +196,34 @@ def test_episodes_are_the_same_in_every_way_of_resetting(task: str) -> None:
         assert samples == found[0][1]
         same = metrics.keys() - {"tokens_per_second"}
         assert {name: metrics[name] for name in same} == {name: found[0][2][name] for name in same}
+
+
+def test_rewards_of_steps_land_on_the_tokens_of_their_span():
+    """Each step is one character of the text, and pays its place: so does each token, and the sum is the reward."""
+
+    def places(problem, completions):
+        steps = [[StepReward(float(k + 1), k, k + 1) for k in range(len(text))] for text in completions]
+        return Rewards([0.5] * len(completions), steps)
+
+    policy = small_policy("grid-walk", limit=40, height=2, width=2)
+    envs = vector(24, task="grid-walk", height=2, width=2, turns=2, rewards={places: 2.0})
+    collector = ConversationCollector(envs, 0)
+    t = collector.episodes(policy, 12, 2, 300, np.random.default_rng(6))
+    judged = (t.rewards.sum(dim=1) > 0).nonzero().squeeze(-1).tolist()  # the others were cut off
+    assert judged
+    for i in judged:
+        reply = t.steps.actions[i][: int(t.mask[i].nonzero().max()) + 1].tolist()
+        expected, position, silent = [0.0] * len(reply), 0, False
+        for k, token in enumerate(reply):
+            turned = k > 0 and bool(t.mask[i, k]) != bool(t.mask[i, k - 1])
+            silent = (silent and not turned) or token in (*policy.end, policy.pad)  # what follows is no text
+            for _ in "" if silent else policy.tokenizer.decode([token]):
+                position += 1
+                owner = max(j for j in range(k + 1) if bool(t.mask[i, j]))
+                expected[owner] += 2.0 * position
+        expected[-1] += 2.0 * 0.5
+        torch.testing.assert_close(t.rewards[i, : len(reply)], torch.tensor(expected), atol=1e-3, rtol=0)
+    assert collector.metrics()["reward/places"] > 0
 
 
 # Learning
