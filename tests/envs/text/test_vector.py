@@ -389,6 +389,6 @@ def test_an_environment_can_be_described_and_made_again(world: str, num_envs: in
     name, options = WORLDS[world]
     env: Any = make_environment(name, options, num_envs)
     found = describe(env)
-    assert found == {"id": name, "kwargs": options, "num_envs": num_envs}
+    assert found == {"id": name, "kwargs": options, "num_envs": num_envs, "wrappers": []}
     again: Any = make_environment(found["id"], found["kwargs"], found["num_envs"])
     assert same(again.reset(seed=0), env.reset(seed=0))

@@ -117,7 +117,7 @@ def test_lists_and_batches_read_the_same(kind):
 
 
 def test_text_is_refused():
-    with pytest.raises(ValueError, match="not Text"):
+    with pytest.raises(ValueError, match="not a: Text"):
         Observations(spaces.Dict(a=spaces.Text(5)))
 
 
