@@ -284,11 +284,10 @@ def test_evaluate_skips_what_is_no_run(
 
 @pytest.mark.parametrize("delay", [0.1, 0.5, 1.0, 2.0])
 def test_control_c_while_it_starts_is_one_line(delay: float, tmp_path: Path) -> None:
-    """A process is interrupted once it imports the package, and some time after that."""
+    """A process is interrupted once the command begins, and some time after that."""
     code = (
-        "import sys, time; print(flush=True); sys.argv = ['-m']; import runpy; sys.argv[1:] = "
-        "['train', 'ppo', '--env', 'CartPole-v1', '--steps', '10000000', '--run', 'r']; "
-        "runpy.run_module('gridzero', run_name='__main__', alter_sys=False)"
+        "import sys; from gridzero.__main__ import main; print(flush=True); "
+        "sys.exit(main(['train', 'ppo', '--env', 'CartPole-v1', '--steps', '10000000', '--run', 'r']))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True, cwd=tmp_path)
     assert process.stdout is not None
