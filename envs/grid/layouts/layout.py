@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -190,7 +191,9 @@ class Layout:
                 return _load_file(Path(source))
         except OSError:
             pass
-        module, _ = plugins.split(source)
+        module, rest = plugins.split(source)
+        if module is not None and re.match(r"\d+x\d+", rest):  # a size: it is a generator that was meant
+            raise ValueError(f"no generator is called {module!r}; {_hint(module)}")
         if module is None and (source.endswith(".txt") or os.path.basename(source) != source):
             raise ValueError(f"there is no file {source}")
         name = plugins.resolve(source)
