@@ -50,7 +50,7 @@ _RECORDED = {
 
 
 class NotFiniteError(ValueError):
-    """What was learned has NaN or an infinity in it."""
+    """A learned state with NaN or an infinity in it."""
 
 
 class Wrapper(TypedDict):
@@ -61,7 +61,7 @@ class Wrapper(TypedDict):
 
 
 class Environment(TypedDict):
-    """How the environment is made; see :func:`~gridzero.agents.environments.describe`."""
+    """Description of an environment; see :func:`~gridzero.agents.environments.describe`."""
 
     id: str
     kwargs: dict[str, Any]
@@ -70,7 +70,7 @@ class Environment(TypedDict):
 
 
 class Identity(TypedDict):
-    """What an agent is, its learning aside."""
+    """Identity of an agent, its learning aside."""
 
     agent: str
     config: dict[str, Any]
@@ -81,7 +81,7 @@ class Identity(TypedDict):
 
 
 class Progress(TypedDict, total=False):
-    """What a training loop leaves with a checkpoint."""
+    """Progress of the training loop at a checkpoint."""
 
     step: Natural
     lines: Natural

@@ -268,7 +268,7 @@ def specification(env: gym.Env[Any, Any]) -> EnvSpec | None:
 
 
 def _added_wrappers(env: gym.Env[Any, Any]) -> list[dict[str, Any]] | None:
-    """What is wrapped around the registered environment, the innermost first; None where that cannot be told.
+    """Wrappers around the registered environment, the innermost first; None where that cannot be told.
 
     What an environment's own constructor wraps around it lies below what ``gymnasium.make`` does.
     """
@@ -286,7 +286,7 @@ def _added_wrappers(env: gym.Env[Any, Any]) -> list[dict[str, Any]] | None:
 
 
 def describe(env: Any) -> dict[str, Any] | None:
-    """What :func:`remake` needs to make another one like it: ``id``, ``kwargs``, ``num_envs`` and ``wrappers``.
+    """Description from which :func:`remake` makes another one: ``id``, ``kwargs``, ``num_envs`` and ``wrappers``.
 
     None where that cannot be told: a ``FiniteMDP``, an environment without a specification, one in wrappers whose
     arguments are not known, or keywords that JSON cannot hold.

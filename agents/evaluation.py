@@ -77,7 +77,7 @@ class Evaluation:
 
     @property
     def value_gap(self) -> float | None:
-        """What the policy's value lacks to the optimal value; no sampling noise."""
+        """Optimal value less the policy's value; no sampling noise."""
         if self.value is None or self.optimal_value is None:
             return None
         return self.optimal_value - self.value
@@ -320,7 +320,7 @@ def _exact(agent: Agent, mdp: FiniteMDP, limit: int, same_map: bool) -> dict[str
 
 
 def _chain(mdp: FiniteMDP, policy: FloatArray) -> FiniteMDP:
-    """What is left of the model once the policy is followed: one action."""
+    """Markov chain of a policy: the model with one action."""
     states, actions, outcomes = mdp.successors.shape
     if (policy.max(axis=1) == 1.0).all():
         taken = (np.arange(states), policy.argmax(axis=1))

@@ -89,7 +89,7 @@ def find_policy(observation_space: gym.Space[Any], action_space: gym.Space[Any])
 
 
 def imported(entry_point: str) -> Any:
-    """What ``"package.module:name"`` names."""
+    """Import the object that ``"package.module:name"`` names."""
     module, _, attribute = entry_point.partition(":")
     return getattr(importlib.import_module(module), attribute)
 

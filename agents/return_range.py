@@ -1,4 +1,4 @@
-"""What returns are possible: their range within a limit of steps, and whether the goal can be reached in time."""
+"""Possible returns: their range within a limit of steps, and whether the goal can be reached in time."""
 
 from __future__ import annotations
 

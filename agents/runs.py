@@ -42,7 +42,7 @@ class Config(checkpoint.Identity):
 
 
 class Step(TypedDict):
-    """What each line of ``metrics.jsonl`` and ``samples.jsonl`` has."""
+    """Fields of each line of ``metrics.jsonl`` and ``samples.jsonl``."""
 
     step: Natural
 

@@ -166,7 +166,7 @@ class GRPO(PolicyGradientAgent):
 
     @classmethod
     def defaults(cls, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """What the policy does better with, then what the variant says."""
+        """Defaults of the policy, then those of the variant."""
         variant = fields.get("variant")
         if variant is not None and variant not in VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}, not {variant!r}")

@@ -74,7 +74,7 @@ class ImitationConfig:
     exploration_bonus: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense, with what does."""
+        """Raise ValueError for settings out of range or unknown choices."""
         for name, allowed in (("head", HEADS), ("activation", tuple(ACTIVATIONS))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
@@ -105,7 +105,7 @@ class ImitationConfig:
 
 @dataclass(frozen=True, eq=False)
 class Demonstrations:
-    """What the expert does.
+    """Demonstrations of an expert.
 
     Attributes:
         states: (N,) numbers of the states; None where they are not counted.
@@ -300,7 +300,7 @@ class Imitation(PolicyGradientAgent):
         return {name: tensor[torch.from_numpy(states)] for name, tensor in table.items()}
 
     def _episodes(self, expert: Agent) -> Demonstrations:
-        """What the expert sees and does in episodes of its own."""
+        """Observations and actions of the expert in episodes of its own."""
         (sees, does), (seen_here, done_here) = _spaces(expert.env), _spaces(self.env)
         if (sees, does) != (seen_here, done_here):
             raise ValueError(f"the expert sees {sees} and does {does}, not {seen_here} and {done_here} as here")

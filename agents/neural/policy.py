@@ -140,7 +140,7 @@ class Policy(nn.Module):
         """(B, T) log-probabilities of the reference, without gradients."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps among its tensors."""
+        """Tensors that a checkpoint keeps."""
         return dict(self.state_dict())
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:

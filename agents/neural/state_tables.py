@@ -1,4 +1,4 @@
-"""What an agent would observe in each state of a world whose states can be counted."""
+"""Observations of every state of an environment whose states can be counted."""
 
 from __future__ import annotations
 

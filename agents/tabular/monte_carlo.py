@@ -34,7 +34,7 @@ _GREEDY = np.zeros((0, 0))
 
 @dataclass(frozen=True)
 class EpisodicConfig(MonteCarloConfig):
-    """What the agents share that learn after each episode."""
+    """Settings of the agents that learn after each episode."""
 
     first_visit: bool = True
     """Whether only the first visit of a pair in an episode counts, or every one."""
@@ -49,7 +49,7 @@ class EpisodicConfig(MonteCarloConfig):
 
 
 class MonteCarlo(EvaluatingAgent):
-    """What the agents share that learn after each episode, from one environment or from N at once.
+    """Base of the agents that learn after each episode, from one environment or from N at once.
 
     An update reports some episodes. In a vector of environments a cut episode is followed by another that begins where
     it was cut; a single environment is reset.

@@ -15,7 +15,7 @@ from gridzero.agents.tabular.tabular import EvaluatingAgent, FloatArray
 
 @dataclass(frozen=True)
 class MonteCarloConfig:
-    """What all Monte Carlo agents share."""
+    """Settings of all Monte Carlo agents."""
 
     gamma: float = 0.99
     """Discount of rewards, from 0 to 1."""

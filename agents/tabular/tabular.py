@@ -1,4 +1,4 @@
-"""What all tabular agents share: values and a policy as arrays, and acting on them."""
+"""Base of the tabular agents: values and a policy as arrays, and acting on them."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class EvaluatingAgent(TabularAgent):
         return super().policy() if self.fixed_policy is None else self.fixed_policy.copy()
 
     def state_dict(self) -> dict[str, Any]:
-        """What the table's is, and the fixed policy."""
+        """State of the table, and the fixed policy."""
         fixed = None if self.fixed_policy is None else self.fixed_policy.copy()
         return {**super().state_dict(), "fixed_policy": fixed}
 

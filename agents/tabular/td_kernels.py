@@ -78,7 +78,7 @@ def draw(cumulative: Any, state: int, streams: Any, i: int) -> int:
 
 @kernel
 def next_value(kind: int, q: Any, state: int, action: int, epsilon: float) -> float:
-    """What the successor is worth: each algorithm's own part of its target (Sutton & Barto, eq. 6.7, 6.8, 6.9)."""
+    """Value of the successor: each algorithm's own part of its target (Sutton & Barto, eq. 6.7, 6.8, 6.9)."""
     if kind == SARSA:
         return float(q[state, action])
     best = q[state, 0]

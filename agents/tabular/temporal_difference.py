@@ -28,7 +28,7 @@ MODEL_STEP_LIMIT = 1000
 
 @dataclass(frozen=True)
 class TemporalDifferenceConfig:
-    """What all temporal-difference agents share."""
+    """Settings of all temporal-difference agents."""
 
     gamma: float = 0.99
     """Discount of future rewards, from 0 to 1."""

@@ -1,4 +1,4 @@
-"""What an agent in a grid world is shown: functions from a batch of maps and cells to a batch of observations."""
+"""Observations of a grid world: functions from a batch of maps and cells to a batch of observations."""
 
 from __future__ import annotations
 

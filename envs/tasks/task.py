@@ -1,4 +1,4 @@
-"""What a verifiable task is: problems, verdicts, and the split between training and held-out problems."""
+"""Verifiable tasks: problems, verdicts, and the split between training and held-out problems."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a verifier says of a completion.
+    """Verdict of a verifier on a completion.
 
     Attributes:
         correct: the answer is right.

@@ -1,4 +1,4 @@
-"""What the text environments share: episodes about a task's problems, ended by a verdict."""
+"""Base of the text environments: episodes about a task's problems, ended by a verdict."""
 
 from __future__ import annotations
 

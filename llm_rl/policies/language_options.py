@@ -36,7 +36,7 @@ class LanguageOptions:
     """"cpu", "cuda", or "auto"."""
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense, with what does."""
+        """Raise ValueError for an option out of range or an unknown choice."""
         Sampling(self.temperature, self.top_k, self.top_p)
         if self.lora_rank < 0:
             raise ValueError(f"lora_rank must be at least 0, not {self.lora_rank}")

@@ -1,4 +1,4 @@
-"""What the commands share: options from dataclasses, and one line for whatever is wrong with them."""
+"""Options of the commands, from dataclasses, and one line for whatever is wrong with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands print: progress while it lasts, tables at the end."""
+"""Output of the commands: progress while it lasts, tables at the end."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ class MLPPolicy(Policy):
         return self.standardise(self.raw(observations, masks))
 
     def raw(self, observations: Any, masks: NDArray[np.bool_] | None = None) -> dict[str, Tensor]:
-        """What :meth:`read` gives, before it is standardised."""
+        """Named tensors (N, …) as :meth:`read` gives them, before they are standardised."""
         tensors = self.reader.tensors(observations)
         if masks is not None:
             masks = masks.reshape(len(masks), -1)

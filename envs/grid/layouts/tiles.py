@@ -1,4 +1,4 @@
-"""What a cell of a grid world can be, and the symbols that every map understands."""
+"""Tiles, the kinds of cells of a grid world, and the symbols that every map understands."""
 
 from __future__ import annotations
 

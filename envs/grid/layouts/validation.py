@@ -1,4 +1,4 @@
-"""What makes a well-written map senseless: tiles that lead nowhere, nowhere to stand, a target out of reach."""
+"""Validation of well-written maps: tiles that lead nowhere, nowhere to stand, a target out of reach."""
 
 from __future__ import annotations
 
