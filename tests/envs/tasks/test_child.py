@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import os
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -105,7 +107,9 @@ def test_a_missing_library_is_an_error() -> None:
 def test_a_judge_that_cannot_start_is_not_a_wrong_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "problems.jsonl"
     path.write_text('{"question": "q", "answer": "1"}\n')
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    installed = types.ModuleType("math_verify")
+    installed.__spec__ = importlib.machinery.ModuleSpec("math_verify", None)
+    monkeypatch.setitem(sys.modules, "math_verify", installed)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
     monkeypatch.setattr(child, "_CHILDREN", {})
     with pytest.raises(StartError, match="math_verify does not start"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_missing_libraries_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "math_verify", None)
+    monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     with pytest.raises(ValueError, match="pip install math-verify"):
         make_task("jsonl", path=file_of(tmp_path, entry("q", "1")), compare="math")
     with pytest.raises(ValueError, match="pip install reasoning-gym"):

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def command(*words: str) -> int:
 
 def test_without_trl_a_line_says_what_to_install(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "trl", None)
     assert command("--env", ENV) == 2
     assert "pip install 'gridzero[trl]'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
