@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gridzero.agents.neural.distributed import own_part, world
+from gridzero.agents.neural.distributed import own_part, process_group
 
 
 class Rows:
@@ -200,13 +200,13 @@ def minibatches(batch: _Minibatch, steps: int, rng: np.random.Generator) -> Iter
     Where several processes learn together, they are parts of all processes' sequences, of which each has its own,
     perhaps none.
     """
-    here = world()
-    counts, lengths = zip(*here.gather([len(batch), batch.steps.mask.shape[1]]), strict=True)
+    group = process_group()
+    counts, lengths = zip(*group.all_gather([len(batch), batch.steps.mask.shape[1]]), strict=True)
     total = sum(counts)
     parts = min(total, max(1, round(total * max(lengths) / steps)))
     order = rng.permutation(total)
     for i in range(parts):
-        yield batch[own_part(order[i * total // parts : (i + 1) * total // parts], counts, here.rank)]
+        yield batch[own_part(order[i * total // parts : (i + 1) * total // parts], counts, group.rank)]
 
 
 def join(rollouts: Sequence[Rollout]) -> Rollout:

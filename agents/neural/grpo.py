@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gridzero.agents.learner import Update
 from gridzero.agents.neural.batches import Minibatch, ReferenceMinibatch, Rollout, Steps, join, minibatches
-from gridzero.agents.neural.distributed import world
+from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.objectives import (
     Baseline,
     Estimator,
@@ -174,7 +174,7 @@ class GRPO(PolicyGradientAgent):
 
     def _own_groups(self) -> int:
         """Groups of this process."""
-        return world().own(self.config.groups, "groups")
+        return process_group().local_count(self.config.groups, "groups")
 
     def _wanted_envs(self) -> int:
         return self._own_groups() * self.config.group_size
@@ -185,8 +185,8 @@ class GRPO(PolicyGradientAgent):
         while self._goes_on():
             rollout, taken, metrics = self._collect()
             metrics |= self._update(rollout, self._advantages(rollout))
-            metrics = world().mean(metrics)
-            self.steps += world().total(taken)
+            metrics = process_group().mean(metrics)
+            self.steps += process_group().sum(taken)
             self.updates += 1
             if config.kl_coefficient > 0 and config.reference_updates and self.updates % config.reference_updates == 0:
                 self.network.make_reference()
@@ -204,7 +204,7 @@ class GRPO(PolicyGradientAgent):
         metrics = self._outcomes(rollout) | self.collector.metrics()
         for _ in range(config.resampling):
             flat = self._flat(rollout)
-            if not any(world().gather(bool(flat.any()))):
+            if not any(process_group().all_gather(bool(flat.any()))):
                 break
             more = self._episodes()
             taken += int(more.env_steps.sum())
@@ -280,7 +280,7 @@ class GRPO(PolicyGradientAgent):
         if skip:
             batch = batch[self._rows((~self._flat(rollout)).nonzero().squeeze(-1))]
         metrics = {"learning_rate": learning_rate}
-        if world().total(len(batch)) == 0:
+        if process_group().sum(len(batch)) == 0:
             return metrics
         if in_loss:
             batch = self._with_reference(batch)
@@ -303,11 +303,11 @@ class GRPO(PolicyGradientAgent):
     def _weights(self, mask: Tensor) -> Tensor:
         """(B, T) of each step, so that those of all processes add up to 1."""
         weights = step_weights(mask, self.config.normalisation, length=self.config.episode_limit)
-        here = world()
-        if here.size == 1:
+        group = process_group()
+        if group.world_size == 1:
             return weights
         of_one = {"token": int(mask.sum()), "sequence": int(mask.any(dim=1).sum()), "constant": len(mask)}
-        return weights * here.share_of(of_one[self.config.normalisation])
+        return weights * group.fraction(of_one[self.config.normalisation])
 
     def _loss(self, batch: Minibatch, *, clip_factor: float, bonus: float) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, a weighted sum over the steps, and means over them to log."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gridzero.agents.neural.distributed import world
+from gridzero.agents.neural.distributed import process_group
 
 
 class Optimiser:
@@ -47,7 +47,7 @@ class Optimiser:
         self.gradient.zero_()
         for loss in losses:
             loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation for it
-        world().add(self.gradient)
+        process_group().all_reduce(self.gradient)
         norm: Tensor = torch.linalg.vector_norm(self.gradient)
         if self.max_norm > 0:
             self.gradient.mul_((self.max_norm / (norm + 1e-6)).clamp(max=1.0))

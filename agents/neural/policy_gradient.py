@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gridzero.agents.agent import Agent
 from gridzero.agents.neural.batches import Minibatch, Rollout
 from gridzero.agents.neural.collector import Collector
-from gridzero.agents.neural.distributed import world
+from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.exploration import VisitCounts, check_countable, rows_of
 from gridzero.agents.neural.networks.torsos import Activation, Memory
 from gridzero.agents.neural.objectives import exploration_bonus, kl_estimate
@@ -162,7 +162,7 @@ class PolicyGradientAgent(Agent):
             if config.normalise_observations:
                 raise ValueError("exploration_bonus counts observations as they are; leave normalise_observations out")
             self.visits = VisitCounts()
-        if world().size > 1 and not self.network.parallel:
+        if process_group().world_size > 1 and not self.network.parallel:
             raise ValueError(f"{type(self.network).__name__} learns in one process; start it without torchrun")
         usual = self.network.default_steps.get(type(self).__name__)
         if usual is not None:
@@ -184,9 +184,9 @@ class PolicyGradientAgent(Agent):
 
     def _wanted_envs(self) -> int | None:
         wanted: int | None = self.config.num_envs
-        if wanted is None or world().size == 1:
+        if wanted is None or process_group().world_size == 1:
             return wanted
-        return world().own(wanted, "environments")
+        return process_group().local_count(wanted, "environments")
 
     def _remaining(self) -> float:
         """The linear schedules' factor, from 1 to 0; 1 in training that is limited by seconds alone."""
@@ -334,7 +334,7 @@ class PolicyGradientAgent(Agent):
 
     def decide_together(self, decision: bool) -> bool:
         """The first process's decision, where several learn together."""
-        return bool(world().gather(decision)[0])
+        return bool(process_group().all_gather(decision)[0])
 
     def save_artifacts(self, folder: Path) -> None:
         """Write the policy's own files: a language model in Hugging Face's format."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gridzero.agents.learner import Update
 from gridzero.agents.neural.batches import CriticMinibatch, Steps, ValuedRollout, minibatches
-from gridzero.agents.neural.distributed import world
+from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.objectives import (
     clipped_surrogate,
     discounted_sums,
@@ -81,7 +81,7 @@ class PPO(PolicyGradientAgent):
     def __init__(self, env: Any, config: PPOConfig, *, seed: int = 0, policy: Policy | None = None) -> None:
         self.shared = config.shared_network
         super().__init__(env, config, seed=seed, policy=policy)
-        if world().size > 1 and (config.normalise_rewards or config.normalise_advantages == "minibatch"):
+        if process_group().world_size > 1 and (config.normalise_rewards or config.normalise_advantages == "minibatch"):
             raise ValueError("several processes need normalise_rewards off, and normalise_advantages batch or none")
         self.rollout_steps = config.rollout_steps or max(16, 2048 // self.vector.num_envs)
         self.reward_statistics = RunningMeanStd(1)
@@ -100,8 +100,8 @@ class PPO(PolicyGradientAgent):
             rewards, bonus = self._with_bonus(rollout)
             rollout = rollout.replace(rewards=rewards)
             metrics |= bonus | self._update(self._batch(rollout), rollout)
-            metrics = world().mean(metrics)
-            self.steps += world().total(int(rollout.env_steps.sum()))
+            metrics = process_group().mean(metrics)
+            self.steps += process_group().sum(int(rollout.env_steps.sum()))
             yield Update(self.steps, metrics, self.collector.samples())
 
     def _batch(self, rollout: ValuedRollout) -> CriticMinibatch:
@@ -145,7 +145,7 @@ class PPO(PolicyGradientAgent):
         if self.network.memoryless:
             batch = batch.single_steps()
         loss = functools.partial(self._loss, clip=clip, bonus=bonus)
-        epochs, here = 0, world()
+        epochs, group = 0, process_group()
         kl = clipped = 0.0
         while epochs < config.epochs:
             epochs += 1
@@ -154,13 +154,13 @@ class PPO(PolicyGradientAgent):
                 steps = minibatch.steps
                 if config.normalise_advantages == "minibatch":
                     minibatch = minibatch.replace(advantages=_standardised(minibatch.advantages, steps))
-                weights = step_weights(steps.mask, "token") * here.share_of(steps.count)
+                weights = step_weights(steps.mask, "token") * group.fraction(steps.count)
                 minibatch = minibatch.replace(weights=weights)
                 norm, terms = self._gradient_step(minibatch, loss, learning_rate)
                 share = steps.count / batch.steps.count
                 kl += terms.pop("approximate_kl", 0.0) * share
                 clipped += terms.pop("clip_fraction", 0.0) * share
-            if config.target_kl is not None and here.mean({"kl": kl})["kl"] > 1.5 * config.target_kl:
+            if config.target_kl is not None and group.mean({"kl": kl})["kl"] > 1.5 * config.target_kl:
                 break
         spread = returns[mask].var(correction=0)
         unexplained = (returns - rollout.values)[mask].var(correction=0)
@@ -223,11 +223,11 @@ class PPO(PolicyGradientAgent):
 
 def _standardised(advantages: Tensor, steps: Steps) -> Tensor:
     """Mean 0 and deviation 1 over the steps that exist, of all processes."""
-    existing, here = advantages.reshape(-1) if steps.complete else advantages[steps.mask], world()
-    if here.size == 1:
+    existing, group = advantages.reshape(-1) if steps.complete else advantages[steps.mask], process_group()
+    if group.world_size == 1:
         deviation, mean = torch.std_mean(existing, correction=0)
     else:
-        count = here.total(len(existing))
-        mean = here.add(existing.sum()) / count
-        deviation = (here.add((existing - mean).square().sum()) / count).sqrt()
+        count = group.sum(len(existing))
+        mean = group.all_reduce(existing.sum()) / count
+        deviation = (group.all_reduce((existing - mean).square().sum()) / count).sqrt()
     return (advantages - mean) / (deviation + 1e-8)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gridzero.agents.learner import Update
-from gridzero.agents.neural.distributed import world
+from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.grpo import GRPO, GRPOConfig
 from gridzero.agents.neural.objectives import overlong_penalty
 from gridzero.envs.tasks import Problem
@@ -201,8 +201,8 @@ def _parts(config: GRPOConfig) -> int:
 
     TRL wants them equal: of the numbers that divide the update, the nearest.
     """
-    completions = config.groups * config.group_size // world().size
-    wanted = completions * world().size * config.episode_limit / config.minibatch_size
+    completions = config.groups * config.group_size // process_group().world_size
+    wanted = completions * process_group().world_size * config.episode_limit / config.minibatch_size
     divisors = [number for number in range(1, completions + 1) if completions % number == 0]
     return min(divisors, key=lambda number: abs(math.log(number / max(1.0, wanted))))
 
@@ -222,7 +222,7 @@ def trl_settings(config: GRPOConfig) -> dict[str, Any]:
     ('dr_grpo', 'none')
     """
     _refuse_what_is_not_mapped(config)
-    completions, size = config.groups * config.group_size, world().size
+    completions, size = config.groups * config.group_size, process_group().world_size
     if completions % size:
         raise ValueError(f"{size} processes cannot share {completions} completions equally")
     parts = _parts(config)

@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 from gridzero.agents.agent import Agent
 from gridzero.agents.learner import Update
-from gridzero.agents.neural.distributed import world
+from gridzero.agents.neural.distributed import process_group
 from gridzero.envs.tasks.task import Task
 from gridzero.llm_rl.learners.supervised import SupervisedTrainer, demonstrate, warm_cosine
 from gridzero.llm_rl.models.base_models import untrained_model
@@ -100,7 +100,7 @@ class SFT(Agent):
 
     def __init__(self, env: Any, config: SFTConfig, *, seed: int = 0) -> None:
         super().__init__(env, config, seed=seed)
-        if world().size > 1:
+        if process_group().world_size > 1:
             raise ValueError("sft learns in one process; start it without torchrun")
         self.task = _task(env)
         sampler, initial, of_adapters = np.random.SeedSequence(seed).spawn(3)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gridzero.agents.neural.batches import Steps
-from gridzero.agents.neural.distributed import world
+from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.policy import Policy, Scores, ValuedScores
 from gridzero.envs.tasks.numbers import shown
 from gridzero.llm_rl.decoding.generate import Completions, check_positions, generate
@@ -117,7 +117,7 @@ class LanguagePolicy(Policy):
                 raise ValueError(
                     "this environment has no demonstrations to make a model from; give --policy.model FOLDER"
                 )
-            with world().in_turn():
+            with process_group().main_process_first():
                 model, tokenizer = base_model(task)
             model = model.to(device=device, dtype=dtype)
         else:

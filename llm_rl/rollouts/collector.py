@@ -14,7 +14,7 @@ from gymnasium.vector import VectorEnv
 from gridzero.agents.interaction import with_final_info
 from gridzero.agents.neural.batches import Rollout, ValuedRollout
 from gridzero.agents.neural.collector import Collector
-from gridzero.agents.neural.distributed import world
+from gridzero.agents.neural.distributed import process_group
 from gridzero.llm_rl.decoding.sampling import Draws
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy, slices
 from gridzero.llm_rl.rollouts.conversations import Conversation, as_rollout
@@ -40,7 +40,7 @@ class ConversationCollector(Collector):
             rng: draws the prompts and the tokens.
         """
         env: Any = self.vector
-        mine = world().share(groups, "groups")
+        mine = process_group().shard(groups, "groups")
         seeds = np.repeat(rng.integers(2**31, size=groups)[mine], size)
         keys = rng.integers(2**64, size=groups * size, dtype=np.uint64)[mine.start * size : mine.stop * size]
         shown, _ = env.reset(seed=seeds.tolist())
@@ -93,7 +93,7 @@ class ConversationCollector(Collector):
 
     def rollout(self, policy: LanguagePolicy, steps: int, rng: np.random.Generator) -> ValuedRollout:
         """A new conversation in each environment, of at most ``steps`` tokens; see :meth:`Collector.rollout`."""
-        rollout = self.episodes(policy, self.vector.num_envs * world().size, 1, steps, rng)
+        rollout = self.episodes(policy, self.vector.num_envs * process_group().world_size, 1, steps, rng)
         mask = rollout.mask
         with torch.no_grad():
             values = torch.cat(

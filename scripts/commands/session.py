@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 
 from gridzero.agents.agent import Agent
 from gridzero.agents.learner import Update
+from gridzero.agents.neural.distributed import ALONE, ProcessGroup
 from gridzero.agents.training import Budget
 from gridzero.commands import memory
 from gridzero.commands.conversation import converses
@@ -75,6 +75,7 @@ class Session:
         length: Length,
         seed: int,
         watch: bool = False,
+        group: ProcessGroup = ALONE,
     ) -> Session:
         """A new run at ``path``.
 
@@ -87,6 +88,7 @@ class Session:
             length: how long.
             seed: decides everything that is random.
             watch: open a window on the agent at work.
+            group: the processes that learn together.
         """
         from gridzero.agents.environments import remake
         from gridzero.agents.evaluation import check_second_environment
@@ -100,17 +102,24 @@ class Session:
         settings = {**dataclasses.asdict(budget), "threads": length.threads}
         agent.prepare()
         check_second_environment(agent)
-        if rank() > 0:
+        if group.rank > 0:
             return cls(agent, path, None, budget, None, {})
         viewer = _viewer(agent, watch)
         return cls(agent, path, Run.create(path, agent, settings), budget, viewer, {})
 
     @classmethod
-    def resume(cls, path: Path, budget: Budget, watch: bool = False, step: int | None = None) -> Session:
+    def resume(
+        cls,
+        path: Path,
+        budget: Budget,
+        watch: bool = False,
+        step: int | None = None,
+        group: ProcessGroup = ALONE,
+    ) -> Session:
         """The run at ``path``, from its last checkpoint or the one of ``step``."""
         from gridzero.agents.runs import Run, last_state
 
-        if rank() > 0:
+        if group.rank > 0:
             agent, manifest = last_state(path, step=step)
             return cls(agent, path, None, budget, None, dict(manifest["training"]))
         run, agent, before = Run.resume(path, step=step)
@@ -164,25 +173,3 @@ def new_path(name: str | None, default: str) -> Path:
     while path.exists():
         path, number = RUNS / f"{default}-{number}", number + 1
     return path
-
-
-def processes() -> int:
-    """How many torchrun started; 1 where it did not."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def rank() -> int:
-    """The number of this process among those that torchrun started; 0 where it did not."""
-    return int(os.environ.get("RANK", "0"))
-
-
-@contextlib.contextmanager
-def together() -> Generator[None, None, None]:
-    """Meet the other processes, if torchrun started several."""
-    if processes() == 1:
-        yield
-        return
-    from gridzero.agents.neural.distributed import join
-
-    with join():
-        yield

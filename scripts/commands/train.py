@@ -14,6 +14,8 @@ from typing import Annotated, Any, Generic, TypeVar, cast
 import tyro
 
 from gridzero.agents import runs
+from gridzero.agents.neural import distributed
+from gridzero.agents.neural.distributed import ProcessGroup
 from gridzero.agents.registry import REGISTRY, agent_class, registration
 from gridzero.commands.arguments import (
     EnvironmentWords,
@@ -25,7 +27,7 @@ from gridzero.commands.arguments import (
     split_dotted,
 )
 from gridzero.commands.conversation import converses
-from gridzero.commands.session import Length, Session, new_path, processes, together
+from gridzero.commands.session import Length, Session, new_path
 from gridzero.envs import plugins
 from gridzero.envs.suggestions import closest
 from gridzero.process import prepare
@@ -108,11 +110,11 @@ def main(argv: Sequence[str]) -> int:
     name = needed_agent("train", name, record)
     parsed = _parse(name, arguments, record, given)
     prepare(parsed.options.threads)
-    with together():
-        session = _resumed(parsed.options, given, record) if record else _new(name, parsed, given)
+    with distributed.initialized() as group:
+        session = _resumed(parsed.options, given, record, group) if record else _new(name, parsed, given, group)
         with contextlib.nullcontext() if session.run is None else contextlib.closing(session.run):
             status = _train(session, parsed.options.watch)
-    if processes() > 1:
+    if group.world_size > 1:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)  # Gloo's threads, where they outlive it, abort an orderly exit
@@ -332,11 +334,13 @@ def _train(session: Session, watch: bool) -> int:
     return 0
 
 
-def _new(name: str, parsed: Given[Options], given: EnvironmentWords) -> Session:
+def _new(name: str, parsed: Given[Options], given: EnvironmentWords, group: ProcessGroup) -> Session:
     options = parsed.options
     described = given.described(needed_environment("train", name, options.env))
     path = new_path(options.run, f"{name}-{described['id'].rpartition('/')[2]}-{options.seed}")
-    return Session.begin(path, name, described, parsed.num_envs, parsed.config, options, options.seed, options.watch)
+    return Session.begin(
+        path, name, described, parsed.num_envs, parsed.config, options, options.seed, options.watch, group
+    )
 
 
 def needed_environment(command: str, name: str, env_id: str | None) -> str:
@@ -350,7 +354,7 @@ def needed_environment(command: str, name: str, env_id: str | None) -> str:
     return env_id
 
 
-def _resumed(options: Options, given: EnvironmentWords, record: dict[str, Any]) -> Session:
+def _resumed(options: Options, given: EnvironmentWords, record: dict[str, Any], group: ProcessGroup) -> Session:
     if not agent_class(record["agent"]).resumable:
         raise ValueError(f"a run of {record['agent']} cannot be resumed: checkpoints do not hold its optimiser")
     described = record["environment"] or {"id": options.env, "kwargs": {}}
@@ -360,4 +364,4 @@ def _resumed(options: Options, given: EnvironmentWords, record: dict[str, Any]) 
             raise ValueError(f"the run was begun without --env.{name} {value}; it cannot go on with it")
     if given.wrappers or given.wrapper_options:
         raise ValueError("the wrappers of a run that was begun cannot be changed; it goes on with its own")
-    return Session.resume(record["path"], options.budget(), options.watch, options.from_)
+    return Session.resume(record["path"], options.budget(), options.watch, options.from_, group)

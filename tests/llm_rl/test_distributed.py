@@ -9,7 +9,6 @@ import pytest
 from safetensors.numpy import load_file
 
 from gridzero.agents import runs
-from gridzero.agents.neural.distributed import World, own_part
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl.models.causal import tiny_model
@@ -20,21 +19,6 @@ AGENTS = {
     "grpo": ["--groups", "4", "--group-size", "4", "--episode-limit", "8", "--kl-coefficient", "0.1"],
     "ppo": ["--num-envs", "16", "--rollout-steps", "8", "--epochs", "2"],
 }
-
-
-def test_parts_are_everything_once():
-    rng = np.random.default_rng(0)
-    counts = [3, 0, 5]
-    order = rng.permutation(8)
-    found = [own_part(order[i * 8 // 3 : (i + 1) * 8 // 3], counts, rank) for rank in range(3) for i in range(3)]
-    for rank, count in enumerate(counts):
-        assert sorted(np.concatenate(found[rank * 3 : rank * 3 + 3]).tolist()) == list(range(count))
-
-
-def test_what_cannot_be_shared_is_refused():
-    assert World(1, 2).share(6, "groups") == slice(3, 6)
-    with pytest.raises(ValueError, match="2 processes cannot share 5 groups equally"):
-        World(0, 2).share(5, "groups")
 
 
 @pytest.mark.parametrize("agent", ["grpo", pytest.param("ppo", marks=pytest.mark.slow)])
