@@ -3,80 +3,61 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
-from numpy.typing import NDArray
 
-from gridzero.agents import runs
+from gridzero.agents.registry import REGISTRY, agent_class
 from gridzero.commands.arguments import parse
-
-FloatArray = NDArray[np.float64]
+from gridzero.envs.suggestions import closest
+from gridzero.plotting import figure, groups
+from gridzero.plotting.curves import Average, Curve, average, column
+from gridzero.plotting.groups import Group, LoggedRun
 
 METRICS = ("evaluation_return", "episode_return", "residual", "accuracy")
-"""What is drawn if nothing is said: the first that every run has."""
-
+"""Drawn if nothing is said: the first that every run of the environment has."""
 SHARES = ("accuracy", "form")
 LENGTHS = ("thought_length", "completion_length")
-"""What is drawn of language models, beside each other: both shares, and the first of the lengths."""
-_WORDS = {
-    "accuracy": "right answers",
-    "form": "well-formed",
-    "thought_length": "tokens in a thought",
-    "completion_length": "tokens in a completion",
-}
+"""Drawn of language models, beside each other: both shares, and the first of the lengths."""
+AXES = {"steps": "step", "episodes": "episodes", "seconds": "seconds"}
 
 
 @dataclass(frozen=True)
 class Options:
-    """Draw the learning curves of runs as a PNG.
+    """Draw the learning curves of runs as PNG, SVG or PDF.
 
-    Runs that differ in their seed alone become one curve: their mean, with its 95 % confidence interval (Student's t).
-    Of language models: the shares of right and well-formed completions, and the length of the thoughts.
+    Each environment has a panel. Runs that differ in their seed alone become one curve: their mean, with its 95 % bootstrap interval. Curves are evaluations on the way where the runs have them, else the returns while exploring. Of language models: the shares of right and well-formed completions, and the length of the thoughts.
 
-    Example: gridzero plot lake-0 lake-1 lake-2 --output lake.png
-    """
+    Example: gridzero plot lake-0 lake-1 lake-2 --output lake.svg
+    """  # noqa: E501  (the terminal wraps it)
 
     runs: tyro.conf.Positional[tuple[str, ...]]
-    """Names of runs, or their paths."""
+    """Names of runs, sweeps or recipes, or their paths."""
     metric: str | None = None
-    """To draw: evaluation_return, episode_return, residual or accuracy, the first there is, or any other metric."""
-    output: Path = Path("curves.png")
-    """The file to write."""
-    points: int = 100
+    """To draw: any metric that was logged; evaluation_return, episode_return, residual or accuracy if not given."""
+    x: Literal["steps", "episodes", "seconds"] = "steps"
+    """The horizontal axis: environment steps (sweeps of a planner), episodes, or seconds of training."""
+    average: Average = "mean"
+    """Over the seeds: the mean, or the interquartile mean (iqm), which a single bad seed hardly moves."""
+    smooth: int = 1
+    """Draw a running mean over so many points of each curve."""
+    points: int = 200
     """Points of each curve; what lies between two is averaged."""
+    output: Path = Path("curves.png")
+    """The file to write: .png, .svg or .pdf."""
 
     def __post_init__(self) -> None:
         if self.points < 2:
             raise ValueError(f"points must be at least 2, not {self.points}")
-        if self.output.suffix.lower() != ".png":
-            raise ValueError(f"output must end in .png, not {self.output.suffix or 'in nothing'!r}")
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """One line of the picture.
-
-    Attributes:
-        label: its name.
-        steps: (P,).
-        mean: (P,) over the runs.
-        low: (P,) of the 95 % interval; NaN for a single run.
-        high: (P,).
-        optimum: what the metric could be, where that is known.
-    """
-
-    label: str
-    steps: FloatArray
-    mean: FloatArray
-    low: FloatArray
-    high: FloatArray
-    optimum: float | None
+        if self.smooth < 1:
+            raise ValueError(f"smooth must be at least 1, not {self.smooth}")
+        if self.output.suffix.lower() not in figure.SUFFIXES:
+            suffix = self.output.suffix or "in nothing"
+            raise ValueError(f"output must end in {', '.join(figure.SUFFIXES)}, not {suffix!r}")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -86,131 +67,93 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(f"there is no folder {options.output.parent} to draw into")
     if not options.runs:
         raise ValueError("which run? `gridzero plot RUN`")
-    paths = [runs.find(name) for name in options.runs]
-    logged = [list(runs.read_metrics(path)) for path in paths]
-    panels = _panels(options.metric, paths, logged)
-    groups: dict[str, list[int]] = {}
-    for i, path in enumerate(paths):
-        config = runs.read_config(path)
-        key = json.dumps([config["agent"], config["config"], config["environment"]])
-        groups.setdefault(key, []).append(i)
-    drawn = []
-    for metrics in panels:
-        curves = []
-        for group in groups.values():
-            chosen = [paths[i] for i in group]
-            for metric in metrics:
-                columns = [_column(logged[i], metric) for i in group]
-                curve = average(_label(chosen), columns, options.points, _optimum(chosen[0], metric))
-                curves.append(curve)
-        drawn.append((metrics, curves))
-    draw(drawn, options.output)
-    names = ", ".join(metric for metrics in panels for metric in metrics)
-    print(f"{names} of {len(paths)} run{'s' * (len(paths) > 1)} drawn in {options.output}")
+    logged = groups.read(groups.find_runs(options.runs))
+    environments, notes = groups.group(logged)
+    panels, columns = make_panels(environments, options)
+    curves = [curve for panel in panels for row in panel.curves for curve in row]
+    unit = "steps" if options.x == "steps" else options.x
+    text = figure.caption(curves, options.average, options.smooth, unit)
+    figure.save(figure.draw(panels, text, columns), options.output)
+    for note in notes:
+        print(note)
+    names = ", ".join(dict.fromkeys(metric for panel in panels for metric in panel.metrics))
+    seeds = sum(len(group.runs) for found in environments for group in found)
+    print(f"{names} of {seeds} run{'s' * (seeds > 1)} drawn in {options.output}")
     return 0
 
 
-def _panels(asked: str | None, paths: Sequence[Path], logged: Sequence[list[dict[str, Any]]]) -> list[tuple[str, ...]]:
-    """The metrics of each panel: two panels for language models, one for others."""
-    common = set.intersection(*({name for row in rows for name in row} for rows in logged))
-    lengths = [name for name in LENGTHS if name in common]
-    if asked is None and common.issuperset(SHARES) and lengths:
-        return [SHARES, (lengths[0],)]
-    return [(_metric(asked, paths, logged),)]
+def make_panels(environments: Sequence[Sequence[Group]], options: Options) -> tuple[list[figure.Panel], int | None]:
+    """The panels of a picture, and how many stand beside each other where that is not free."""
+    settings: dict[str, Any] = {}
+    for found in environments:
+        settings.update({json.dumps(group.setting): group.setting for group in found})
+    names = dict(zip(settings, groups.labels(list(settings.values())), strict=True))
+    colors = {key: number for number, key in enumerate(settings)}
+    titles = groups.titles([found[0].runs[0].environment for found in environments])
+    panels, most = [], 1
+    for found, title in zip(environments, titles, strict=True):
+        keys = [json.dumps(group.setting) for group in found]
+        shown = _metrics([run for group in found for run in group.runs], options.metric)
+        most = max(most, len(shown))
+        for metrics in shown:
+            curves = [
+                [_curve(group, names[key], metric, options) for group, key in zip(found, keys, strict=True)]
+                for metric in metrics
+            ]
+            whole = f"{names[keys[0]]} on {title}" if len(names) == 1 else title
+            panels.append(figure.Panel(whole, metrics, curves, [colors[key] for key in keys], _axis(found, options.x)))
+    return panels, most if most > 1 else None
 
 
-def _metric(asked: str | None, paths: Sequence[Path], logged: Sequence[list[dict[str, Any]]]) -> str:
-    from gridzero.envs.suggestions import closest
+def _axis(found: Sequence[Group], x: str) -> str:
+    """The horizontal axis in words."""
+    if x != "steps":
+        return "seconds of training" if x == "seconds" else x
+    names = {
+        "sweeps" if name in REGISTRY and agent_class(name).default_steps is None else "environment steps"
+        for name in {group.setting["agent"] for group in found}
+    }
+    run = found[0].runs[0]
+    if SHARES[0] in run.metrics and names == {"environment steps"}:
+        return "completions"
+    return " or ".join(sorted(names))
 
-    named = [{name for row in rows for name in row} - {"step"} for rows in logged]
-    for path, names in zip(paths, named, strict=True):
-        if not names:
-            raise ValueError(f"{path} has logged nothing yet")
-        if asked is not None and asked not in names:
-            raise ValueError(f"{path} has no metric {asked!r}; {closest(asked, sorted(names))}")
+
+def _metrics(logged: Sequence[LoggedRun], asked: str | None) -> list[tuple[str, ...]]:
+    """The metrics of each panel of an environment: two panels for language models, one for others."""
+    common = set.intersection(*(run.metrics for run in logged))
     if asked is not None:
-        return asked
-    common = set.intersection(*named)
+        for run in logged:
+            if asked not in run.metrics:
+                raise ValueError(f"{run.path} has no metric {asked!r}; {closest(asked, sorted(run.metrics))}")
+        return [(asked,)]
+    lengths = [name for name in LENGTHS if name in common]
+    if common.issuperset(SHARES) and lengths:
+        return [SHARES, (lengths[0],)]
     for name in METRICS:
         if name in common:
-            return name
+            return [(name,)]
     raise ValueError(
         f"the runs have none of {', '.join(METRICS)} in common; --metric takes {', '.join(sorted(common))}"
     )
 
 
-def _column(rows: list[dict[str, Any]], metric: str) -> tuple[FloatArray, FloatArray]:
-    found = _points(rows, metric)
-    if not found[0].size:
-        raise ValueError(f"no finite {metric} was logged")
-    return found
-
-
-def _points(rows: list[dict[str, Any]], metric: str) -> tuple[FloatArray, FloatArray]:
-    """Steps and values, where there is a finite one."""
-    pairs = [(row["step"], row[metric]) for row in rows if row.get(metric) is not None]
-    table = np.array(pairs, dtype=np.float64).reshape(-1, 2)
-    return table[:, 0], table[:, 1]
-
-
-def learning_curve(label: str, paths: Sequence[Path], metric: str, points: int) -> Curve | None:
-    """The mean curve of runs, with its interval; None where they did not log the metric."""
-    columns = [found for path in paths if (found := _points(list(runs.read_metrics(path)), metric))[0].size]
-    return average(label, columns, points, _optimum(paths[0], metric)) if columns else None
-
-
-def average(
-    label: str,
-    columns: Sequence[tuple[FloatArray, FloatArray]],
-    points: int,
-    optimum: float | None,
-) -> Curve:
-    """Average over bins of steps, then over the runs.
-
-    Args:
-        label: of the curve.
-        columns: steps and values of each run.
-        points: of the curve.
-        optimum: what the metric could be, where that is known.
-    """
-    last = max(steps[-1] for steps, _ in columns)
-    points = min(points, max(len(steps) for steps, _ in columns))
-    edges = np.linspace(0, last, points + 1)
-    table = np.stack([bin_means(steps, values, edges) for steps, values in columns])
-    known = ~np.isnan(table)
-    keep = known.any(axis=0)
-    table, count = table[:, keep], known[:, keep].sum(axis=0)
-    mean = np.nanmean(table, axis=0)
-    half = np.full_like(mean, math.nan)
-    several = count > 1
-    if several.any():
-        from scipy.stats import t
-
-        spread = np.nanstd(table[:, several], axis=0, ddof=1)
-        half[several] = t.ppf(0.975, count[several] - 1) * spread / np.sqrt(count[several])
-    return Curve(label, edges[1:][keep], mean, mean - half, mean + half, optimum)
-
-
-def _label(paths: Sequence[Path]) -> str:
-    config = runs.read_config(paths[0])
-    environment = (config["environment"] or {"id": "its environment"})["id"]
-    task = (config["environment"] or {"kwargs": {}})["kwargs"].get("task")
-    if task is None and environment.endswith(("TextGeneration-v0", "TokenGeneration-v0")):
-        task = "addition"
-    label = f"{config['agent']} on {task or environment.rpartition('/')[2]}"
-    return label + (f" ({len(paths)} seeds)" if len(paths) > 1 else f" ({paths[0].name})")
-
-
-def bin_means(steps: FloatArray, values: FloatArray, edges: FloatArray) -> FloatArray:
-    """The mean of the values in each bin (edge, next edge]; NaN where there is none.
-
-    >>> bin_means(np.array([1.0, 2.0, 6.0]), np.array([1.0, 3.0, 5.0]), np.array([0.0, 2.0, 4.0, 6.0]))
-    array([ 2., nan,  5.])
-    """
-    index = np.clip(np.searchsorted(edges, steps, side="left") - 1, 0, len(edges) - 2)
-    count = np.bincount(index, minlength=len(edges) - 1)
-    total = np.bincount(index, weights=values, minlength=len(edges) - 1)
-    return np.where(count > 0, total / np.maximum(count, 1), math.nan)
+def _curve(group: Group, label: str, metric: str, options: Options) -> Curve:
+    columns = [column(run, metric, AXES[options.x]) for run in group.runs]
+    for run, (x, _) in zip(group.runs, columns, strict=True):
+        if not x.size:
+            raise ValueError(f"{run.path} has no {options.x} logged with {metric}; --x takes steps or seconds")
+    if options.x == "seconds":  # a run that has ended stays where it is
+        end = max(x[-1] for x, _ in columns)
+        columns = [(np.append(x, end), np.append(values, values[-1])) for x, values in columns]
+    return average(
+        label,
+        columns,
+        points=options.points,
+        smooth=options.smooth,
+        statistic=options.average,
+        optimum=_optimum(group.runs[0].path, metric),
+    )
 
 
 def _optimum(path: Path, metric: str) -> float | None:
@@ -221,82 +164,3 @@ def _optimum(path: Path, metric: str) -> float | None:
     except (ValueError, AttributeError):
         raise ValueError(f"{path / 'evaluation.json'} is damaged") from None
     return None if optimum is None else float(optimum)
-
-
-def draw(panels: Sequence[tuple[Sequence[str], Sequence[Curve]]], output: Path) -> None:
-    """Write the picture: of each panel the metrics, and for each group of runs a curve for each of them."""
-    figure = picture(8, 5 if len(panels) == 1 else 3.8)
-    for axes, (metrics, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        if len(panels) == 1:
-            draw_curves(axes, curves, metrics[0])
-        else:
-            _draw_writing(axes, curves, metrics)
-    if len(panels) > 1:
-        labels = [*dict.fromkeys(curve.label for _, curves in panels for curve in curves)]
-        band = ", mean and 95 % interval" if "seeds" in labels[0] else ""
-        if len(labels) == 1:
-            figure.suptitle(labels[0] + band)
-        else:
-            handles = figure.axes[-1].get_legend_handles_labels()[0]
-            figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
-    figure.savefig(output)
-
-
-def _draw_writing(axes: Any, curves: Sequence[Curve], metrics: Sequence[str]) -> None:
-    """What a language model learns: each group a colour, each metric a kind of line."""
-    from matplotlib.ticker import PercentFormatter, StrMethodFormatter
-
-    for number, curve in enumerate(curves):
-        place, kind = divmod(number, len(metrics))
-        colour, style = f"C{place % 10}", ("-", "--")[kind]
-        label = _WORDS[metrics[kind]] if not place or len(metrics) == 1 else None
-        marker = "o" if len(curve.steps) == 1 else ""
-        axes.plot(curve.steps, curve.mean, style, color=colour, label=label, linewidth=1.8, marker=marker)
-        axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
-    axes.set_ylim(0)
-    if len(metrics) > 1:
-        axes.set_ylim(0, 1.02)  # an interval may reach beyond what a share can be
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.legend(frameon=False, loc="lower right")
-        axes.set_ylabel("share of completions")
-    else:
-        axes.set_ylabel(_WORDS[metrics[0]])
-    axes.set_xlim(0)
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.set_xlabel("completions")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def picture(width: float, height: float) -> Any:
-    """An empty figure, in inches, that needs no screen."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def draw_curves(axes: Any, curves: Sequence[Curve], metric: str) -> None:
-    """Curves with their intervals and the optimum."""
-    drawn: set[float] = set()
-    for curve in curves:
-        marker = "o" if len(curve.steps) == 1 else ""
-        (line,) = axes.plot(curve.steps, curve.mean, label=curve.label, linewidth=1.8, marker=marker)
-        axes.fill_between(curve.steps, curve.low, curve.high, color=line.get_color(), alpha=0.2, linewidth=0)
-        if curve.optimum is not None and curve.optimum not in drawn:
-            drawn.add(curve.optimum)
-            axes.axhline(curve.optimum, color="0.4", linestyle="--", linewidth=1)
-            where = (1.0, curve.optimum)
-            axes.annotate(
-                f"optimum {curve.optimum:.4g}", where, xycoords=("axes fraction", "data"), xytext=(-4, 3),
-                textcoords="offset points", ha="right", color="0.4", fontsize=9,
-            )  # fmt: skip
-    if metric in ("residual", "error_bound") and all((curve.mean > 0).all() for curve in curves):
-        axes.set_yscale("log")
-    axes.set_xlabel("sweeps" if metric == "residual" else "steps")
-    axes.set_ylabel(metric.replace("_", " "))
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9)

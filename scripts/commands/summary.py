@@ -15,13 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridzero.agents.learner import Update
-from gridzero.agents.runs import read_metrics
+from gridzero.agents.registry import agent_class
 from gridzero.agents.training import Budget
-from gridzero.commands import plot, report
+from gridzero.commands import report
 from gridzero.commands.engines import FINISHED, Job, label
+from gridzero.commands.plot import METRICS
+from gridzero.plotting import groups
+from gridzero.plotting.curves import average, column, intervals
+from gridzero.plotting.figure import canvas, caption, draw_curve, finish, save
+from gridzero.plotting.groups import LoggedRun
 
 LOOK_EVERY = 1.0
-POINTS = 100
+POINTS = 200
 
 
 class Watch:
@@ -83,7 +88,7 @@ class Row:
         jobs: its runs, one a seed.
         returns: of each run, undiscounted, without exploring: exact where the model is known, else the mean over
             episodes.
-        low: of the 95 % interval of their mean; NaN for a single run.
+        low: of the 95 % bootstrap interval of their mean; NaN for a single run.
         high: of it.
         success: the mean success rate; None where the environment does not say.
         optimum: the best expected return, exact; None where the model is not known, or differs between runs.
@@ -126,8 +131,9 @@ def summarise(setting: Mapping[str, Any], jobs: Sequence[Job]) -> Row:
     """What came of one combination."""
     results = [json.loads((job.path / FINISHED).read_text()) for job in jobs]
     returns = np.array([r["mean"] if r["expected_return"] is None else r["expected_return"] for r in results])
-    low, high = student_interval(returns)
     optima = {r["optimum"] for r in results}
+    optimum = optima.pop() if len(optima) == 1 else None
+    low, high = (float(end[0]) for end in intervals(returns[:, None]))
     successes = [r["success"] for r in results]
     return Row(
         setting,
@@ -136,35 +142,28 @@ def summarise(setting: Mapping[str, Any], jobs: Sequence[Job]) -> Row:
         low,
         high,
         None if None in successes else float(np.mean(successes)),
-        optima.pop() if len(optima) == 1 else None,
+        optimum,
     )
-
-
-def student_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Student's 95 % interval for the mean of a run's result over seeds; NaN for a single one.
-
-    >>> student_interval(np.array([1.0, 2.0, 3.0]))
-    (-0.484..., 4.484...)
-    """
-    if len(values) < 2:
-        return math.nan, math.nan
-    from scipy.stats import t
-
-    half = float(t.ppf(0.975, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return float(values.mean()) - half, float(values.mean()) + half
 
 
 def draw(rows: Sequence[Row], output: Path) -> None:
     """Learning curves, where the runs logged one, and the final returns: each seed, the mean, the interval."""
-    metric = _metric(rows)
-    curves = []
+    logged = [groups.read(job.path for job in row.jobs) for row in rows]
+    metric = _metric([run for runs in logged for run in runs])
+    figure = canvas(7 + 6 * (metric is not None), max(4.0, 1.5 + 0.35 * len(rows)))
+    panels = figure.subplots(1, 1 + (metric is not None), squeeze=False)[0]
     if metric is not None:
-        found = (plot.learning_curve(row.label, [job.path for job in row.jobs], metric, POINTS) for row in rows)
-        curves = [curve for curve in found if curve is not None]
-    figure = plot.picture(7 + 6 * bool(curves), max(4.0, 1.5 + 0.35 * len(rows)))
-    panels = figure.subplots(1, 1 + bool(curves), squeeze=False)[0]
-    if metric is not None and curves:
-        plot.draw_curves(panels[0], curves, metric)
+        curves = [
+            average(row.label, [column(run, metric, "step") for run in runs], points=POINTS)
+            for row, runs in zip(rows, logged, strict=True)
+        ]
+        for place, curve in enumerate(curves):
+            draw_curve(panels[0], curve, place)
+        finish(panels[0], (metric,), curves)
+        planned = agent_class(rows[0].jobs[0].agent).default_steps is None
+        panels[0].set_xlabel("sweeps" if planned else "environment steps")
+        panels[0].legend(frameon=False, fontsize=9)
+        figure.supxlabel(caption(curves, "mean", 1, "steps"), fontsize=8, color="0.4")
     axes = panels[-1]
     for place, row in enumerate(rows):
         colour = f"C{place % 10}"
@@ -179,16 +178,12 @@ def draw(rows: Sequence[Row], output: Path) -> None:
         )  # fmt: skip
     axes.set_yticks(range(len(rows)), [row.label or "all seeds" for row in rows], fontsize=9)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel("final return: each seed, mean, 95 % interval")
+    axes.set_xlabel("final return: each seed, mean, 95 % bootstrap interval")
     axes.grid(alpha=0.25, axis="x")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(output)
+    save(figure, output)
 
 
-def _metric(rows: Sequence[Row]) -> str | None:
+def _metric(logged: Sequence[LoggedRun]) -> str | None:
     """The first of the usual metrics that every run has logged."""
-    common: set[str] = set(plot.METRICS)
-    for row in rows:
-        for job in row.jobs:
-            common &= {name for line in read_metrics(job.path) for name, value in line.items() if value is not None}
-    return next((name for name in plot.METRICS if name in common), None)
+    return next((name for name in METRICS if all(name in run.metrics for run in logged)), None)

@@ -21,7 +21,7 @@ from rich.console import Console
 import gridzero
 from gridzero.__main__ import main
 from gridzero.agents import Update
-from gridzero.commands import plot, report, transcripts
+from gridzero.commands import report, transcripts
 from gridzero.commands.conversation import Segment, _Reader, conversations
 from gridzero.envs.rendering import colors
 from gridzero.envs.tasks import TASKS, TEMPLATES, Vocabulary, make_task
@@ -31,6 +31,7 @@ from gridzero.llm_rl.models.causal import tiny_model
 from gridzero.llm_rl.models.pretrained import save_model
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
 from gridzero.llm_rl.policies.language_options import LanguageOptions
+from gridzero.plotting import figure
 
 LIMIT = 10
 
@@ -310,8 +311,8 @@ def test_two_panels_for_language_models(
         assert trained("--run", f"r{seed}", "--seed", seed) == 0
     metrics_of("r0", "r1")
     figures = []
-    original = plot.picture
-    monkeypatch.setattr(plot, "picture", lambda *size: figures.append(original(*size)) or figures[-1])
+    original = figure.canvas
+    monkeypatch.setattr(figure, "canvas", lambda *size: figures.append(original(*size)) or figures[-1])
     assert main(["plot", "r0", "r1"]) == 0
     assert "accuracy, form, thought_length of 2 runs" in capsys.readouterr().out
     left, right = figures[0].axes
@@ -320,7 +321,8 @@ def test_two_panels_for_language_models(
     np.testing.assert_allclose(form.get_ydata(), [0.9] * 4)
     assert accuracy.get_color() == form.get_color()
     np.testing.assert_allclose(right.get_lines()[0].get_ydata(), [5, 10, 15, 20])
-    assert "grpo on addition (2 seeds)" in figures[0].get_suptitle()
+    assert "grpo on TextGeneration-v0, addition" in left.get_title()
+    assert "2 seeds" in figures[0].get_supxlabel()
     assert main(["plot", "r0", "--metric", "form"]) == 0
     assert len(figures[1].axes) == 1
 

@@ -1,0 +1,1 @@
+"""Learning curves: runs grouped by their settings, averaged over seeds, drawn with intervals."""
