@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from gridzero.envs import plugins
+
+settings.register_profile("gridzero", deadline=None)  # nothing here is a test of speed
+settings.load_profile("gridzero")
 
 
 @pytest.fixture(autouse=True)

@@ -58,30 +58,16 @@ def _exp_of(x: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def gate(gates: Floats, values: Floats, out: Floats) -> None:
-    """silu(gates) · values, (N,) each."""
-    one = gates.dtype.type(1)
-    for i in range(len(gates)):
-        out[i] = gates[i] * values[i] / (one + exp(-gates[i]))
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def gate_gradient(gradient: Floats, gates: Floats, values: Floats, of_gates: Floats, of_values: Floats) -> None:
-    """Gradients of :func:`gate`, from that of its result."""
-    one = gates.dtype.type(1)
-    for i in range(len(gates)):
-        share = one / (one + exp(-gates[i]))
-        silu = gates[i] * share
-        of_values[i] = gradient[i] * silu
-        of_gates[i] = gradient[i] * values[i] * (share + silu * (one - share))
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def gate_halves(gate_up: Floats, out: Floats) -> None:
-    """silu(a) · b, (N, F), of the halves a and b of (N, 2F)."""
-    size = out.shape[1]
+    """silu(a) · b, (N, F), of the halves a and b of (N, 2F).
+
+    Source: Shazeer (2020), GLU variants improve transformer, eq. 6 (SwiGLU).
+    """
+    size, one = out.shape[1], gate_up.dtype.type(1)
     for n in range(len(gate_up)):
-        gate(gate_up[n, :size], gate_up[n, size:], out[n])
+        gates, values, gated = gate_up[n, :size], gate_up[n, size:], out[n]
+        for i in range(size):
+            gated[i] = gates[i] * values[i] / (one + exp(-gates[i]))
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -133,54 +119,3 @@ def draw(logits: Floats, uniforms: Floats, tokens: NDArray[np.int64], log_probs:
                 break
         tokens[row] = token
         log_probs[row] = logits[row, token] - greatest - math.log(total)
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def add_and_normalise(
-    states: Floats, update: Floats, weight: Floats, epsilon: float, summed: Floats, scales: Floats, normed: Floats
-) -> None:
-    """The RMSNorm of a sum.
-
-    Args:
-        states: (N, D).
-        update: (N, D), added.
-        weight: (D,).
-        epsilon: added to the mean of the squares.
-        summed: (N, D), the sum.
-        scales: (N,), 1 / sqrt(mean of the squares + epsilon).
-        normed: (N, D), the sum times these and the weight.
-    """
-    size, zero = states.shape[1], states.dtype.type(0)
-    for n in range(len(states)):
-        squares = zero
-        for i in range(size):
-            x = states[n, i] + update[n, i]
-            summed[n, i] = x
-            squares += x * x
-        scale = states.dtype.type(1 / math.sqrt(squares / size + epsilon))
-        scales[n] = scale
-        for i in range(size):
-            normed[n, i] = summed[n, i] * scale * weight[i]
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def normalisation_gradient(
-    of_summed: Floats,
-    of_normed: Floats,
-    summed: Floats,
-    weight: Floats,
-    scales: Floats,
-    of_states: Floats,
-    of_weight: Floats,
-) -> None:
-    """Gradients of :func:`add_and_normalise`, from those of its results; ``of_weight`` is added to."""
-    size, zero = summed.shape[1], summed.dtype.type(0)
-    for n in range(len(summed)):
-        scale, along = scales[n], zero
-        for i in range(size):
-            product = of_normed[n, i] * summed[n, i]
-            of_weight[i] += product * scale
-            along += product * weight[i]
-        along *= scale * scale / summed.dtype.type(size)
-        for i in range(size):
-            of_states[n, i] = of_summed[n, i] + scale * (of_normed[n, i] * weight[i] - summed[n, i] * along)

@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from gridzero.llm_rl import cpu_kernels
 from gridzero.llm_rl.cpu_kernels import attention
-from gridzero.llm_rl.cpu_kernels import elementwise as kernels
 from gridzero.llm_rl.scoring.packing import Packing
 
 # On a processor, sequences up to this long attend faster with all their weights in memory.
@@ -45,7 +44,8 @@ def attend(qkv: Tensor, heads: int, rotation: tuple[Tensor, Tensor], packing: Pa
     Source: Su et al. (2021), RoFormer, section 3.4; Vaswani et al. (2017), Attention is all you need, section 3.2.1.
     """
     short = max(places.shape[1] for places in packing.parts) <= _SHORT
-    if short and _compiled("attention", qkv):
+    known = qkv.device.type == "cpu" and qkv.dtype in (torch.float32, torch.float64)
+    if short and known and cpu_kernels.enabled("attention"):
         cosines, sines = (part.to(qkv.dtype) for part in rotation)
         attended: Tensor = _Attended.apply(qkv.contiguous(), heads, cosines, sines, packing, scale)  # type: ignore[no-untyped-call]  # torch's
         return attended
@@ -61,12 +61,6 @@ def attend(qkv: Tensor, heads: int, rotation: tuple[Tensor, Tensor], packing: Pa
         )
         parts.append(mixed.transpose(1, 2).reshape(-1, heads * mixed.shape[-1]))
     return torch.cat(parts)[packing.part_indices]
-
-
-def _compiled(part: str, tensor: Tensor) -> bool:
-    """Whether compiled loops exist for such tensors and are switched on."""
-    known = tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
-    return known and cpu_kernels.enabled(part)
 
 
 def _turned(vectors: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
@@ -128,77 +122,3 @@ class _Attended(torch.autograd.Function):
             laid_out = [part.view(size, -1, length, d) for part in of_each]
             attention.unpack_gradient(*(part.numpy() for part in (*laid_out, cosines, sines, places, of_qkv)))
         return of_qkv, None, None, None, None, None
-
-
-def gated(gates: Tensor, values: Tensor) -> Tensor:
-    """silu(gates) · values, elementwise.
-
-    Source: Shazeer (2020), GLU variants improve transformer, eq. 6 (SwiGLU).
-    """
-    if not _compiled("gates", gates) or gates.dtype != values.dtype:
-        return functional.silu(gates) * values
-    gated_values: Tensor = _Gated.apply(gates.contiguous(), values.contiguous())  # type: ignore[no-untyped-call]  # torch's
-    return gated_values
-
-
-class _Gated(torch.autograd.Function):
-    """y = x s v, with s = 1 / (1 + exp -x). ∂/∂x = g v (s + x s (1 - s)), ∂/∂v = g x s."""
-
-    @staticmethod
-    def forward(ctx: Any, gates: Tensor, values: Tensor) -> Tensor:
-        ctx.save_for_backward(gates, values)
-        out = torch.empty_like(gates)
-        kernels.gate(*(part.view(-1).numpy() for part in (gates, values, out)))
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        gates, values = ctx.saved_tensors
-        of_gates, of_values = torch.empty_like(gates), torch.empty_like(values)
-        each = (gradient.contiguous(), gates, values, of_gates, of_values)
-        kernels.gate_gradient(*(part.view(-1).numpy() for part in each))
-        return of_gates, of_values
-
-
-def add_and_normalise(module: Any, states: Tensor, update: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum of two (N, D), and what an RMSNorm makes of it.
-
-    Source: Zhang and Sennrich (2019), Root mean square layer normalization, eq. 4.
-    """
-    if not _compiled("norms", states) or states.dtype != module.weight.dtype:
-        states = states + update
-        return states, module(states)
-    summed, normed = _Normalised.apply(states, update, module.weight, module.variance_epsilon)  # type: ignore[no-untyped-call]  # torch's
-    return summed, normed
-
-
-class _Normalised(torch.autograd.Function):
-    """y = w x r of the sum x, with r = 1 / sqrt(mean x² + ε).
-
-    ∂/∂x = r (g w - x r² mean(g w x)), ∂/∂w = Σ g x r.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, states: Tensor, update: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-        summed, normed, scales = torch.empty_like(states), torch.empty_like(states), states.new_empty(len(states))
-        kernels.add_and_normalise(
-            states.numpy(),
-            update.numpy(),
-            weight.detach().numpy(),
-            epsilon,
-            summed.numpy(),
-            scales.numpy(),
-            normed.numpy(),
-        )
-        ctx.save_for_backward(summed, weight, scales)
-        return summed, normed
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, of_summed: Tensor, of_normed: Tensor) -> tuple[Tensor | None, ...]:
-        summed, weight, scales = ctx.saved_tensors
-        of_states, of_weight = torch.empty_like(summed), torch.zeros_like(weight)
-        given = (of_summed, of_normed, summed, weight.detach(), scales, of_states, of_weight)
-        kernels.normalisation_gradient(*(part.numpy() for part in given))
-        return of_states, of_states, of_weight if ctx.needs_input_grad[2] else None, None

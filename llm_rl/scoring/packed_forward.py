@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gridzero.llm_rl.decoding.llama_weights import plain_llama, rotations
-from gridzero.llm_rl.scoring.operations import add_and_normalise, attend, gated, side_by_side
+from gridzero.llm_rl.scoring.operations import attend, side_by_side
 from gridzero.llm_rl.scoring.packing import Packing
 
 
@@ -28,14 +29,13 @@ def packed_forward(model: Any, packing: Packing) -> Tensor | None:
     backbone = inner.model
     states = backbone.embed_tokens(packing.tokens)
     cosines, sines = (table[packing.positions] for table in rotations(model, packing.places.shape[1]))
-    update = torch.zeros_like(states)
     for block in backbone.layers:
-        states, normed = add_and_normalise(block.input_layernorm, states, update)
-        update = _attend(block.self_attn, normed, (cosines, sines), packing)
-        states, normed = add_and_normalise(block.post_attention_layernorm, states, update)
-        mlp = block.mlp
-        update = mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
-    return add_and_normalise(backbone.norm, states, update)[1]
+        normed = block.input_layernorm(states)
+        states = states + _attend(block.self_attn, normed, (cosines, sines), packing)
+        normed, mlp = block.post_attention_layernorm(states), block.mlp
+        states = states + mlp.down_proj(functional.silu(mlp.gate_proj(normed)) * mlp.up_proj(normed))
+    normed_states: Tensor = backbone.norm(states)
+    return normed_states
 
 
 def _attend(attention: Any, states: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing) -> Tensor:

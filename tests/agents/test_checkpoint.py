@@ -159,7 +159,7 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == []
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_flipped_byte_is_noticed(saved: Path, tmp_path: Path, data: st.DataObject) -> None:
     folder = copy_of(saved, tmp_path)
@@ -171,7 +171,7 @@ def test_any_flipped_byte_is_noticed(saved: Path, tmp_path: Path, data: st.DataO
     refused(folder)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_missing_or_added_end_is_noticed(saved: Path, tmp_path: Path, data: st.DataObject) -> None:
     folder = copy_of(saved, tmp_path)

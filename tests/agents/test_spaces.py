@@ -23,7 +23,7 @@ SPACES = st.one_of(SIMPLE, st.lists(SIMPLE, min_size=1, max_size=3).map(gym.spac
 
 
 @given(SPACES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_numbers_and_elements_are_one_to_one(space: gym.Space[Any]) -> None:
     numbering = Numbering(space)
     elements = [numbering.element(number) for number in range(numbering.n)]
@@ -33,7 +33,7 @@ def test_numbers_and_elements_are_one_to_one(space: gym.Space[Any]) -> None:
 
 
 @given(SPACES, st.integers(0, 2**31), st.integers(1, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_batches_are_what_vector_environments_use(space: gym.Space[Any], seed: int, count: int) -> None:
     numbering = Numbering(space)
     space.seed(seed)

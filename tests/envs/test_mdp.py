@@ -49,7 +49,7 @@ def random_policy(rng, mdp):
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SEEDS, st.floats(0, 0.99), st.integers(0, 3))
 def test_policy_evaluation_is_the_dense_solve_and_the_limit_of_iteration(seed, gamma, terminals):
     rng = np.random.default_rng(seed)
@@ -67,7 +67,7 @@ def test_policy_evaluation_is_the_dense_solve_and_the_limit_of_iteration(seed, g
     assert (values[mdp.terminal] == 0).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SEEDS)
 def test_a_policy_of_actions_is_its_table_of_probabilities(seed):
     rng = np.random.default_rng(seed)
@@ -76,7 +76,7 @@ def test_a_policy_of_actions_is_its_table_of_probabilities(seed):
     np.testing.assert_array_equal(mdp.evaluate_policy(actions, 0.9), mdp.evaluate_policy(np.eye(3)[actions], 0.9))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SEEDS)
 def test_undiscounted_values_of_a_proper_policy_are_the_total_reward(seed):
     rng = np.random.default_rng(seed)
@@ -130,7 +130,7 @@ def test_a_long_random_walk_has_its_closed_form():
     np.testing.assert_allclose(mdp.evaluate_policy(np.zeros(n, dtype=int), 1), exact, rtol=0, atol=1e-8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS, st.floats(0, 1))
 def test_action_values_are_the_dense_backup(seed, gamma):
     rng = np.random.default_rng(seed)
@@ -141,7 +141,7 @@ def test_action_values_are_the_dense_backup(seed, gamma):
     np.testing.assert_allclose(mdp.action_values(values, gamma), expected, rtol=0, atol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS, st.floats(0, 0.95))
 def test_the_residual_is_zero_at_the_linear_programs_solution_and_bounds_the_distance_to_it(seed, gamma):
     rng = np.random.default_rng(seed)
@@ -176,7 +176,7 @@ def best_return(mdp, state, horizon, gamma):
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(SEEDS, st.integers(0, 4), st.sampled_from([0.5, 1.0]))
 def test_finite_horizon_values_are_those_of_exhaustive_search(seed, horizon, gamma):
     mdp = random_mdp(np.random.default_rng(seed), states=4, actions=2, outcomes=2)
@@ -184,7 +184,7 @@ def test_finite_horizon_values_are_those_of_exhaustive_search(seed, horizon, gam
     np.testing.assert_allclose(mdp.finite_horizon_values(horizon, gamma), expected, rtol=0, atol=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SEEDS, st.integers(0, 6))
 def test_a_policys_finite_horizon_values_sum_over_its_paths(seed, horizon):
     rng = np.random.default_rng(seed)
@@ -310,7 +310,7 @@ def random_table(rng, states, actions):
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SEEDS, st.integers(1, 5))
 def test_a_tables_values_are_those_of_following_it(seed, states):
     rng = np.random.default_rng(seed)

@@ -32,7 +32,7 @@ def brute_force_advantages(rewards, values, next_values, terminated, done, gamma
     return advantages
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.integers(1, 3), st.integers(1, 19), st.floats(0, 1), st.floats(0, 1))
 def test_generalised_advantages_are_the_sum_they_are_defined_as(seed, batch, length, gamma, lambda_):
     rng = np.random.default_rng(seed)
@@ -76,7 +76,7 @@ def test_group_advantages_by_hand():
     torch.testing.assert_close(centred[0], torch.tensor([0.5, -0.5, -0.5, 0.5]))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seeds, st.integers(2, 9), st.floats(0.1, 10), st.floats(-5, 5))
 def test_group_advantages_properties(seed, size, scale, shift):
     rewards = torch.from_numpy(np.random.default_rng(seed).normal(size=(3, size)))
@@ -119,7 +119,7 @@ def test_clipped_surrogate_by_hand(ratio, advantage, objective, slope):
     assert log_probs.grad.item() == pytest.approx(slope)  # dρ/d log π = ρ
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seeds, st.floats(0.01, 0.9))
 def test_clipped_surrogate_is_a_lower_bound_that_touches_at_the_old_policy(seed, clip):
     rng = np.random.default_rng(seed)
@@ -168,7 +168,7 @@ def test_clipped_value_loss_takes_the_larger_error():
         objectives.value_loss(values, torch.ones(1), clip=0.2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.integers(1, 8))
 def test_entropies_against_torch_distributions(seed, size):
     rng = np.random.default_rng(seed)
@@ -196,7 +196,7 @@ def distributions(seed, size):
     return logits, reference, old
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.integers(2, 7))
 def test_kl_estimates_in_expectation_by_enumeration(seed, size):
     logits, reference, _ = distributions(seed, size)
@@ -218,7 +218,7 @@ def gradient(loss, logits):
     return torch.autograd.grad(loss, logits)[0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.integers(2, 7))
 def test_kl_gradients_in_expectation_by_enumeration(seed, size):
     """What the docstring says of each estimator's gradient, exactly."""
@@ -247,7 +247,7 @@ def test_k3_is_r1_zeros_formula():
     torch.testing.assert_close(objectives.kl_estimate(log_probs, reference, "k3"), ratio - ratio.log() - 1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.integers(1, 5), st.integers(1, 6))
 def test_aggregate_against_loops(seed, batch, length):
     rng = np.random.default_rng(seed)

@@ -123,7 +123,7 @@ def linear_program(mdp: FiniteMDP, gamma: float) -> NDArray[np.float64]:
     return np.asarray(found.x)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10**6),
     states=st.integers(1, 25),
@@ -151,7 +151,7 @@ def test_all_methods_and_a_linear_program_agree(
         np.testing.assert_allclose(agent.action_values(), mdp.action_values(expected, gamma), atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), gamma=st.floats(0.0, 0.99))
 def test_policy_iteration_never_lowers_a_value(seed: int, gamma: float) -> None:
     agent = planner("policy-iteration", random_mdp(seed, 20, 4), gamma=gamma)
@@ -160,7 +160,7 @@ def test_policy_iteration_never_lowers_a_value(seed: int, gamma: float) -> None:
         assert (after >= before - 1e-10).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), gamma=st.floats(0.0, 1.0), scale=st.floats(0.1, 100))
 def test_a_synchronous_sweep_contracts_and_is_monotone(seed: int, gamma: float, scale: float) -> None:
     mdp = random_mdp(seed)

@@ -285,7 +285,7 @@ def rule(kind: int, first_visit: bool, gamma: float) -> Rule:
 STEPS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(-3, 3)), min_size=1, max_size=8)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(STEPS, min_size=1, max_size=4),
     st.sampled_from([ON_POLICY, ORDINARY, WEIGHTED]),

@@ -84,7 +84,7 @@ def test_over_whole_episodes_it_is_the_reference_times_the_exponential_of_the_re
         assert values[start] == pytest.approx(beta * np.log(sum(weights)), rel=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.floats(0.05, 5.0), st.floats(0.0, 0.95))
 def test_no_other_policy_is_worth_more_and_this_one_is_worth_what_it_says(seed: int, beta: float, gamma: float) -> None:
     rng = np.random.default_rng(seed)
@@ -99,7 +99,7 @@ def test_no_other_policy_is_worth_more_and_this_one_is_worth_what_it_says(seed: 
         assert (regularised_values(mdp, other, reference, beta, gamma) <= values + 1e-7).all()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10_000))
 def test_as_beta_tends_to_nothing_it_is_value_iteration(seed: int) -> None:
     mdp, gamma = random_mdp(np.random.default_rng(seed)), 0.9

@@ -78,7 +78,7 @@ def check(mdp: FiniteMDP, gamma: float, tolerance: float) -> None:
     np.testing.assert_allclose(chosen, q.max(axis=1), rtol=0, atol=1e-14 * scale)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     states=st.integers(1, 40),
@@ -94,7 +94,7 @@ def test_solves_random_models(
     check(random_mdp(seed, states, actions, outcomes, terminal), gamma, tolerance)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 10**6),
     slip=st.sampled_from([0.0, 0.2, 0.7]),

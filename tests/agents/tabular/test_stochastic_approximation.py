@@ -74,7 +74,7 @@ def test_steps_and_path_are_the_same() -> None:
     np.testing.assert_array_equal(path, again)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=30))
 def test_mean_estimation_is_the_running_mean(samples: list[float]) -> None:
     path = robbins_monro(mean_error(samples), 12.0, "1/k", steps=len(samples))

@@ -138,7 +138,7 @@ def slips(options: dict[str, Any], move: tuple[int, int]) -> list[tuple[float, t
 
 
 @given(layouts(), rules())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_model_is_the_rules_read_literally(layout: Layout, options: dict[str, Any]) -> None:
     env = make(layout, options)
     mdp, table = env.mdp, env.P
@@ -174,7 +174,7 @@ def test_the_model_is_the_rules_read_literally(layout: Layout, options: dict[str
 
 
 @given(layouts(), rules())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_episodes_start_on_the_start_cells_or_anywhere_sensible(layout: Layout, options: dict[str, Any]) -> None:
     start = make(layout, options).mdp.start
     tiles = [layout.legend[t] for t in layout.cells.reshape(-1)]
@@ -312,7 +312,7 @@ def test_zhao_first_sweeps_on_2x2() -> None:
 
 
 @given(st.floats(0.1, 5), st.floats(-3, 3))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_zhao_affine_law(alpha: float, beta: float) -> None:
     """Zhao, theorem 3.6: rewards αr + β have the values αv + β/(1-γ)."""
     plain = GridWorld("zhao-5x5")

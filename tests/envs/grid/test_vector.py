@@ -51,7 +51,7 @@ def same(ours: Any, theirs: Any) -> bool:
 
 @pytest.mark.parametrize("mode", MODES)
 @given(worlds(), st.integers(0, 2**64), st.integers(1, 7), st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_vector_is_scalar(mode: AutoresetMode, options: dict[str, Any], seed: int, limit: int, random: Any) -> None:
     count = 3
     single = SyncVectorEnv([lambda: TimeLimit(GridWorld(**options), limit)] * count, autoreset_mode=mode)
@@ -75,7 +75,7 @@ def test_vector_is_scalar(mode: AutoresetMode, options: dict[str, Any], seed: in
 
 
 @given(worlds(), st.integers(0, 2**40))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_an_environment_depends_on_the_seed_and_its_number_alone(options: dict[str, Any], seed: int) -> None:
     few, many, single = GridWorldVector(2, **options), GridWorldVector(5, **options), GridWorld(**options)
     few_seen, many_seen, (single_seen, _) = few.reset(seed=seed)[0], many.reset(seed=seed)[0], single.reset(seed=seed)

@@ -49,7 +49,7 @@ def by_python(text: str) -> tuple[Fraction, list[int]]:
 PIECES = [*"0123456789+-*/()", "12", "305", " ", "\n", "+", "*", "(", ")"]
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
 def test_random_text_agrees_with_python(text: str) -> None:
     compact = text.translate({ord(c): None for c in " \n"})
@@ -88,7 +88,7 @@ def built() -> st.SearchStrategy[Expression]:
     return st.recursive(st.integers(0, 99).map(Expression.number), combined, max_leaves=12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(built())
 def test_what_is_built_reads_back_and_its_steps_lead_to_its_value(expression: Expression) -> None:
     value, numbers = evaluate(expression.text)

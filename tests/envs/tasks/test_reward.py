@@ -40,7 +40,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "judges", found)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(COMPLETIONS, st.floats(-3, 3), st.floats(-3, 3))
 def test_the_reward_is_the_weighted_sum(completion: str, a: float, b: float) -> None:
     env = TextGeneration(**TASK, rewards={"correct": a, "form": 0.25, vowels: b})

@@ -80,7 +80,7 @@ def test_a_conversation_goes_on_until_the_task_has_nothing_to_say() -> None:
     assert 0 < seen < 30
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(st.characters(), max_size=200))
 def test_every_string_is_in_the_spaces_and_judged(text: str) -> None:
     env = ONE_DIGIT

@@ -73,7 +73,7 @@ selections = st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=6), max_
     [("general", name) for name in CONFIGS]
     + [(kind, name) for kind in ("fast", "graph") for name in ("llama", "qwen3")],
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(sequences=prompts, selections=selections, data=st.data())
 def test_after_a_selection_decoding_is_that_of_the_selected_sequences(
     kind: str, name: str, sequences: list[list[int]], selections: list[list[int]], data: st.DataObject

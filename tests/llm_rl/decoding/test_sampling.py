@@ -57,7 +57,7 @@ def test_frequencies_are_those_of_the_distribution(temperature: float, top_k: in
     uniform=st.sampled_from([0.0, LARGEST]) | st.integers(0, 2**24 - 1).map(lambda i: i / 2**24),
 )
 @example(logits=[0.0, 1.401298464324817e-45], temperature=1.0, top_k=1, top_p=1.0, uniform=0.0)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_draw_is_possible_and_its_log_probability_is_the_untruncated_one(
     logits: list[float], temperature: float, top_k: int, top_p: float, uniform: float
 ) -> None:
@@ -75,7 +75,7 @@ def test_every_draw_is_possible_and_its_log_probability_is_the_untruncated_one(
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 500))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_largest_uniform_draws_a_token_that_has_probability(seed: int, size: int) -> None:
     logits = torch.from_numpy(np.random.default_rng(seed).normal(size=(8, size)).astype(np.float32))
     logits[:, size // 2 + 1 :] = -math.inf

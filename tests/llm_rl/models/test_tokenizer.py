@@ -32,7 +32,7 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 pieces = st.lists(st.sampled_from([*TAGS, PAD, END, "<think", "</", *CHARACTERS]) | st.text(CHARACTERS)).map("".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=pieces)
 def test_texts_become_the_same_tokens_and_come_back(tokenizer: Any, text: str) -> None:
     ids = VOCABULARY.encode(text)
@@ -40,7 +40,7 @@ def test_texts_become_the_same_tokens_and_come_back(tokenizer: Any, text: str) -
     assert tokenizer.decode(ids) == VOCABULARY.decode(ids) == text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ids=st.lists(st.integers(0, len(VOCABULARY) - 1)))
 def test_any_tokens_become_the_same_text(tokenizer: Any, ids: list[int]) -> None:
     until_end = ids[: ids.index(VOCABULARY.end)] if VOCABULARY.end in ids else ids

@@ -5,12 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn import functional
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from gridzero.llm_rl.cpu_kernels.elementwise import exponential
 from gridzero.llm_rl.scoring import operations
-from gridzero.llm_rl.scoring.operations import add_and_normalise, attend, gated, side_by_side
+from gridzero.llm_rl.scoring.operations import attend, side_by_side
 from gridzero.llm_rl.scoring.packing import Packing
 
 
@@ -76,39 +74,10 @@ def test_what_is_attended_to_depends_on_distances_alone(short: int, monkeypatch:
         torch.testing.assert_close(out[i], expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_norm_of_a_sum_is_that_of_the_module(dtype: torch.dtype) -> None:
-    """The module itself computes in single precision, whatever it is given."""
-    module = LlamaRMSNorm(12, eps=0.1).to(dtype)
-    torch.nn.init.normal_(module.weight, generator=torch.Generator().manual_seed(2))
-    states, update = (random(7, 12, seed=i).detach().to(dtype).requires_grad_() for i in range(2))
-    weights = [random(7, 12, seed=i).detach().to(dtype) for i in (3, 4)]
-    ours = add_and_normalise(module, states, update)
-    theirs = states + update, module(states + update)
-    inputs = (states, update, module.weight)
-    for mine, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
-    gradients = [
-        torch.autograd.grad(sum((out * w).sum() for out, w in zip(outs, weights, strict=True)), inputs)
-        for outs in (ours, theirs)
-    ]
-    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
-
-
 def test_gradients_are_those_of_finite_differences() -> None:
     packing = Packing.of(torch.tensor([[1, 2, 3, 4], [1, 2, 5, 0]]), torch.tensor([2, 2]), torch.tensor([4, 3]))
     turns = rotation(packing.positions, 2)
     assert torch.autograd.gradcheck(lambda made: attend(made, 2, turns, packing, 0.7), (random(5, 4, 4),))
-    norm = LlamaRMSNorm(3, eps=0.1).double()
-    assert torch.autograd.gradcheck(lambda x, y: add_and_normalise(norm, x, y), (random(4, 3), random(4, 3, seed=1)))
-    assert torch.autograd.gradcheck(gated, (random(4, 3), random(4, 3, seed=1)))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_gates_are_silus(dtype: torch.dtype) -> None:
-    gates, values = ((8 * random(50, 30, seed=i).detach()).to(dtype) for i in range(2))
-    expected = functional.silu(gates.double()) * values.double()
-    torch.testing.assert_close(gated(gates, values), expected.to(dtype))
 
 
 @given(st.lists(st.floats(-87, 88, width=32), min_size=1, max_size=50))

@@ -57,7 +57,7 @@ class Largest(TorchDispatchMode):
         return made
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     tokens=st.integers(1, 9),
     vocabulary=st.integers(1, 40),
@@ -154,7 +154,7 @@ def test_automatic_casting_does_not_cost_precision() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(size=st.floats(1.0, 1e4), slice_size=st.integers(1, 20), seed=st.integers(0, 1 << 30))
 def test_extreme_logits_stay_finite(size: float, slice_size: int, seed: int) -> None:
     hidden, weight, _, targets = example(6, 17, 3, seed, torch.float32)

@@ -32,7 +32,7 @@ seeds = st.integers(0, 2**32 - 1)
 # Distributions
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds, st.lists(st.integers(1, 5), min_size=1, max_size=4))
 def test_categoricals_against_torch(seed, sizes):
     rng = np.random.default_rng(seed)
@@ -59,7 +59,7 @@ def test_categoricals_draw_with_their_probabilities():
     assert stats.chi2_contingency(joint).pvalue > 1e-3
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds, st.integers(1, 4))
 def test_gaussian_against_torch(seed, size):
     rng = np.random.default_rng(seed)
@@ -148,7 +148,7 @@ def test_initial_weights_are_orthogonal():
 # Moments and optimiser
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds, st.lists(st.integers(0, 5), min_size=1, max_size=5))
 def test_running_moments_are_those_of_all_rows(seed, sizes):
     rng = np.random.default_rng(seed)
@@ -185,7 +185,7 @@ def test_optimiser_is_adam_with_clipped_gradients():
 # Memory
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds, st.sampled_from(["gru", "lstm"]), st.integers(1, 4), st.integers(1, 9))
 def test_unrolling_is_stepping_with_the_memory_emptied_where_episodes_start(seed, memory, batch, length):
     rng = np.random.default_rng(seed)

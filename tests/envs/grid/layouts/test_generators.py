@@ -29,7 +29,7 @@ def test_the_codes_of_cells_are_the_default_legend():
     assert [DEFAULT_LEGEND[code].symbol for code in (FREE, WALL, START, TARGET)] == list(".#SG")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(KINDS), st.integers(1, 40), st.integers(1, 40), KEYS, st.floats(0, 1))
 def test_every_map_is_solvable_from_its_start_to_its_target(kind, height, width, key, density):
     if height * width < 2 or (kind == "maze" and max(height, width) < 3):
@@ -42,7 +42,7 @@ def test_every_map_is_solvable_from_its_start_to_its_target(kind, height, width,
     assert labels[cells == START] == labels[cells == TARGET]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 41), st.integers(3, 41), KEYS)
 def test_a_maze_has_exactly_one_path_between_any_two_cells(height, width, key):
     nodes, edges, parts, _ = graph(generate("maze", height, width, key))
@@ -51,7 +51,7 @@ def test_a_maze_has_exactly_one_path_between_any_two_cells(height, width, key):
     assert nodes == 2 * rows * columns - 1  # every junction and the passages of a spanning tree
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 60), st.integers(2, 60), KEYS)
 def test_rooms_are_all_connected_and_none_is_larger_than_eight(height, width, key):
     cells = generate("rooms", height, width, key)

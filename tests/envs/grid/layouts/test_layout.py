@@ -195,7 +195,7 @@ def attempt(text):
         return None, str(error)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(layouts())
 def test_text_and_load_are_inverse(layout):
     again, error = attempt(layout.text())
@@ -207,7 +207,7 @@ def test_text_and_load_are_inverse(layout):
     assert set(again.legend) == set(layout.legend)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet=st.sampled_from('.#SGxA \t\n\r:=,"(\\)1/-_é\u0301\ud800aebdlnowksrit'), max_size=60))
 def test_any_text_gives_a_map_or_a_value_error_in_one_line(text):
     layout, error = attempt(text + "\n")
