@@ -21,11 +21,21 @@ class Optimiser:
         parameters: of one type; each keeps its place as long as nothing assigns its ``data``.
         epsilon: of Adam.
         max_norm: of the gradient of all parameters together; 0 for no clipping.
+        betas: decay of the averages of gradients and of their squares.
+        weight_decay: the share of each weight that a step at learning rate 1 takes away (AdamW).
 
     Source: Huang et al. (2022), The 37 implementation details of PPO, details 3 (Adam's ε) and 11 (gradient clipping).
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], *, epsilon: float, max_norm: float) -> None:
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        *,
+        epsilon: float,
+        max_norm: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.0,
+    ) -> None:
         self.vector = nn.Parameter(torch.cat([parameter.detach().reshape(-1) for parameter in parameters]))
         self.gradient = torch.zeros_like(self.vector)
         self.vector.grad = self.gradient
@@ -36,7 +46,7 @@ class Optimiser:
             parameter.data = self.vector.data[offset:end].view_as(parameter)
             parameter.grad = self.gradient[offset:end].view_as(parameter)
             offset = end
-        self.adam = torch.optim.Adam([self.vector], eps=epsilon, fused=True)
+        self.adam = torch.optim.AdamW([self.vector], eps=epsilon, betas=betas, weight_decay=weight_decay, fused=True)
 
     def step(self, losses: Iterable[Tensor], learning_rate: float) -> Tensor:
         """One step down the gradient of the sum of ``losses``; returns the gradient's norm before clipping.

@@ -20,13 +20,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from gridzero.agents.neural.optimiser import Optimiser
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.task import Task
 from gridzero.envs.tasks.vocabulary import Vocabulary
-from gridzero.llm_rl.learners.supervised import Encode, SupervisedTrainer, demonstrate, warm_cosine
+from gridzero.llm_rl.data.examples import Encode, demonstrate
+from gridzero.llm_rl.learners.schedules import OPTIMISER, warm_cosine
 from gridzero.llm_rl.models.causal import tiny_model
 from gridzero.llm_rl.models.pretrained import load_model, save_model
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
+from gridzero.llm_rl.scoring.completions import completion_loss
 
 _MEASURED = 1000
 SHIPPED = Path(__file__).parent / "base-models"
@@ -113,13 +116,14 @@ def warm_up(task: Task, recipe: Recipe, report: Callable[[int, int, float], None
         heads=recipe.heads,
         seed=int(initial.generate_state(1)[0]),
     )
-    trainer = SupervisedTrainer(model, model.parameters(), vocabulary.pad)
+    optimiser = Optimiser(list(model.parameters()), **OPTIMISER)
     encode = _encoder(vocabulary)
     for step in range(1, recipe.steps + 1):
         batch = [demonstrate(task, rng, encode, vocabulary.end) for _ in range(recipe.batch)]
-        metrics = trainer.step(batch, recipe.learning_rate * warm_cosine(step / recipe.steps))
+        loss, _ = completion_loss(model, batch, vocabulary.pad)
+        optimiser.step([loss], recipe.learning_rate * warm_cosine(step / recipe.steps))
         if report is not None:
-            report(step, recipe.steps, metrics["loss"])
+            report(step, recipe.steps, float(loss.detach()))
     return model.eval(), tokenizer
 
 

@@ -15,6 +15,7 @@ from gridzero.agents.neural.batches import Steps
 from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.policy import Policy, Scores, ValuedScores
 from gridzero.envs.tasks.numbers import shown
+from gridzero.envs.tasks.task import Task
 from gridzero.llm_rl.decoding.generate import Completions, check_positions, generate
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling
 from gridzero.llm_rl.models.base_models import base_model
@@ -109,10 +110,23 @@ class LanguagePolicy(Policy):
                 raise ValueError(
                     "with lora_rank, the reference is the model without adapters; reference_updates must be 0"
                 )
+        task = getattr(vector.unwrapped, "task", None)
+        policy = cls.load(options, task, limit=limit, critic=critic, seed=seed)
+        policy._check_prompts(task)
+        return policy
+
+    @classmethod
+    def load(
+        cls, options: LanguageOptions, task: Task | None, *, limit: int, critic: bool = False, seed: int = 0
+    ) -> LanguagePolicy:
+        """The model that the options name, or the tiny one that was warmed up on a task's solutions.
+
+        Raises:
+            ValueError: when it cannot be had.
+        """
         device = device_of(options.device)
         dtype = dtype_of(options.dtype, device)
         if options.model is None:
-            task = getattr(vector.unwrapped, "task", None)
             if task is None:
                 raise ValueError(
                     "this environment has no demonstrations to make a model from; give --policy.model FOLDER"
@@ -122,9 +136,7 @@ class LanguagePolicy(Policy):
             model = model.to(device=device, dtype=dtype)
         else:
             model, tokenizer = load_model(options.model, dtype=dtype, device=device)
-        policy = cls(model, tokenizer, options, limit=limit, critic=critic, seed=seed)
-        policy._check_prompts(getattr(vector.unwrapped, "task", None))
-        return policy
+        return cls(model, tokenizer, options, limit=limit, critic=critic, seed=seed)
 
     def _check_prompts(self, task: Any) -> None:
         """Raise ValueError where some of a task's prompts leave too few positions, before training begins."""

@@ -17,9 +17,11 @@ from gridzero.__main__ import main
 from gridzero.agents.checkpoint import flatten, unflatten
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.vocabulary import Vocabulary
-from gridzero.llm_rl.learners.supervised import Demonstration, completion_loss, demonstrate, warm_cosine
+from gridzero.llm_rl.data.examples import Example, demonstrate
+from gridzero.llm_rl.learners.schedules import warm_cosine
 from gridzero.llm_rl.models.base_models import Recipe, warm_up
 from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.scoring.completions import completion_loss
 
 TINY: dict[str, Any] = {
     "episode_limit": 16,
@@ -63,7 +65,7 @@ def test_the_loss_is_the_cross_entropy_of_completions_alone(task_name: str, fami
         demonstrate(task, rng, lambda text, begins: vocabulary.encode(text), vocabulary.end) for _ in range(5)
     ]
     if family == "gpt2":
-        demonstrations = [Demonstration(one.tokens[:256], one.completion[:256]) for one in demonstrations]
+        demonstrations = [Example(one.tokens[:256], one.completion[:256]) for one in demonstrations]
         model = gpt2(len(vocabulary))
     else:
         model = tiny_model(len(vocabulary), width=16, layers=1, heads=2, positions=2048)
@@ -151,8 +153,8 @@ def test_seeds_decide_everything_and_acting_greedily_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("env", "fields", "message"),
     [
-        ("FrozenLake-v1", {}, "worked solutions of a text task"),
-        ("gridzero/TokenGeneration-v0", {}, "worked solutions of a text task"),
+        ("FrozenLake-v1", {}, "a text task with worked solutions"),
+        ("gridzero/TokenGeneration-v0", {}, "a text task with worked solutions"),
         ("gridzero/TextGeneration-v0", {"minibatch_size": 0}, "minibatch_size must be above 0"),
         ("gridzero/TextGeneration-v0", {"learning_rate_schedule": "linear"}, "must be one of cosine, constant"),
         ("gridzero/TextGeneration-v0", {"width": 15}, "width must be an even multiple of heads"),

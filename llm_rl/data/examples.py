@@ -1,0 +1,108 @@
+"""Examples as tokens: a completion to imitate, a pair to compare, a completion judged step by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from gridzero.agents.neural.batches import Steps
+from gridzero.envs.tasks.task import Task
+from gridzero.llm_rl.rollouts.conversations import joined
+
+
+@dataclass(frozen=True)
+class Example:
+    """Tokens of a prompt and its completion, or of a whole conversation.
+
+    Attributes:
+        tokens: all of them.
+        completion: of each, whether it belongs to a completion.
+    """
+
+    tokens: list[int]
+    completion: list[bool]
+
+    @property
+    def prompt_length(self) -> int:
+        """Number of tokens before the first completion."""
+        return self.completion.index(True) if any(self.completion) else len(self.tokens)
+
+    @property
+    def learned(self) -> int:
+        """Number of tokens that a loss counts: those of completions, but for the very first of all."""
+        return sum(self.completion[1:])
+
+    def cut(self, length: int) -> Example:
+        """The first ``length`` tokens."""
+        return self if len(self.tokens) <= length else Example(self.tokens[:length], self.completion[:length])
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two completions of one prompt, and which is preferred.
+
+    Attributes:
+        chosen: the one that is preferred.
+        rejected: the other.
+        probability: that ``chosen`` is preferred; 1 for a hard label.
+    """
+
+    chosen: Example
+    rejected: Example
+    probability: float = 1.0
+
+
+@dataclass(frozen=True)
+class StepExample:
+    """A completion whose steps are labelled.
+
+    Attributes:
+        example: prompt and completion.
+        ends: index of the last token of each step.
+        labels: whether each step is right, or the probability that it is.
+    """
+
+    example: Example
+    ends: list[int]
+    labels: list[float]
+
+
+class Encode(Protocol):
+    """A function from a text to its tokens."""
+
+    def __call__(self, text: str, *, begins: bool) -> list[int]:
+        """The tokens of ``text``; ``begins`` says whether a conversation begins with it."""
+
+
+def demonstrate(task: Task, rng: np.random.Generator, encode: Encode, end: int) -> Example:
+    """A demonstration of a random problem; each completion ends with the token ``end``.
+
+    Raises:
+        ValueError: for a task without worked solutions, or text that has no tokens.
+    """
+    problem = task.sample(rng)
+    tokens = encode(task.prompt(problem), begins=True)
+    completion = [False] * len(tokens)
+    completions: list[str] = []
+    reply: str | None = ""
+    while reply is not None:
+        heard = encode(reply, begins=False) if reply else []
+        completions.append(task.demonstrate(problem, rng, completions))
+        written = [*encode(completions[-1], begins=False), end]
+        tokens += heard + written
+        completion += [False] * len(heard) + [True] * len(written)
+        reply = task.reply(problem, completions)
+    return Example(tokens, completion)
+
+
+def rollout_examples(steps: Steps, pad: int) -> list[Example]:
+    """Conversations of a rollout, each as one example."""
+    tokens, first, lengths = joined(steps, pad)
+    mask: Tensor = steps.mask
+    return [
+        Example(tokens[i, : start + length].tolist(), [False] * start + mask[i, :length].tolist())
+        for i, (start, length) in enumerate(zip(first.tolist(), lengths.tolist(), strict=True))
+    ]

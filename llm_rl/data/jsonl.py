@@ -1,0 +1,141 @@
+"""Files of examples in TRL's dataset formats: a JSON object a line.
+
+- prompt and completion: ``{"prompt": …, "completion": …}``;
+- preferences: ``{"prompt": …, "chosen": …, "rejected": …}``, perhaps with ``"probability"``, that of the preference;
+- stepwise supervision: ``{"prompt": …, "completions": […], "labels": […]}``, a step and whether it is right.
+
+A prompt and a completion are texts, or conversational: lists of messages ``{"role": …, "content": …}``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gridzero.envs.tasks.numbers import shown
+from gridzero.llm_rl.data.examples import Example, Pair, StepExample
+from gridzero.llm_rl.policies.language_policy import LanguagePolicy
+
+MAX_LINE = 1 << 24
+"""Bytes; a longer line is refused."""
+Made = TypeVar("Made")
+Record = Mapping[str, Any]
+
+
+def read_records(path: Path, make: Callable[[Record], Made]) -> list[Made]:
+    """What ``make`` makes of each line that is not blank.
+
+    Raises:
+        ValueError: for a file that cannot be read or is empty, or a line that is wrong: in one line, with its number.
+    """
+    found: list[Made] = []
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), 1):
+                if not line.strip():
+                    continue
+                try:
+                    found.append(make(_record(line)))
+                except ValueError as error:
+                    raise ValueError(f"{path}, line {number}: {error}") from None
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    if not found:
+        raise ValueError(f"{path} is empty")
+    return found
+
+
+def _record(line: bytes) -> Record:
+    if len(line) > MAX_LINE:
+        raise ValueError(f"it is longer than {MAX_LINE:,} bytes")
+    try:
+        entry = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error.msg} in column {error.colno}") from None
+    except (RecursionError, ValueError):
+        raise ValueError("it is not JSON that can be read: too deep, or with too long a number") from None
+    if not isinstance(entry, dict):
+        raise ValueError(f"it is not a JSON object, but {shown(json.dumps(entry))}")
+    return entry
+
+
+def read_completions(path: Path, policy: LanguagePolicy) -> list[Example]:
+    """Examples of a file of prompts and completions, as the tokens of a policy's model."""
+
+    def make(record: Record) -> Example:
+        return rendered(policy, _text(record, "prompt"), _text(record, "completion"))
+
+    return read_records(path, make)
+
+
+def read_preferences(path: Path, policy: LanguagePolicy) -> list[Pair]:
+    """Pairs of a file of preferences, as the tokens of a policy's model."""
+
+    def make(record: Record) -> Pair:
+        prompt = _text(record, "prompt")
+        chosen, rejected = _text(record, "chosen"), _text(record, "rejected")
+        if chosen == rejected:
+            raise ValueError('"chosen" and "rejected" are equal')
+        probability = record.get("probability", 1.0)
+        if isinstance(probability, bool) or not isinstance(probability, int | float) or not 0 <= probability <= 1:
+            raise ValueError(f'"probability" must be a number from 0 to 1, not {shown(json.dumps(probability))}')
+        return Pair(rendered(policy, prompt, chosen), rendered(policy, prompt, rejected), float(probability))
+
+    return read_records(path, make)
+
+
+def read_steps(path: Path, policy: LanguagePolicy, separator: str) -> list[StepExample]:
+    """Completions of a file of stepwise supervision, their steps with ``separator`` between, as tokens."""
+
+    def make(record: Record) -> StepExample:
+        prompt, steps, labels = _text(record, "prompt"), record.get("completions"), record.get("labels")
+        if not isinstance(steps, list) or not steps:
+            raise ValueError(f'"completions" must be a list of texts, not {shown(json.dumps(steps))}')
+        if not isinstance(labels, list) or len(labels) != len(steps):
+            raise ValueError(f'"labels" must be a list of {len(steps)}, not {shown(json.dumps(labels))}')
+        if not all(isinstance(label, bool | int | float) and 0 <= label <= 1 for label in labels):
+            raise ValueError(f'"labels" must be true, false or numbers from 0 to 1, not {shown(json.dumps(labels))}')
+        texts = [_checked("completions", step) for step in steps]
+        return step_example(policy, prompt, texts, [float(label) for label in labels], separator)
+
+    return read_records(path, make)
+
+
+def step_example(
+    policy: LanguagePolicy, prompt: str, steps: list[str], labels: list[float], separator: str
+) -> StepExample:
+    """A completion of labelled steps as tokens, each step encoded for itself."""
+    tokens = policy.encode(prompt)
+    first, ends = len(tokens), []
+    for i, step in enumerate(steps):
+        tokens = tokens + policy.encode(step, begins=False)
+        ends.append(len(tokens) - 1)
+        if i < len(steps) - 1:
+            tokens = tokens + policy.encode(separator, begins=False)
+    tokens = [*tokens, policy.end[0]]
+    return StepExample(Example(tokens, [i >= first for i in range(len(tokens))]), ends, labels)
+
+
+def rendered(policy: LanguagePolicy, prompt: str, completion: str) -> Example:
+    """Prompt and completion as tokens, with the end token."""
+    before = policy.encode(prompt)
+    after = [*policy.encode(completion, begins=False), policy.end[0]]
+    return Example(before + after, [False] * len(before) + [True] * len(after))
+
+
+def _text(record: Record, key: str) -> str:
+    if key not in record:
+        raise ValueError(f'"{key}" is missing')
+    return _checked(key, record[key])
+
+
+def _checked(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f'"{key}" must be a text, not {shown(json.dumps(value))}')
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f'"{key}" has half a surrogate pair, which is no character')
+    return value
