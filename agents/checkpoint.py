@@ -28,7 +28,7 @@ from gridzero.agents.files import (
     read_signed,
     signed,
 )
-from gridzero.agents.registry import agent_class, make
+from gridzero.agents.registry import agent_class, build
 from gridzero.envs import plugins
 from gridzero.envs.suggestions import closest
 
@@ -195,15 +195,15 @@ def rebuild(record: Identity | Manifest, env: Any = None, where: Any = "the reco
             if described is None:
                 raise ValueError(f"{where} does not say how to make its environment; give one")
             env = remake(described, described["num_envs"])
-        return make(record["agent"], env, seed=record["seed"], **config_fields(record["agent"], record["config"]))
+        return build(record["agent"], env, make_config(record["agent"], record["config"]), seed=record["seed"])
     except ValueError:
         raise
     except Exception as error:  # of any kind: what the record holds goes to constructors of any library
         raise ValueError(f"{where} does not make an agent: {_line(error)}") from error
 
 
-def config_fields(agent: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as JSON gave it, lists turned back into the tuples that fields have.
+def make_config(agent: str, config: Mapping[str, Any]) -> Any:
+    """``Config`` of an agent from its fields as JSON holds them, which has lists for tuples.
 
     Raises:
         ValueError: for a field that the agent does not have, or a value of another type than the field's.
@@ -218,7 +218,7 @@ def config_fields(agent: str, config: Mapping[str, Any]) -> dict[str, Any]:
         if not fits(value, hints[name]):
             raise ValueError(f"{name} of {agent} cannot be {value!r}")
         result[name] = tuple(value) if isinstance(value, list) and "tuple" in str(fields[name].type) else value
-    return result
+    return config_class(**result)
 
 
 def steps(folder: Path) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,7 +157,13 @@ def make(name: str, env: Any, *, seed: int = 0, **fields: Any) -> Agent:
             raise ValueError(f"{entry.name} has no field {field!r}; {closest(field, known)}")
     if isinstance(env, str):
         env = make_environment(env)
-    return build(entry.name, env, kind.Config(**{**kind.defaults(env, fields), **fields}), seed=seed)
+    return build(entry.name, env, default_config(entry.name, env, fields), seed=seed)
+
+
+def default_config(name: str, env: Any, fields: Mapping[str, Any]) -> Any:
+    """``Config`` of an agent with some fields set, the others at their defaults for an environment."""
+    kind = agent_class(name)
+    return kind.Config(**{**kind.defaults(env, fields), **fields})
 
 
 def build(name: str, env: Any, config: Any, *, seed: int = 0) -> Agent:

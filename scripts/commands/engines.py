@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gridzero.commands.session import Length, Session
+from gridzero.commands.session import Session
+from gridzero.commands.settings import TrainingOptions
 from gridzero.envs import plugins
 from gridzero.process import prepare
 
@@ -33,8 +35,8 @@ class Job:
         agent: its name.
         environment: as :func:`~gridzero.agents.environments.remake` takes it.
         num_envs: how many, for agents that do not say it themselves.
-        config: the agent's, as a dict.
-        length: how long.
+        config: of the agent.
+        options: budget, threads, times of checkpoints and evaluations.
         seed: decides everything that is random.
         imports: the modules that registered what is named, imported first.
         folder: the folder of the command, from which they may be imported.
@@ -44,8 +46,8 @@ class Job:
     agent: str
     environment: Mapping[str, Any]
     num_envs: int | None
-    config: Mapping[str, Any]
-    length: Length
+    config: Any
+    options: TrainingOptions
     seed: int
     imports: tuple[str, ...] = ()
     folder: Path = Path()
@@ -64,9 +66,6 @@ class Job:
         if self.finished:
             return
         try:
-            if self.imports and str(self.folder) not in sys.path:
-                sys.path.append(str(self.folder))
-            plugins.restore(self.imports)
             session = self._session()
             with contextlib.closing(session.run):
                 with contextlib.closing(session.updates()) as updates:
@@ -78,13 +77,40 @@ class Job:
             raise ValueError(f"{'/'.join(self.path.parts[-2:])}: {error}") from None
 
     def _session(self) -> Session:
-        from gridzero.agents.checkpoint import config_fields
         from gridzero.agents.registry import agent_class
 
         if (self.path / "config.json").is_file():
-            return Session.resume(self.path, self.length.budget(agent_class(self.agent).default_steps))
-        config = agent_class(self.agent).Config(**config_fields(self.agent, self.config))
-        return Session.begin(self.path, self.agent, self.environment, self.num_envs, config, self.length, self.seed)
+            return Session.resume(self.path, self.options.budget(agent_class(self.agent).default_steps))
+        return Session.begin(
+            self.path, self.agent, self.environment, self.num_envs, self.config, self.options, self.seed
+        )
+
+    def packed(self) -> PackedJob:
+        """The job for another process."""
+        return PackedJob(self.imports, self.folder, pickle.dumps(self))
+
+
+@dataclass(frozen=True)
+class PackedJob:
+    """A job on its way to another process, where modules must be imported before it can be unpickled.
+
+    Attributes:
+        imports: those modules.
+        folder: the folder of the command, from which they may be imported.
+        job: pickled.
+    """
+
+    imports: tuple[str, ...]
+    folder: Path
+    job: bytes
+
+    def unpack(self) -> Job:
+        """Import the modules, then unpickle the job."""
+        if self.imports and str(self.folder) not in sys.path:
+            sys.path.append(str(self.folder))
+        plugins.restore(self.imports)
+        job: Job = pickle.loads(self.job)
+        return job
 
 
 def label(setting: Mapping[str, Any]) -> str:
@@ -103,7 +129,7 @@ Engine = Callable[[Sequence[Job], int | None, Callable[[], bool]], None]
 def local(jobs: Sequence[Job], at_once: int | None, stopped: Callable[[], bool]) -> None:
     """Train in processes of this machine, by default as many as its cores carry."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    at_once = at_once or max(1, cores // jobs[0].length.threads)
+    at_once = at_once or max(1, cores // jobs[0].options.threads)
     with _safe_path():
         _local(jobs, at_once, stopped)
 
@@ -126,9 +152,9 @@ def _local(jobs: Sequence[Job], at_once: int, stopped: Callable[[], bool]) -> No
     context = multiprocessing.get_context("spawn")  # forked ones would inherit threads and locks
     stop = context.Event()
     with concurrent.futures.ProcessPoolExecutor(
-        min(at_once, len(jobs)), context, _prepare, (stop, jobs[0].length.threads)
+        min(at_once, len(jobs)), context, _prepare, (stop, jobs[0].options.threads)
     ) as pool:
-        waiting = {pool.submit(_train, job) for job in jobs}
+        waiting = {pool.submit(_train, job.packed()) for job in jobs}
         try:
             while waiting and not stopped():
                 done, waiting = concurrent.futures.wait(waiting, POLL, return_when=concurrent.futures.FIRST_EXCEPTION)
@@ -161,8 +187,8 @@ def _end_with_parent() -> None:
     os._exit(1)  # at any moment: a run goes on from its last checkpoint
 
 
-def _train(job: Job) -> None:
-    job.train(_stop.is_set)
+def _train(job: PackedJob) -> None:
+    job.unpack().train(_stop.is_set)
 
 
 def ray(jobs: Sequence[Job], at_once: int | None, stopped: Callable[[], bool]) -> None:
@@ -175,14 +201,14 @@ def ray(jobs: Sequence[Job], at_once: int | None, stopped: Callable[[], bool]) -
     began = not cluster.is_initialized()
     if began:
         cluster.init(log_to_driver=False, logging_level="ERROR")
-    threads = jobs[0].length.threads
-    task = cluster.remote(num_cpus=threads)(_train_there)
+    threads = jobs[0].options.threads
+    task = cluster.remote(num_cpus=threads)(_train_on_ray)
     todo = list(jobs)
     running: list[Any] = []
     try:
         while (todo or running) and not stopped():
             while todo and len(running) < (at_once or len(jobs)):
-                running.append(task.remote(todo.pop(0)))
+                running.append(task.remote(todo.pop(0).packed()))
             done, running = cluster.wait(running, timeout=POLL)
             for reference in done:
                 cluster.get(reference)
@@ -197,9 +223,10 @@ def ray(jobs: Sequence[Job], at_once: int | None, stopped: Callable[[], bool]) -
             cluster.shutdown()
 
 
-def _train_there(job: Job) -> None:
+def _train_on_ray(packed: PackedJob) -> None:
     warnings.simplefilter("ignore")
-    prepare(job.length.threads)
+    job = packed.unpack()
+    prepare(job.options.threads)
     job.train()
 
 

@@ -1,4 +1,4 @@
-"""An agent, its run on disk, and how long it learns: what ``train`` and ``sweep`` begin and go on with."""
+"""Session: an agent, its run on disk and the budget, as ``train`` and ``sweep`` begin and resume it."""
 
 from __future__ import annotations
 
@@ -16,38 +16,9 @@ from gridzero.agents.neural.distributed import ALONE, ProcessGroup
 from gridzero.agents.training import Budget
 from gridzero.commands import memory
 from gridzero.commands.conversation import converses
+from gridzero.commands.settings import TrainingOptions
 
 RUNS = Path("runs")
-
-
-@dataclass(frozen=True)
-class Length:
-    """Where, how long, and what is kept: what ``train`` and ``sweep`` have in common."""
-
-    env: str | None = None
-    """Id of the environment, as `gridzero list` shows it or any other of Gymnasium's."""
-    steps: int | None = None
-    """Environment steps in all (sweeps, for agents that plan); learners get 100,000 if nothing is said."""
-    seconds: float | None = None
-    """Time budget, instead of or besides the steps."""
-    threads: int = 1
-    """Threads of torch and of compiled kernels."""
-    checkpoint_every: int | None = None
-    """Steps between checkpoints; a tenth of the budget if not given."""
-    evaluate_every: int | None = None
-    """Steps between evaluations along the way; only at the end if not given."""
-    evaluation_episodes: int = 100
-    """Episodes of each evaluation."""
-
-    def __post_init__(self) -> None:
-        if self.threads < 1:
-            raise ValueError(f"threads must be at least 1, not {self.threads}")
-        self.budget()
-
-    def budget(self, default_steps: int | None = None) -> Budget:
-        """The budget that they say; ``default_steps`` where they do not say how long."""
-        steps = default_steps if self.steps is None and self.seconds is None else self.steps
-        return Budget(steps, self.seconds, self.checkpoint_every, self.evaluate_every, self.evaluation_episodes)
 
 
 @dataclass
@@ -72,7 +43,7 @@ class Session:
         described: Mapping[str, Any],
         num_envs: int | None,
         config: Any,
-        length: Length,
+        options: TrainingOptions,
         seed: int,
         watch: bool = False,
         group: ProcessGroup = ALONE,
@@ -85,7 +56,7 @@ class Session:
             described: the environment, as :func:`~gridzero.agents.environments.remake` takes it.
             num_envs: how many, for agents that do not say it themselves.
             config: the agent's.
-            length: how long.
+            options: budget, threads, times of checkpoints and evaluations.
             seed: decides everything that is random.
             watch: open a window on the agent at work.
             group: the processes that learn together.
@@ -98,8 +69,8 @@ class Session:
         memory.check(described, num_envs, config)
         env = remake(described, num_envs)
         agent = build(name, env, config, seed=seed)
-        budget = length.budget(agent.default_steps)
-        settings = {**dataclasses.asdict(budget), "threads": length.threads}
+        budget = options.budget(agent.default_steps)
+        settings = {**dataclasses.asdict(budget), "threads": options.threads}
         agent.prepare()
         check_second_environment(agent)
         if group.rank > 0:

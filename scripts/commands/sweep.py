@@ -19,20 +19,21 @@ from typing import Any, Literal, TypedDict
 
 import tyro
 
-from gridzero.agents import checkpoint, files, runs
+from gridzero.agents import files, runs
 from gridzero.agents.files import Positive
 from gridzero.agents.registry import agent_class
 from gridzero.commands import memory
 from gridzero.commands.arguments import EnvironmentWords, coerce
 from gridzero.commands.engines import ENGINES, Job, label
-from gridzero.commands.session import Length, new_path
-from gridzero.commands.train import (
-    Vector,
-    needed_agent,
-    needed_environment,
-    parse_with_agent,
-    refuse_changes,
-    run_to_resume,
+from gridzero.commands.session import new_path
+from gridzero.commands.settings import (
+    Settings,
+    TrainingOptions,
+    parse_settings,
+    recorded_settings,
+    required_agent,
+    required_environment,
+    resumed_name,
     split_agent,
     usage,
     wants_help,
@@ -71,7 +72,7 @@ example:
 
 
 @dataclass(frozen=True)
-class Options(Length):
+class Options(TrainingOptions):
     """What is varied, where, how long."""
 
     over: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -109,20 +110,19 @@ def main(argv: Sequence[str]) -> int:
     record = _record(arguments) if "--resume" in arguments else None
     if record is not None:
         plugins.restore(record.get("imports", []))
-    name = needed_agent("sweep", name, record)
-    before = {} if record is None else _before(name, record)
-    parsed = parse_with_agent("sweep", DESCRIPTION, Options, name, arguments, before, given)
-    options = parsed.options
-    if record is None:
-        described = _settled(given.described(needed_environment("sweep", name, options.env)))
+    name = required_agent("sweep", name, record)
+    before = None if record is None else _before(name, record)
+    settings = parse_settings("sweep", DESCRIPTION, Options, name, arguments, given, before)
+    options = settings.options
+    if record is None or before is None:
+        described = _settled(given.described(required_environment("sweep", name, options.env)))
         path = new_path(options.run, f"sweep-{name}-{described['id'].rpartition('/')[2]}")
     else:
-        for group, now in (("training", options), ("vector", Vector(parsed.num_envs)), ("agent", parsed.config)):
-            refuse_changes(before[group], now, CHANGEABLE)
+        settings.check_unchanged(before, CHANGEABLE)
         if given:
             raise ValueError("the environment of a sweep that was begun cannot be changed")
         described, path = record["environment"], record["path"]
-    sweep = Sweep(path, name, described, parsed.num_envs, parsed.config, options)
+    sweep = Sweep(path, name, described, settings.num_envs, settings.config, options)
     if record is None:
         sweep.begin()
     return sweep.run()
@@ -159,7 +159,7 @@ class Record(TypedDict):
 
 def _record(arguments: list[str]) -> dict[str, Any]:
     """What the sweep that is to be resumed is, and where."""
-    name = run_to_resume(arguments)
+    name = resumed_name(arguments)
     for path in (Path("runs") / name, Path(name)):
         if (path / runs.SWEEP).is_file():
             return {**files.read_signed(path / runs.SWEEP, FORMAT, VERSION, Record), "path": path}
@@ -167,20 +167,12 @@ def _record(arguments: list[str]) -> dict[str, Any]:
     raise ValueError(f"there is no sweep {name!r}; {closest(name, known) if known else 'runs/ has none'}")
 
 
-def _before(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """What the sweep that is resumed was begun with."""
-    length: dict[str, Any] = {
-        field: tuple(value) if field == "over" else value for field, value in record["options"].items()
-    }
-    try:
-        options = Options(env=record["environment"]["id"], **length)
-    except TypeError as error:
-        raise ValueError(f"{record['path'] / runs.SWEEP} is damaged: {error}") from error
-    return {
-        "training": options,
-        "vector": Vector(record["num_envs"]),
-        "agent": agent_class(name).Config(**checkpoint.config_fields(name, record["config"])),
-    }
+def _before(name: str, record: Mapping[str, Any]) -> Settings[Options]:
+    """Settings that the sweep that is resumed was begun with."""
+    given = {field: tuple(value) if field == "over" else value for field, value in record["options"].items()}
+    given["env"] = record["environment"]["id"]
+    path = record["path"] / runs.SWEEP
+    return recorded_settings(Options, name, path, record["config"], record["num_envs"], given)
 
 
 @dataclass(frozen=True)
@@ -243,8 +235,9 @@ class Sweep:
     @cached_property
     def jobs(self) -> list[list[Job]]:
         """For each combination the runs, one a seed."""
-        length = Length(**{field.name: getattr(self.options, field.name) for field in dataclasses.fields(Length)})
-        imports, here = tuple(plugins.imported()), Path.cwd()
+        names = [field.name for field in dataclasses.fields(TrainingOptions)]
+        options = TrainingOptions(**{name: getattr(self.options, name) for name in names})
+        imports, cwd = tuple(plugins.imported()), Path.cwd()
         groups = []
         for number, setting in enumerate(self.settings):
             config, environment, num_envs = self._with(setting)
@@ -252,34 +245,48 @@ class Sweep:
             folder = (self.path / f"{number}-{words}" if setting else self.path).absolute()
             groups.append(
                 [
-                    Job(folder / f"seed-{seed}", self.agent, environment, num_envs, config, length, seed, imports, here)
+                    Job(folder / f"seed-{seed}", self.agent, environment, num_envs, config, options, seed, imports, cwd)
                     for seed in range(self.options.seeds)
                 ]
             )
         return groups
 
-    def _with(self, setting: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], int | None]:
+    def _with(self, setting: Mapping[str, Any]) -> tuple[Any, dict[str, Any], int | None]:
         """Config, environment, and number of environments of a combination."""
+        kwargs = {name[4:]: value for name, value in setting.items() if name.startswith("env.")}
+        environment = {**self.environment, "kwargs": {**self.environment["kwargs"], **kwargs}}
         own = {name: value for name, value in setting.items() if hasattr(self.config, name)}
-        world = {name[4:]: value for name, value in setting.items() if name.startswith("env.")}
-        config = dataclasses.asdict(dataclasses.replace(self.config, **own))
+        if "variant" in own:
+            own = {**self._defaults_of_variant(own["variant"], environment), **own}
         num_envs = self.num_envs if "num_envs" in own else setting.get("num_envs", self.num_envs)
-        return config, {**self.environment, "kwargs": {**self.environment["kwargs"], **world}}, num_envs
+        return dataclasses.replace(self.config, **own), environment, num_envs
+
+    def _defaults_of_variant(self, variant: Any, environment: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults that come with a variant, of the fields that are at their defaults without it."""
+        from gridzero.agents.environments import remake
+        from gridzero.agents.registry import default_config
+
+        given = {"policy": self.config.policy}
+        with contextlib.closing(remake(environment)) as env:
+            before, after = (
+                default_config(self.agent, env, {"variant": name, **given}) for name in (self.config.variant, variant)
+            )
+        names = [field.name for field in dataclasses.fields(after)]
+        return {name: getattr(after, name) for name in names if getattr(self.config, name) == getattr(before, name)}
 
     def begin(self) -> None:
         """Try that every combination can be made, then write down what the sweep is."""
         from gridzero.agents.environments import remake
         from gridzero.agents.evaluation import check_second_environment
-        from gridzero.agents.registry import make
+        from gridzero.agents.registry import build
 
         if self.path.exists():
             raise ValueError(f"{self.path} exists; resume it or choose another name")
         for first, *_ in self.jobs:
-            fields = checkpoint.config_fields(self.agent, first.config)
-            memory.check(first.environment, first.num_envs, agent_class(self.agent).Config(**fields))
+            memory.check(first.environment, first.num_envs, first.config)
             env: Any = remake(first.environment, first.num_envs)
             with contextlib.closing(env):
-                agent = make(self.agent, env, seed=0, **fields)
+                agent = build(self.agent, env, first.config)
                 agent.prepare()
                 check_second_environment(agent)
         left_out = ("env", "run", "resume", "jobs", "engine", "json")

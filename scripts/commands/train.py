@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import itertools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar, cast
+from typing import Annotated, Any
 
 import tyro
 
 from gridzero.agents import runs
 from gridzero.agents.neural import distributed
 from gridzero.agents.neural.distributed import ProcessGroup
-from gridzero.agents.registry import REGISTRY, agent_class, registration
-from gridzero.commands.arguments import (
-    EnvironmentWords,
-    environment_help,
-    environment_options,
-    parse,
-    policy_help,
-    policy_options,
-    split_dotted,
-)
+from gridzero.agents.registry import agent_class
+from gridzero.commands.arguments import EnvironmentWords, environment_options
 from gridzero.commands.conversation import converses
-from gridzero.commands.session import Length, Session, new_path
+from gridzero.commands.session import Session, new_path
+from gridzero.commands.settings import (
+    Settings,
+    TrainingOptions,
+    parse_settings,
+    recorded_settings,
+    required_agent,
+    required_environment,
+    resumed_name,
+    split_agent,
+    usage,
+    wants_help,
+)
 from gridzero.envs import plugins
-from gridzero.envs.suggestions import closest
 from gridzero.process import prepare
 
-Chosen = TypeVar("Chosen")
 CHANGEABLE = ("steps", "seconds", "run", "resume", "from_", "watch", "threads")
 """What may be different when a run is resumed."""
 
@@ -61,7 +61,7 @@ example:
 
 
 @dataclass(frozen=True)
-class Options(Length):
+class Options(TrainingOptions):
     """Where, how long, and what is kept."""
 
     seed: int = 0
@@ -83,18 +83,6 @@ class Options(Length):
             raise ValueError("--from needs --resume")
 
 
-@dataclass(frozen=True)
-class Vector:
-    """How many environments there are; agents that say this in their own settings do not have it."""
-
-    num_envs: int | None = None
-    """Learn from so many environments at once."""
-
-    def __post_init__(self) -> None:
-        if self.num_envs is not None and self.num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1, not {self.num_envs}")
-
-
 def main(argv: Sequence[str]) -> int:
     """Run the command."""
     name, arguments = split_agent(argv)
@@ -104,16 +92,16 @@ def main(argv: Sequence[str]) -> int:
     given, arguments = EnvironmentWords.split(arguments)
     record: dict[str, Any] | None = None
     if "--resume" in arguments:
-        path = runs.find(run_to_resume(arguments))
+        path = runs.find(resumed_name(arguments))
         record = {**runs.read_config(path), "path": path}
         plugins.restore(record.get("imports", []))
-    name = needed_agent("train", name, record)
-    parsed = _parse(name, arguments, record, given)
-    prepare(parsed.options.threads)
+    name = required_agent("train", name, record)
+    settings = _settings(name, arguments, record, given)
+    prepare(settings.options.threads)
     with distributed.initialized() as group:
-        session = _resumed(parsed.options, given, record, group) if record else _new(name, parsed, given, group)
+        session = _resumed(settings.options, given, record, group) if record else _new(name, settings, given, group)
         with contextlib.nullcontext() if session.run is None else contextlib.closing(session.run):
-            status = _train(session, parsed.options.watch)
+            status = _train(session, settings.options.watch)
     if group.world_size > 1:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -121,182 +109,20 @@ def main(argv: Sequence[str]) -> int:
     return status
 
 
-def _parse(
-    name: str, arguments: list[str], record: dict[str, Any] | None, of_environment: EnvironmentWords
-) -> Given[Options]:
-    """Options of the loop and config of the agent, from one command line."""
-    before = {} if record is None else _before(name, agent_class(name).Config, record)
-    given = parse_with_agent("train", DESCRIPTION, Options, name, arguments, before, of_environment)
-    for group, now in (("training", given.options), ("vector", Vector(given.num_envs)), ("agent", given.config)):
-        if group in before:
-            refuse_changes(before[group], now, CHANGEABLE)
-    return given
-
-
-def parse_with_agent(
-    command: str,
-    description: str,
-    options: type[Chosen],
-    name: str,
-    arguments: list[str],
-    before: Mapping[str, Any] | None = None,
-    of_environment: EnvironmentWords | None = None,
-) -> Given[Chosen]:
-    """The command's own options and the settings of the agent, from one command line.
-
-    Args:
-        command: its name, for messages.
-        description: with ``{agent}`` and ``{summary}``, for the help.
-        options: the command's own.
-        name: of the agent.
-        arguments: without the agent, and without the options of the environment.
-        before: defaults other than the classes' own, by group: training, vector, agent.
-        of_environment: the environment's options and wrappers, on which the agent's defaults may depend.
-
-    Raises:
-        ValueError: in one line, for whatever is wrong.
-    """
-    config_class = agent_class(name).Config
-    groups: dict[str, Any] = {"training": options, "vector": Vector, "agent": config_class}
-    own = {field.name for field in dataclasses.fields(config_class)}
-    if "num_envs" in own:
-        del groups["vector"]
-    clash = own & {field.name for field in dataclasses.fields(cast(Any, options))}
-    assert not clash, f"{name} has fields of the command's: {clash}"
-    of_policy, arguments = split_dotted("policy", arguments)
-    env_id = _value_of("--env", arguments)
-    of_environment = of_environment or EnvironmentWords()
-    env = None if env_id is None or "policy" not in own else _sample_environment(env_id, of_environment)
-    before = dict(before or {})
-    if env is not None and not before:
-        before["agent"] = config_class(
-            **agent_class(name).defaults(env, {"policy": of_policy, **_given_variant(own, arguments)})
-        )
-    fields: list[Any] = [
-        (group, kind, before[group]) if group in before else (group, kind) for group, kind in groups.items()
-    ]
-    both = dataclasses.make_dataclass("Command", fields, kw_only=True)
-    of_its_own = ", those of a language model as --policy.KEY VALUE" if "policy" in own else ""
-    both.__doc__ = description.format(agent=name, summary=REGISTRY[name].summary, policy=of_its_own)
-    if env_id is not None and {"-h", "--help"} & set(arguments):
-        both.__doc__ += "\n" + environment_help(env_id, of_environment.options)
-        if env is not None:
-            both.__doc__ += policy_help(env)
-    parsed: Any = parse(both, arguments, f"{command} {name}")
-    vector: Vector = getattr(parsed, "vector", Vector())
-    config = parsed.agent
-    if of_policy:
-        from gridzero.agents.environments import remake
-
-        if env is None and "policy" in own and env_id is not None:
-            remake(of_environment.described(env_id))  # says what is wrong with the environment
-        if env is None:
-            raise ValueError(f"{name} has no policy with options")
-        config = dataclasses.replace(config, policy={**config.policy, **policy_options(env, of_policy)})
-    return Given(parsed.training, vector.num_envs, config)
-
-
-def _sample_environment(env_id: str, words: EnvironmentWords) -> Any:
-    """One such environment, to see what kind it is; None where it cannot be made so, which is told later."""
-    from gridzero.agents.environments import remake
-
-    try:
-        return remake(words.described(env_id))
-    except ValueError:
-        return None
-
-
-def _given_variant(own: set[str], arguments: list[str]) -> dict[str, Any]:
-    """The variant that is asked for, on which other defaults depend."""
-    variant = _value_of("--variant", arguments) if "variant" in own else None
-    return {} if variant in (None, "None") else {"variant": variant}
-
-
-def _before(name: str, config_class: type[Any], record: dict[str, Any]) -> dict[str, Any]:
-    """What the run that is resumed was begun with."""
-    from gridzero.agents.checkpoint import config_fields
-
+def _settings(
+    agent: str, arguments: list[str], record: dict[str, Any] | None, environment: EnvironmentWords
+) -> Settings[Options]:
+    """Settings from the command line; what is resumed must have those it was begun with."""
+    if record is None:
+        return parse_settings("train", DESCRIPTION, Options, agent, arguments, environment)
     described = record["environment"] or {"id": None, "num_envs": None}
-    try:
-        options = Options(env=described["id"], seed=record["seed"], **record["training"])
-    except TypeError as error:
-        raise ValueError(f"{record['path'] / 'config.json'} is damaged: {error}") from error
-    return {
-        "training": options,
-        "vector": Vector(described["num_envs"]),
-        "agent": config_class(**config_fields(name, record["config"])),
-    }
-
-
-def refuse_changes(before: Any, after: Any, changeable: Sequence[str]) -> None:
-    """What goes on must be what was begun.
-
-    Raises:
-        ValueError: for a field that changed and is not among those that may.
-    """
-    for field in dataclasses.fields(before):
-        was, now = getattr(before, field.name), getattr(after, field.name)
-        if was != now and field.name not in changeable:
-            raise ValueError(f"the run was begun with {field.name} {was}; it cannot go on with {now}")
-
-
-def split_agent(argv: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The agent's name, if it is given, and the rest of the command line."""
-    arguments = list(argv)
-    return (arguments.pop(0) if arguments and not arguments[0].startswith("-") else None), arguments
-
-
-def wants_help(arguments: Sequence[str]) -> bool:
-    """Whether there is nothing to do but to say what can be done."""
-    return not arguments or bool({"-h", "--help"} & set(arguments))
-
-
-def usage(text: str) -> str:
-    """A command's usage with the list of agents in it."""
-    width = max(map(len, REGISTRY))
-    return text.format(agents="\n".join(f"  {r.name:<{width}}  {r.summary}" for r in REGISTRY.values()))
-
-
-def needed_agent(command: str, name: str | None, record: Mapping[str, Any] | None) -> str:
-    """The agent that was given, or that of the record that is gone on with.
-
-    Raises:
-        ValueError: when there is none, or another one.
-    """
-    name = None if name is None else registration(name).name
-    if record is not None:
-        if name not in (None, record["agent"]):
-            raise ValueError(f"the run was trained with {record['agent']}; it cannot go on with {name}")
-        return str(record["agent"])
-    if name is None:
-        raise ValueError(f"which agent? `gridzero {command} AGENT --env ID`; {closest('', REGISTRY)}")
-    return name
-
-
-def run_to_resume(arguments: list[str]) -> str:
-    """The name of what ``--resume`` goes on with."""
-    name = _value_of("--run", arguments)
-    if name is None:
-        raise ValueError("--resume needs --run NAME")
-    return name
-
-
-def _value_of(flag: str, arguments: list[str]) -> str | None:
-    """What is given for a flag, before everything is parsed."""
-    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
-        name, given, value = argument.partition("=")
-        if name == flag:
-            return value if given else following
-    return None
-
-
-@dataclass(frozen=True)
-class Given(Generic[Chosen]):
-    """What the command line said."""
-
-    options: Chosen
-    num_envs: int | None
-    config: Any
+    given = {"env": described["id"], "seed": record["seed"], **record["training"]}
+    before = recorded_settings(
+        Options, agent, record["path"] / "config.json", record["config"], described["num_envs"], given
+    )
+    settings = parse_settings("train", DESCRIPTION, Options, agent, arguments, environment, before)
+    settings.check_unchanged(before, CHANGEABLE)
+    return settings
 
 
 def _train(session: Session, watch: bool) -> int:
@@ -334,24 +160,13 @@ def _train(session: Session, watch: bool) -> int:
     return 0
 
 
-def _new(name: str, parsed: Given[Options], given: EnvironmentWords, group: ProcessGroup) -> Session:
-    options = parsed.options
-    described = given.described(needed_environment("train", name, options.env))
+def _new(name: str, settings: Settings[Options], given: EnvironmentWords, group: ProcessGroup) -> Session:
+    options = settings.options
+    described = given.described(required_environment("train", name, options.env))
     path = new_path(options.run, f"{name}-{described['id'].rpartition('/')[2]}-{options.seed}")
     return Session.begin(
-        path, name, described, parsed.num_envs, parsed.config, options, options.seed, options.watch, group
+        path, name, described, settings.num_envs, settings.config, options, options.seed, options.watch, group
     )
-
-
-def needed_environment(command: str, name: str, env_id: str | None) -> str:
-    """The environment that was given.
-
-    Raises:
-        ValueError: when none was.
-    """
-    if env_id is None:
-        raise ValueError(f"which environment? `gridzero {command} {name} --env ID`; `gridzero list` shows some")
-    return env_id
 
 
 def _resumed(options: Options, given: EnvironmentWords, record: dict[str, Any], group: ProcessGroup) -> Session:

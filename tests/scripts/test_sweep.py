@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import multiprocessing
@@ -18,9 +19,10 @@ import pytest
 
 from gridzero.__main__ import main
 from gridzero.agents import checkpoint, runs
-from gridzero.agents.registry import agent_class
+from gridzero.agents.registry import agent_class, make
+from gridzero.agents.tabular.temporal_difference import QLearning
 from gridzero.commands import engines, sweep
-from gridzero.commands.session import Length
+from gridzero.commands.settings import TrainingOptions
 from gridzero.commands.summary import summarise
 
 LAKE = ["--env", "FrozenLake-v1"]
@@ -128,7 +130,9 @@ def test_result_as_table_json_and_picture(capsys: pytest.CaptureFixture[str]) ->
 def test_intervals_are_over_the_seeds(tmp_path: Path) -> None:
     means, jobs = [0.5, 0.75, 1.0], []
     for seed, mean in enumerate(means):
-        job = engines.Job(tmp_path / f"seed-{seed}", "q-learning", FROZEN, None, {}, Length(), seed)
+        job = engines.Job(
+            tmp_path / f"seed-{seed}", "q-learning", FROZEN, None, QLearning.Config(), TrainingOptions(), seed
+        )
         job.path.mkdir()
         evaluation = {"mean": mean, "expected_return": None, "optimum": 2.0 + (seed == 2), "success": mean}
         (job.path / "evaluation.json").write_text(json.dumps(evaluation))
@@ -206,9 +210,21 @@ def until(condition: Any, seconds: float = 60.0) -> None:
         time.sleep(0.01)
 
 
+def test_each_variant_of_a_sweep_has_its_own_defaults() -> None:
+    """What the command line sets otherwise stays as it is set."""
+    settings = ["--clip", "0.3", "--steps", "10", "--seeds", "1"]
+    assert main(["sweep", "grpo", *LAKE, "--over", "variant=dr_grpo,dapo", *settings, "--jobs", "1"]) == 0
+    records = [json.loads((path / "config.json").read_text()) for path in sorted(Path("runs").glob("*/*/seed-0"))]
+    configs = {record["config"]["variant"]: record["config"] for record in records}
+    for variant, config in configs.items():
+        chosen = make("grpo", "FrozenLake-v1", variant=variant, clip=0.3).config
+        assert config == json.loads(json.dumps(dataclasses.asdict(chosen)))
+    assert configs["dr_grpo"]["normalisation"] != configs["dapo"]["normalisation"]
+
+
 def test_a_process_that_is_killed_ends_the_sweep_in_one_line(tmp_path: Path) -> None:
-    length = Length(steps=10**9)
-    job = engines.Job(tmp_path / "run", "q-learning", FROZEN, None, {}, length, 0)
+    options = TrainingOptions(steps=10**9)
+    job = engines.Job(tmp_path / "run", "q-learning", FROZEN, None, QLearning.Config(), options, 0)
 
     def kill() -> bool:
         for child in multiprocessing.active_children():

@@ -1,0 +1,271 @@
+"""Settings of ``train`` and ``sweep``: one command line for the command, the environment and the agent."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from gridzero.agents.registry import REGISTRY, agent_class, default_config, registration
+from gridzero.agents.training import Budget
+from gridzero.commands.arguments import (
+    EnvironmentWords,
+    environment_help,
+    parse,
+    policy_help,
+    policy_options,
+    split_dotted,
+)
+from gridzero.envs.suggestions import closest
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Environment, budget, and times of checkpoints and evaluations."""
+
+    env: str | None = None
+    """Id of the environment, as `gridzero list` shows it or any other of Gymnasium's."""
+    steps: int | None = None
+    """Environment steps in all (sweeps, for agents that plan); learners get 100,000 if nothing is said."""
+    seconds: float | None = None
+    """Time budget, instead of or besides the steps."""
+    threads: int = 1
+    """Threads of torch and of compiled kernels."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints; a tenth of the budget if not given."""
+    evaluate_every: int | None = None
+    """Steps between evaluations along the way; only at the end if not given."""
+    evaluation_episodes: int = 100
+    """Episodes of each evaluation."""
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ValueError(f"threads must be at least 1, not {self.threads}")
+        self.budget()
+
+    def budget(self, default_steps: int | None = None) -> Budget:
+        """Budget of the training loop, ``default_steps`` long where neither steps nor seconds are given."""
+        steps = default_steps if self.steps is None and self.seconds is None else self.steps
+        return Budget(steps, self.seconds, self.checkpoint_every, self.evaluate_every, self.evaluation_episodes)
+
+
+Options = TypeVar("Options", bound=TrainingOptions)
+
+
+@dataclass(frozen=True)
+class VectorOptions:
+    """Number of environments, for agents whose own settings do not have it."""
+
+    num_envs: int | None = None
+    """Learn from so many environments at once."""
+
+    def __post_init__(self) -> None:
+        if self.num_envs is not None and self.num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, not {self.num_envs}")
+
+
+@dataclass(frozen=True)
+class Settings(Generic[Options]):
+    """Settings of a run or a sweep.
+
+    Attributes:
+        options: of the command.
+        num_envs: number of environments, for agents whose own settings do not have it.
+        config: of the agent.
+    """
+
+    options: Options
+    num_envs: int | None
+    config: Any
+
+    def check_unchanged(self, before: Settings[Options], changeable: Sequence[str]) -> None:
+        """Raise ValueError for a setting that is another than before and not among those that may change."""
+        pairs = (
+            (before.options, self.options),
+            (VectorOptions(before.num_envs), VectorOptions(self.num_envs)),
+            (before.config, self.config),
+        )
+        for then, now in cast(Any, pairs):
+            for field in dataclasses.fields(then):
+                was, given = getattr(then, field.name), getattr(now, field.name)
+                if was != given and field.name not in changeable:
+                    raise ValueError(f"the run was begun with {field.name} {was}; it cannot go on with {given}")
+
+
+def parse_settings(
+    command: str,
+    description: str,
+    options: type[Options],
+    agent: str,
+    arguments: Sequence[str],
+    environment: EnvironmentWords,
+    before: Settings[Options] | None = None,
+) -> Settings[Options]:
+    """Read the settings of a command that trains from its command line.
+
+    Args:
+        command: its name, for messages.
+        description: with ``{agent}``, ``{summary}`` and ``{policy}``, for the help.
+        options: the command's own.
+        agent: name of the agent.
+        arguments: without the agent, and without the options of the environment.
+        environment: its options and wrappers, on which the agent's defaults may depend.
+        before: the settings on record of what is resumed, which are the defaults then.
+
+    Raises:
+        ValueError: in one line, for whatever is wrong.
+    """
+    config_class = agent_class(agent).Config
+    own = {field.name for field in dataclasses.fields(config_class)}
+    clash = own & {field.name for field in dataclasses.fields(options)}
+    assert not clash, f"{agent} has fields of the command's: {clash}"
+    policy_words, rest = split_dotted("policy", arguments)
+    env_id = option_value("--env", rest)
+    env = None if env_id is None or "policy" not in own else _sample_environment(env_id, environment)
+    groups: list[Any] = [("training", options), ("vector", VectorOptions), ("agent", config_class)]
+    if before is not None:
+        if policy_words:
+            raise ValueError("the policy of a run that was begun cannot be changed")
+        defaults = (before.options, VectorOptions(before.num_envs), before.config)
+        groups = [(*group, default) for group, default in zip(groups, defaults, strict=True)]
+    elif policy_words or env is not None:
+        given = {"policy": _policy_options(agent, env, env_id, environment, policy_words)} if policy_words else {}
+        groups[2] = (*groups[2], default_config(agent, env, {**_variant(own, rest), **given}))
+    if "num_envs" in own:
+        del groups[1]
+    command_line = dataclasses.make_dataclass("Command", groups, kw_only=True)
+    policy_hint = ", those of a language model as --policy.KEY VALUE" if "policy" in own else ""
+    command_line.__doc__ = description.format(agent=agent, summary=REGISTRY[agent].summary, policy=policy_hint)
+    if env_id is not None and {"-h", "--help"} & set(rest):
+        command_line.__doc__ += "\n" + environment_help(env_id, environment.options)
+        if env is not None:
+            command_line.__doc__ += policy_help(env)
+    parsed: Any = parse(command_line, rest, f"{command} {agent}")
+    vector: VectorOptions = getattr(parsed, "vector", VectorOptions())
+    return Settings(parsed.training, vector.num_envs, parsed.agent)
+
+
+def recorded_settings(
+    options: type[Options],
+    agent: str,
+    path: Path,
+    config: Mapping[str, Any],
+    num_envs: int | None,
+    given: Mapping[str, Any],
+) -> Settings[Options]:
+    """Settings of what is resumed, from its record.
+
+    Args:
+        options: the command's own.
+        agent: name of the agent.
+        path: the file with the record, for messages.
+        config: of the agent, as JSON holds it.
+        num_envs: number of environments.
+        given: the command's options on record.
+
+    Raises:
+        ValueError: for options or a config that are not those of the command and the agent.
+    """
+    from gridzero.agents.checkpoint import make_config
+
+    try:
+        return Settings(options(**given), num_envs, make_config(agent, config))
+    except TypeError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def _policy_options(
+    agent: str, env: Any, env_id: str | None, environment: EnvironmentWords, words: Mapping[str, str]
+) -> dict[str, Any]:
+    """Options of the policy from the words of the command line."""
+    from gridzero.agents.environments import remake
+
+    if env is None and env_id is not None and "policy" in agent_class(agent).Config.__dataclass_fields__:
+        remake(environment.described(env_id))  # says what is wrong with the environment
+    if env is None:
+        raise ValueError(f"{agent} has no policy with options")
+    return policy_options(env, words)
+
+
+def _sample_environment(env_id: str, words: EnvironmentWords) -> Any:
+    """One such environment, to see what kind it is; None where it cannot be made so, which is told later."""
+    from gridzero.agents.environments import remake
+
+    try:
+        return remake(words.described(env_id))
+    except ValueError:
+        return None
+
+
+def _variant(own: set[str], arguments: Sequence[str]) -> dict[str, Any]:
+    """The variant that is asked for, on which other defaults depend."""
+    variant = option_value("--variant", arguments) if "variant" in own else None
+    return {} if variant in (None, "None") else {"variant": variant}
+
+
+def split_agent(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The agent's name, if it is given, and the rest of the command line."""
+    arguments = list(argv)
+    return (arguments.pop(0) if arguments and not arguments[0].startswith("-") else None), arguments
+
+
+def wants_help(arguments: Sequence[str]) -> bool:
+    """Whether there is nothing to do but to say what can be done."""
+    return not arguments or bool({"-h", "--help"} & set(arguments))
+
+
+def usage(text: str) -> str:
+    """A command's usage with the list of agents in it."""
+    width = max(map(len, REGISTRY))
+    return text.format(agents="\n".join(f"  {r.name:<{width}}  {r.summary}" for r in REGISTRY.values()))
+
+
+def required_agent(command: str, name: str | None, record: Mapping[str, Any] | None) -> str:
+    """Name of the agent that was given, or of the record's that is resumed.
+
+    Raises:
+        ValueError: when there is none, or another one.
+    """
+    name = None if name is None else registration(name).name
+    if record is not None:
+        if name not in (None, record["agent"]):
+            raise ValueError(f"the run was trained with {record['agent']}; it cannot go on with {name}")
+        return str(record["agent"])
+    if name is None:
+        raise ValueError(f"which agent? `gridzero {command} AGENT --env ID`; {closest('', REGISTRY)}")
+    return name
+
+
+def required_environment(command: str, agent: str, env_id: str | None) -> str:
+    """Id of the environment that was given.
+
+    Raises:
+        ValueError: when none was.
+    """
+    if env_id is None:
+        raise ValueError(f"which environment? `gridzero {command} {agent} --env ID`; `gridzero list` shows some")
+    return env_id
+
+
+def resumed_name(arguments: Sequence[str]) -> str:
+    """Name of the run or sweep that ``--resume`` goes on with.
+
+    Raises:
+        ValueError: when none was given.
+    """
+    name = option_value("--run", arguments)
+    if name is None:
+        raise ValueError("--resume needs --run NAME")
+    return name
+
+
+def option_value(flag: str, arguments: Sequence[str]) -> str | None:
+    """Value that is given for a flag, before everything is parsed; None where it is not."""
+    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
+        name, given, value = argument.partition("=")
+        if name == flag:
+            return value if given else following
+    return None
