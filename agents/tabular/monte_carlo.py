@@ -271,7 +271,7 @@ class MCExploringStarts(MonteCarlo):
 
 @dataclass(frozen=True)
 class MCEpsilonGreedyConfig(EpisodicConfig):
-    """Settings of :class:`MCEpsilonGreedy`."""
+    """Settings of ε-greedy Monte Carlo."""
 
     epsilon: str = "0.1"
     """Schedule of the exploration rate, k counting episodes."""
@@ -295,7 +295,7 @@ class MCEpsilonGreedy(MonteCarlo):
 
 @dataclass(frozen=True)
 class MCOffPolicyConfig(EpisodicConfig):
-    """Settings of :class:`MCOffPolicy`."""
+    """Settings of off-policy Monte Carlo."""
 
     importance_sampling: Literal["ordinary", "weighted"] = "weighted"
     """Returns times their ratios, averaged plainly (unbiased, of a variance that may be infinite); or averaged with the

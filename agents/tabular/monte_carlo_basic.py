@@ -34,7 +34,7 @@ class MonteCarloConfig:
 
 @dataclass(frozen=True)
 class MCBasicConfig(MonteCarloConfig):
-    """Settings of :class:`MCBasic`."""
+    """Settings of MC Basic."""
 
     episode_length: int = 100
     """Steps of each episode: only rewards this near are seen. In a deterministic world q is then what this many sweeps

@@ -176,7 +176,7 @@ def stochastic_gradient(gradient: Callable[[Any, Any], Any], data: ArrayLike, ba
 
 @dataclass(frozen=True)
 class RobbinsMonroConfig:
-    """Settings of :class:`RobbinsMonro`."""
+    """Settings of Robbins–Monro."""
 
     gamma: float = 0.99
     """Discount of future rewards, from 0 to 1."""

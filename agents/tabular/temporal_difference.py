@@ -204,7 +204,7 @@ class PredictionConfig(TemporalDifferenceConfig):
 
     policy: Literal["uniform", "optimal"] = "uniform"
     """The policy whose values are estimated: uniform (all actions alike), or optimal (solved from the environment's
-    model). Any other one through ``agent.fix_policy``."""
+    model). Any other one through `agent.fix_policy`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -59,6 +59,8 @@ class Options:
     """Watch value iteration, Monte Carlo and Q-learning solve grid worlds, each held against the exact optimum.
 
     With a screen it is live in a window; without one, or if a folder is given, it writes a GIF of each.
+
+    Example: gridzero demo --out pictures
     """
 
     out: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -200,10 +201,15 @@ def test_what_should_not_happen_is_one_line_too(
     assert capsys.readouterr().err.startswith("gridzero: RuntimeError: a bug in two lines; ")
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "plot", "list", "benchmark"])
+MARKUP = re.compile(r":\w+:`|``|\.\. \w+::")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
-    assert f"gridzero {command} " in capsys.readouterr().out.split("xample")[1]
+    output = capsys.readouterr().out
+    assert f"gridzero {command} " in output.split("xample")[1]
+    assert not MARKUP.search(output)
 
 
 @pytest.mark.parametrize("agent", REGISTRY)
@@ -212,6 +218,7 @@ def test_help_of_every_agent_has_each_of_its_fields_explained(agent: str, capsys
 
     assert main(["train", agent, "--help"]) == 0
     output = capsys.readouterr().out
+    assert not MARKUP.search(output)
     for field in dataclasses.fields(REGISTRY[agent].load().Config):
         name = field.name.replace("_", "-")
         assert f"--{name}" in output or f"--no-{name}" in output

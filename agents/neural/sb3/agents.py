@@ -112,7 +112,7 @@ def config_for(algorithm: type[BaseAlgorithm]) -> type[Any]:
         if name not in _NOT_SETTINGS:
             kind = _OPTIONAL.get(name) or _EITHER.get(name) or type(parameter.default)
             kind = int | None if kind is type(None) else kind
-            settings.append((name, kind, parameter.default, " ".join(help_texts.get(name, "").split())))
+            settings.append((name, kind, parameter.default, _plain(help_texts.get(name, ""))))
     config = dataclasses.make_dataclass(
         f"{algorithm.__name__}Config",
         [(name, kind, dataclasses.field(default=default)) for name, kind, default, _ in settings],
@@ -123,6 +123,16 @@ def config_for(algorithm: type[BaseAlgorithm]) -> type[Any]:
         f"    {s[0]}: {s[3]}\n" for s in settings
     )
     return config
+
+
+def _plain(text: str) -> str:
+    r"""Text without the markup of Sphinx, in one line.
+
+    >>> _plain("Set ``-1`` for\n  :class:`~torch.optim.Adam`")
+    'Set `-1` for `Adam`'
+    """
+    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text.replace("``", "`"))
+    return " ".join(text.split())
 
 
 def _check(config: Any) -> None:
