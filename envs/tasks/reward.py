@@ -76,8 +76,21 @@ def register(name: str, entry_point: str) -> None:
     REWARDS[name] = entry_point
 
 
+_RESOLVERS: list[str] = []
+
+
+def register_resolver(entry_point: str) -> None:
+    """Add a function that knows further rewards: of a name it returns a reward function, or None for an unknown one.
+
+    Args:
+        entry_point: ``"package.module:function"``, imported only for a name that nothing else knows.
+    """
+    if entry_point not in _RESOLVERS:
+        _RESOLVERS.append(entry_point)
+
+
 def reward_function(name: str) -> RewardFunction:
-    """The reward function of a registered name, of ``module:name``, or of ``module:function``.
+    """The reward function of a registered name, of ``module:name``, of ``module:function``, or of a run.
 
     Raises:
         ValueError: for an unknown name, a module that cannot be imported, or something that cannot be called.
@@ -86,6 +99,10 @@ def reward_function(name: str) -> RewardFunction:
     if registered not in REWARDS:
         plugins.load_installed()
     if registered not in REWARDS and registered == name:
+        for entry_point in _RESOLVERS:
+            found: RewardFunction | None = plugins.load(entry_point)(name)
+            if found is not None:
+                return found
         raise ValueError(f"no reward is called {name!r}; {closest(name, [*OF_THE_VERDICT, *REWARDS])}")
     function: RewardFunction = plugins.load(REWARDS.get(registered, name))
     if not callable(function):

@@ -108,15 +108,14 @@ def read_steps(path: Path, policy: LanguagePolicy, separator: str) -> list[StepE
 def step_example(
     policy: LanguagePolicy, prompt: str, steps: list[str], labels: list[float], separator: str
 ) -> StepExample:
-    """A completion of labelled steps as tokens, each step encoded for itself."""
+    """A completion of labelled steps as tokens; each step, with what ends it, is encoded for itself."""
     tokens = policy.encode(prompt)
     first, ends = len(tokens), []
     for i, step in enumerate(steps):
-        tokens = tokens + policy.encode(step, begins=False)
+        last = i == len(steps) - 1
+        after = [policy.end[0]] if last else policy.encode(separator, begins=False)
+        tokens = tokens + policy.encode(step, begins=False) + after
         ends.append(len(tokens) - 1)
-        if i < len(steps) - 1:
-            tokens = tokens + policy.encode(separator, begins=False)
-    tokens = [*tokens, policy.end[0]]
     return StepExample(Example(tokens, [i >= first for i in range(len(tokens))]), ends, labels)
 
 

@@ -125,6 +125,7 @@ class PostTrainingLearner(Agent, Generic[Item]):
         lengths = [length for length in (config.max_length, positions) if length is not None]
         self.max_length = min(lengths, default=1 << 30)
         self.steps = self.updates = 0
+        self._prepared = False
         self.metrics: dict[str, float] = {}
         self.samples: Sequence[Mapping[str, Any]] = ()
         self.set_up()
@@ -156,6 +157,19 @@ class PostTrainingLearner(Agent, Generic[Item]):
 
     # Learning
 
+    def prepare(self) -> None:
+        """Read the file of examples, or make the environments that completions are written in.
+
+        Raises:
+            ValueError: when they cannot be had.
+        """
+        if not self._prepared:
+            self.open_source()
+            self._prepared = True
+
+    def open_source(self) -> None:
+        """See :meth:`prepare`, which calls it once."""
+
     @abstractmethod
     def batches(self) -> Iterator[Batch[Item]]:
         """The minibatches of one update; may set ``metrics`` and ``samples``, and count steps itself."""
@@ -170,6 +184,7 @@ class PostTrainingLearner(Agent, Generic[Item]):
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per ``gradient_steps``; ends with the schedule, if there is one."""
+        self.prepare()
         while self.steps < self.span():
             self.metrics, self.samples = {}, ()
             terms: list[Mapping[str, float]] = []

@@ -105,8 +105,11 @@ class SFT(SupervisedLearner):
         return LanguagePolicy(model, tokenizer, options, limit=config.episode_limit, seed=adapter_seed)
 
     def set_up(self) -> None:
-        """Read the file, or see that the task has worked solutions."""
+        """Begin without examples."""
         self.examples: list[Example] | None = None
+
+    def open_source(self) -> None:
+        """Read the file, or see that the task has worked solutions."""
         if self.config.data is not None:
             self.examples = read_completions(Path(self.config.data), self.network)
         else:

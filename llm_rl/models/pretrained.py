@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from gridzero.agents import checkpoint, runs
 from gridzero.agents.files import new_directory
 from gridzero.llm_rl.models.causal import check_model
 
@@ -27,7 +28,7 @@ def load_model(
     """A causal model and its tokenizer.
 
     Args:
-        path: a folder in Hugging Face's format, of a model or of adapters to one, or a GGUF file.
+        path: a folder in Hugging Face's format, of a model or of adapters to one, a GGUF file, or a run's name or path.
         dtype: of the weights; None: as they are in the file.
         device: where to.
 
@@ -38,9 +39,7 @@ def load_model(
         ValueError: when there is no such thing, it is damaged or incomplete, its weights are pickles, it needs code of
             its own, or it is not a causal language model.
     """
-    path = Path(path).expanduser().absolute()
-    if not path.exists():
-        raise ValueError(f"there is no model at {path}: give a folder in Hugging Face's format or a .gguf file")
+    path = model_path(path)
     with _errors_in_one_line(path):
         if (path / _ADAPTER).is_file():
             model, tokenizer = _read_adapted(path, dtype)
@@ -50,6 +49,30 @@ def load_model(
         model = model.to(device).eval()
     check_model(model)
     return model, tokenizer
+
+
+def model_path(name: str | Path) -> Path:
+    """The folder or file of a model: of a path, or of the last checkpoint of a run, by its name or path.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    path = Path(name).expanduser().absolute()
+    if path.exists() and not (path / "checkpoints").is_dir():
+        return path
+    try:
+        run = runs.find(path if path.exists() else name)
+    except ValueError:
+        raise ValueError(
+            f"there is no model at {path}, and no such run: "
+            "give a run, a folder in Hugging Face's format, or a .gguf file"
+        ) from None
+    last = checkpoint.latest(run / "checkpoints")
+    if last is None:
+        raise ValueError(f"{run} has no checkpoint yet")
+    if not (last / "model").is_dir():
+        raise ValueError(f"the run {run} has no language model")
+    return (last / "model").absolute()
 
 
 def save_model(model: Any, tokenizer: Any, folder: str | Path) -> None:

@@ -198,8 +198,13 @@ class EnvironmentWords:
 
     @classmethod
     def split(cls, arguments: Sequence[str]) -> tuple[EnvironmentWords, list[str]]:
-        """Take them out of the arguments."""
+        """Take them out of the arguments; ``--reward NAME`` says the same as ``--env.rewards``."""
         options, rest = split_dotted("env", arguments)
+        rewards, rest = take_repeated("--reward", rest)
+        if rewards and "rewards" in options:
+            raise ValueError("--reward says what --env.rewards says: give one of them")
+        if rewards:
+            options["rewards"] = ",".join(rewards)
         wrapper_options, rest = split_dotted("wrapper", rest)
         wrappers, rest = take_repeated("--wrapper", rest)
         return cls(options, wrappers, wrapper_options), rest

@@ -219,7 +219,7 @@ def test_what_is_no_model_is_refused_in_a_line(folder: Path, spoil: Any, words: 
 
 
 def test_what_is_no_folder_is_refused_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"there is no model at .*nowhere: give a folder"):
+    with pytest.raises(ValueError, match=r"there is no model at .*nowhere, and no such run: give a run, a folder"):
         load_model(tmp_path / "nowhere")
     (tmp_path / "model.bin").write_bytes(b"")
     with pytest.raises(ValueError, match=r"neither a folder nor a .gguf file"):

@@ -1,0 +1,157 @@
+"""Where pairs to compare come from: a file, or a policy's completions with labels from their rewards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from gridzero.llm_rl.data.examples import Example, Pair
+from gridzero.llm_rl.data.jsonl import read_preferences
+from gridzero.llm_rl.learners.post_training import Batch, PostTrainingConfig, PostTrainingLearner, passes
+from gridzero.llm_rl.learners.sampling import Sampler, Written
+from gridzero.llm_rl.policies.language_policy import LanguagePolicy
+
+Labels = Literal["better", "soft", "drawn"]
+_PATIENCE = 100
+
+
+@dataclass(frozen=True)
+class PreferenceConfig(PostTrainingConfig):
+    """Settings of learners from pairs."""
+
+    data: str | None = None
+    """A file of pairs, a JSON object with "prompt", "chosen" and "rejected" a line; by default the model writes
+    completions, and the environment's rewards compare them."""
+    pairs: int | None = None
+    """Learn from so many pairs that the initial model wrote, over and over; by default from fresh ones."""
+    labels: Labels = "better"
+    """Of the model's completions: the one that was paid more is "better", equal ones are left out; "soft": the
+    probability σ(r - r') that it is preferred; "drawn" with that probability (Bradley–Terry)."""
+    sampling_size: int = 64
+    """Pairs written at a time."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a setting that is out of range."""
+        super().__post_init__()
+        self.check_positive("pairs", "sampling_size")
+        self.check_choice("labels", Labels)
+        if self.data is not None and self.pairs is not None:
+            raise ValueError("pairs are of the file that data names, or written by the model: give one of the two")
+
+
+class PairSource:
+    """Minibatches of pairs for a learner.
+
+    Args:
+        learner: learns from them.
+        writer: writes completions where no file is given.
+
+    Attributes:
+        pairs: those that are passed over again and again; None where each is fresh, or before they are written.
+    """
+
+    def __init__(self, learner: PostTrainingLearner[Pair], writer: LanguagePolicy) -> None:
+        self.learner, self.writer = learner, writer
+        self.config: PreferenceConfig = learner.config
+        self.pairs: list[Pair] | None = None
+        self.sampler: Sampler | None = None
+
+    def open(self) -> None:
+        """Read the file, or make the environments that completions are written in.
+
+        Raises:
+            ValueError: for a file that cannot be read, or an environment that cannot be copied.
+        """
+        if self.config.data is not None:
+            self.pairs = read_preferences(Path(self.config.data), self.learner.network)
+        else:
+            self.sampler = Sampler(self.learner.env, self.config.sampling_size, 2, self.learner.seed)
+
+    def batches(self) -> Iterator[Batch[Pair]]:
+        """The minibatches of an update; a step is one of the fixed pairs, or a completion written."""
+        learner, config = self.learner, self.config
+        size = config.minibatch_size
+        if self.pairs is None and config.pairs is not None:
+            self.pairs = self._fixed(config.pairs)
+        if self.pairs is not None:
+            for _ in range(config.gradient_steps):
+                if learner.steps >= learner.span():
+                    return
+                numbers = passes(len(self.pairs), learner.seed, learner.steps, size)
+                yield self._batch([self.pairs[i] for i in numbers], size)
+            return
+        fresh: list[Pair] = []
+        for _ in range(math.ceil(size * config.gradient_steps / config.sampling_size)):
+            fresh += self._write()
+            learner.steps += 2 * config.sampling_size
+        order = learner.rng.permutation(len(fresh))
+        for i in range(0, len(fresh), size):
+            yield self._batch([fresh[j] for j in order[i : i + size]], 0)
+
+    def _fixed(self, count: int) -> list[Pair]:
+        found: list[Pair] = []
+        idle = 0
+        while len(found) < count:
+            new = self._write()
+            found += new
+            idle = 0 if new else idle + 1
+            if idle == _PATIENCE:
+                raise ValueError("the model's completions are all paid the same, so that none is preferred")
+        return found[:count]
+
+    def _write(self) -> list[Pair]:
+        """One round of pairs, labelled by the rewards of their completions."""
+        assert self.sampler is not None
+        learner = self.learner
+        groups = self.sampler(self.writer, self.config.episode_limit, learner.rng)
+        learner.metrics |= self.sampler.metrics
+        learner.samples = self.sampler.samples
+        uniform = learner.rng.random(len(groups)).tolist()
+        labelled = [self._labelled(first, second, u) for (first, second), u in zip(groups, uniform, strict=True)]
+        return [pair for pair in labelled if pair is not None]
+
+    def _labelled(self, first: Written, second: Written, uniform: float) -> Pair | None:
+        if self.config.labels == "better" and first.reward == second.reward:
+            return None
+        if first.reward < second.reward:
+            first, second = second, first
+        probability = 0.5 * (1 + math.tanh((first.reward - second.reward) / 2))
+        if self.config.labels == "drawn" and uniform >= probability:
+            first, second = second, first
+        return Pair(first.example, second.example, probability if self.config.labels == "soft" else 1.0)
+
+    def _batch(self, pairs: Sequence[Pair], steps: int) -> Batch[Pair]:
+        length = self.learner.max_length
+        return Batch([Pair(one.chosen.cut(length), one.rejected.cut(length), one.probability) for one in pairs], steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The pairs that the model wrote once, as arrays."""
+        if self.config.pairs is None or self.pairs is None:
+            return {}
+        examples = [one for pair in self.pairs for one in (pair.chosen, pair.rejected)]
+        return {
+            "tokens": np.concatenate([one.tokens for one in examples]).astype(np.int64),
+            "completion": np.concatenate([one.completion for one in examples]).astype(np.int8),
+            "lengths": np.array([len(one.tokens) for one in examples]),
+            "probabilities": np.array([pair.probability for pair in self.pairs]),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``."""
+        if not state:
+            return
+        ends = np.cumsum(state["lengths"])[:-1]
+        tokens, completion = (np.split(np.asarray(state[name]), ends) for name in ("tokens", "completion"))
+        examples = [Example(a.tolist(), b.astype(bool).tolist()) for a, b in zip(tokens, completion, strict=True)]
+        probabilities = np.asarray(state["probabilities"]).tolist()
+        self.pairs = [Pair(*row) for row in zip(examples[::2], examples[1::2], probabilities, strict=True)]
+
+
+def pair_weight(pair: Pair) -> int:
+    """1, or 0 for a pair of which a completion is cut away whole."""
+    return int(pair.chosen.learned > 0 and pair.rejected.learned > 0)

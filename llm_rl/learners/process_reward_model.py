@@ -1,0 +1,249 @@
+"""Process reward model: the probability of each step of a completion that it is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from gridzero.agents.neural.preference_objectives import calibration_gap
+from gridzero.envs.tasks.reward import Rewards, StepReward
+from gridzero.envs.tasks.task import Problem, Task
+from gridzero.llm_rl.data.examples import StepExample
+from gridzero.llm_rl.data.jsonl import read_steps, step_example
+from gridzero.llm_rl.learners.post_training import Batch, Terms, passes
+from gridzero.llm_rl.learners.sampling import Sampler, completion_texts
+from gridzero.llm_rl.learners.scoring import ScoringConfig, ScoringLearner
+from gridzero.llm_rl.policies.language_policy import LanguagePolicy, slices
+
+Labels = Literal["work", "rollouts"]
+
+
+@dataclass(frozen=True)
+class ProcessRewardModelConfig(ScoringConfig):
+    """Settings of a process reward model."""
+
+    data: str | None = None
+    """A file of labelled steps, a JSON object with "prompt", "completions" (the steps) and "labels" a line; by default
+    the language model writes completions."""
+    labels: Labels = "work"
+    """Of the model's steps: "work", right while they are those of the task's own work; or "rollouts", right where one
+    of several completions of what came so far is (Math-Shepherd)."""
+    rollouts: int = 4
+    """Completions of each step, for labels from rollouts."""
+    separator: str = ","
+    """The text between two steps."""
+    sampling_size: int = 64
+    """Completions written at a time."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a setting that is out of range."""
+        super().__post_init__()
+        self.check_positive("rollouts", "sampling_size")
+        self.check_choice("labels", Labels)
+        if not self.separator:
+            raise ValueError("separator must be a text, not an empty one")
+
+
+class ProcessRewardModel(ScoringLearner[StepExample]):
+    """A language model with a head of one number, read off the last token of each step: the log-odds that it is right.
+
+    It is a reward function: a completion is worth the least probability of its steps, and each step pays what it takes
+    from that, so that the credit goes to the step which is to blame and a long thought pays no more than a short one.
+
+    Metrics: loss in nats a step, accuracy and calibration_gap of steps before the gradient step on them, and
+    ``right_steps``, the share of labels that say right.
+
+    Source: Lightman et al. (2023), Let's verify step by step; Wang et al. (2023), Math-Shepherd, eqs. 1 and 3, and
+    section 3.4 for the minimum.
+    """
+
+    Config = ProcessRewardModelConfig
+    config: ProcessRewardModelConfig
+    learning_rates = (1e-3, 1e-5)
+    default_steps = 20_000
+
+    def set_up(self) -> None:
+        """Make the scorer."""
+        super().set_up()
+        self.examples: list[StepExample] | None = None
+        self._seen: list[tuple[float, float]] = []
+
+    def open_source(self) -> None:
+        """Read the file of steps, or make the environments that completions are written in."""
+        config = self.config
+        if config.data is not None:
+            self.examples = read_steps(Path(config.data), self.network, config.separator)
+            return
+        if self.task.turns > 1:
+            raise ValueError(f"{self.task.name} answers back; steps are of completions of one turn")
+        problem = self.task.sample(np.random.default_rng(self.seed))
+        if config.labels == "work" and not self.task.work(problem, np.random.default_rng(self.seed)):
+            raise ValueError(f"{self.task.name} has no work to compare steps with: --labels rollouts")
+        self.sampler = Sampler(self.env, config.sampling_size, 1, self.seed)
+
+    # Learning
+
+    def batches(self) -> Iterator[Batch[StepExample]]:
+        """Completions of a file, or fresh ones, with labels."""
+        self._seen.clear()
+        size = self.config.minibatch_size
+        for _ in range(self.config.gradient_steps):
+            if self.steps >= self.span():
+                break
+            if self.examples is None:
+                items = self._write(size)
+            else:
+                items = [self.examples[i] for i in passes(len(self.examples), self.seed, self.steps, size)]
+            yield Batch(items, size)
+        if self._seen:
+            probabilities, labels = map(torch.tensor, zip(*self._seen, strict=True))
+            self.metrics["calibration_gap"] = calibration_gap(probabilities, labels)
+
+    def _write(self, count: int) -> list[StepExample]:
+        found: list[StepExample] = []
+        while len(found) < count:
+            groups = self.sampler(self.network, self.config.episode_limit, self.rng)
+            self.metrics |= self.sampler.metrics
+            written = [one for group in groups for one in group]
+            texts = completion_texts(self.network, [one.example for one in written])
+            found += self.label([one.problem for one in written], texts)
+        return found[:count]
+
+    def label(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[StepExample]:
+        """Completions with a label for each step."""
+        config = self.config
+        steps = [completion.split(config.separator) for completion in completions]
+        if config.labels == "work":
+            labels = [work_labels(self.task, *row, config.separator) for row in zip(problems, steps, strict=True)]
+        else:
+            labels = rollout_labels(
+                self.network, self.task, problems, steps, config.separator, config.rollouts, self.rng
+            )
+        prompts = map(self.task.prompt, problems)
+        rows = zip(prompts, steps, labels, strict=True)
+        return [step_example(self.scorer, *row, config.separator) for row in rows]
+
+    def weight(self, item: StepExample) -> int:
+        """Each step counts the same."""
+        return sum(end < self.max_length for end in item.ends)
+
+    def loss(self, items: Sequence[StepExample]) -> tuple[Tensor, Terms]:
+        """Cross-entropy of the labels."""
+        kept = [
+            (one.example.cut(self.max_length), [end for end in one.ends if end < self.max_length], one.labels)
+            for one in items
+        ]
+        kept = [row for row in kept if row[1]]
+        log_odds = self.numbers_at([row[0] for row in kept], [row[1] for row in kept])
+        labels = log_odds.new_tensor([label for _, ends, own in kept for label in own[: len(ends)]])
+        probabilities = torch.sigmoid(log_odds.detach())
+        self._seen += zip(probabilities.tolist(), labels.tolist(), strict=True)
+        right = ((probabilities > 0.5) == (labels > 0.5)).float()
+        terms = {"accuracy": right.mean(), "right_steps": labels.mean()}
+        return binary_cross_entropy_with_logits(log_odds, labels), terms
+
+    # Judging
+
+    @torch.no_grad()
+    def step_probabilities(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[float]]:
+        """The probability of each step of each completion that it is right."""
+        separator = self.config.separator
+        steps = [completion.split(separator) for completion in completions]
+        examples = [
+            step_example(self.scorer, prompt, own, [0.0] * len(own), separator)
+            for prompt, own in zip(prompts, steps, strict=True)
+        ]
+        numbers: list[float] = []
+        for rows in slices(len(examples)):
+            part = examples[rows]
+            log_odds = self.numbers_at([one.example for one in part], [one.ends for one in part])
+            numbers += torch.sigmoid(log_odds).tolist()
+        ends = np.cumsum([len(own) for own in steps])[:-1]
+        return [part.tolist() for part in np.split(np.array(numbers), ends)]
+
+    def scores(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
+        """The least probability of the steps of each completion."""
+        return [min(probabilities) for probabilities in self.step_probabilities(prompts, completions)]
+
+    def __call__(self, problem: Problem, completions: Sequence[str]) -> Rewards:
+        """Rewards of completions about a problem; see :class:`~gridzero.envs.tasks.reward.RewardFunction`."""
+        probabilities = self.step_probabilities([self.task.prompt(problem)] * len(completions), completions)
+        totals: list[float] = []
+        steps: list[list[StepReward]] = []
+        for completion, own in zip(completions, probabilities, strict=True):
+            least, total, begin = 1.0, 1.0, 0
+            paid: list[StepReward] = []
+            for text, probability in zip(completion.split(self.config.separator), own, strict=True):
+                end = min(begin + len(text) + len(self.config.separator), len(completion))
+                change = min(least, probability) - least
+                least += change
+                if begin < end:
+                    paid.append(StepReward(change, begin, end))
+                else:  # an empty step at the end has no text to be paid for
+                    total += change
+                begin = end
+            totals.append(total)
+            steps.append(paid)
+        return Rewards(totals, steps)
+
+
+def work_labels(task: Task, problem: Problem, steps: Sequence[str], separator: str) -> list[float]:
+    """1 for each step up to which a completion is that of the task's own work, and for the last if the answer is right.
+
+    Args:
+        task: has work that is the same whenever it is done.
+        problem: which the completion is about.
+        steps: of the completion.
+        separator: the text between two steps.
+    """
+    work = task.template.completion(task.work(problem, np.random.default_rng(0)), task.answer(problem))
+    prefixes = [separator.join(steps[: i + 1]) + separator for i in range(len(steps) - 1)]
+    right = task.verify(problem, separator.join(steps)).correct
+    return [*(float(work.startswith(prefix)) for prefix in prefixes), float(right)]
+
+
+def rollout_labels(
+    policy: LanguagePolicy,
+    task: Task,
+    problems: Sequence[Problem],
+    steps: Sequence[Sequence[str]],
+    separator: str,
+    rollouts: int,
+    rng: np.random.Generator,
+) -> list[list[float]]:
+    """1 for each step from which one of several completions reaches a right answer, 0 for the others.
+
+    Args:
+        policy: completes.
+        task: verifies.
+        problems: what each completion is about.
+        steps: of each completion; the last is right if its answer is.
+        separator: the text between two steps.
+        rollouts: completions of each step.
+        rng: draws them.
+
+    Source: Wang et al. (2023), Math-Shepherd, eq. 3 (hard estimation).
+    """
+    places = [(i, k) for i, own in enumerate(steps) for k in range(len(own) - 1)]
+    begun = {(i, k): separator.join(steps[i][: k + 1]) + separator for i, k in places}
+    labels = [[0.0] * len(own) for own in steps]
+    for i, own in enumerate(steps):
+        labels[i][-1] = float(task.verify(problems[i], separator.join(own)).correct)
+    sampling = policy.sampling(policy.limit)
+    for rows in slices(len(places)):
+        part = places[rows]
+        prompts = [policy.encode(task.prompt(problems[i])) + policy.encode(begun[i, k], begins=False) for i, k in part]
+        if not prompts:
+            continue
+        texts = policy.decode(policy.generate(prompts, rollouts, sampling, rng).tokens.cpu().numpy())
+        for number, (i, k) in enumerate(part):
+            own_texts = texts[number * rollouts : (number + 1) * rollouts]
+            labels[i][k] = float(any(task.verify(problems[i], begun[i, k] + text).correct for text in own_texts))
+    return labels

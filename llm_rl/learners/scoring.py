@@ -1,0 +1,105 @@
+"""Base of learners that judge completions: a language model with a head of one number, and best-of-n with it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gridzero.llm_rl.data.examples import Example
+from gridzero.llm_rl.data.jsonl import rendered
+from gridzero.llm_rl.learners.post_training import Item, PostTrainingConfig, PostTrainingLearner
+from gridzero.llm_rl.models.causal import ValueHead
+from gridzero.llm_rl.policies.language_policy import LanguagePolicy, slices
+from gridzero.llm_rl.scoring.completions import states_at
+
+
+@dataclass(frozen=True)
+class ScoringConfig(PostTrainingConfig):
+    """Settings of learners that judge completions."""
+
+    best_of: int = 8
+    """Completions of which it acts with the best."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a setting that is out of range."""
+        super().__post_init__()
+        self.check_positive("best_of")
+
+
+class ScoringLearner(PostTrainingLearner[Item]):
+    """A model that scores completions; it acts with the best of several that the language model writes.
+
+    Attributes:
+        network: the language model as it was, which writes; it does not learn.
+        scorer: the model that learns to judge, which began as a copy of it, with a head of one number.
+    """
+
+    def set_up(self) -> None:
+        """Copy the language model, and give the copy a head."""
+        self.scorer = copy.deepcopy(self.network)
+        self.scorer.value_head = ValueHead(self.scorer.model).to(self.scorer.device)
+        self.network.requires_grad_(False)
+
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters of the scorer."""
+        return self.scorer.trained()
+
+    def numbers_at(self, examples: Sequence[Example], ends: Sequence[Sequence[int]]) -> Tensor:
+        """Numbers (N,) that the head gives at marked tokens of B examples, one example after the other."""
+        width = max(len(one.tokens) for one in examples)
+        marked = torch.zeros(len(examples), width, dtype=torch.bool)
+        for row, places in zip(marked, ends, strict=True):
+            row[list(places)] = True
+        policy = self.scorer
+        prompts = [max(1, one.prompt_length) for one in examples]
+        states = states_at(policy.model, [one.tokens for one in examples], marked, prompts, policy.pad)
+        assert policy.value_head is not None
+        numbers: Tensor = policy.value_head(states)
+        return numbers
+
+    def scores(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
+        """A score of each completion of its prompt."""
+        raise NotImplementedError
+
+    def act(self, observations: Any, *, explore: bool = False) -> Any:
+        """The best of ``best_of`` completions of each text, which are drawn; one of them to explore."""
+        if explore:
+            return super().act(observations, explore=True)
+        texts = [str(text) for text in observations for _ in range(self.config.best_of)]
+        drawn, _ = self.network.act(texts, None, np.random.default_rng(self.seed))
+        scores = np.array(self.scores(texts, drawn)).reshape(-1, self.config.best_of)
+        best = scores.argmax(axis=1) + np.arange(len(scores)) * self.config.best_of
+        return tuple(drawn[i] for i in best)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that resuming needs, with the head."""
+        head = {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.scorer.tensors().items()}
+        return super().state_dict() | {"head": head}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``."""
+        super().load_state_dict(state)
+        self.scorer.load_tensors({name: torch.from_numpy(np.array(array)) for name, array in state["head"].items()})
+
+    def save_artifacts(self, folder: Path) -> None:
+        """Write the scorer in Hugging Face's format."""
+        self.scorer.save_artifacts(folder)
+
+    def load_artifacts(self, folder: Path) -> None:
+        """Continue from the scorer that :meth:`save_artifacts` wrote into ``folder``."""
+        self.scorer.load_artifacts(folder)
+
+
+def in_slices(policy: LanguagePolicy, prompts: Sequence[str], completions: Sequence[str]) -> list[list[Example]]:
+    """Prompts and completions as tokens, in parts that memory has room for."""
+    return [
+        [rendered(policy, *pair) for pair in zip(prompts[rows], completions[rows], strict=True)]
+        for rows in slices(len(prompts))
+    ]
