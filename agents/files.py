@@ -238,3 +238,22 @@ def _short(value: Any) -> str:
 def json_bytes(tree: Any) -> bytes:
     """A value as indented JSON."""
     return json.dumps(tree, indent=1).encode() + b"\n"
+
+
+def lock(folder: Path) -> int | None:
+    """Lock a folder for this process, until the handle is closed or the process ends; None without ``fcntl``.
+
+    Raises:
+        ValueError: when another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise ValueError(f"{folder} is being written by another process") from None
+    return handle

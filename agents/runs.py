@@ -18,6 +18,7 @@ from gridzero.agents.event_file import EventFile
 from gridzero.agents.files import (
     DamagedError,
     Natural,
+    lock,
     read_lines,
     read_signed,
     replace_file,
@@ -89,7 +90,7 @@ class Run:
         self.path = Path(path)
         self.config = read_config(self.path)
         self.version_changes: list[str] = []
-        self._lock = _lock(self.path)
+        self._lock = lock(self.path)
         self._folder = os.stat(self.path)
         self._empty = False
         for leftover in self.path.glob("checkpoints/.*.tmp"):
@@ -389,18 +390,3 @@ def read_samples(path: Path) -> list[dict[str, Any]]:
 
 def _too_short(path: Path, lines: int, number: int) -> DamagedError:
     return DamagedError(f"{path} is damaged: the last checkpoint was taken after {lines} lines, it has {number}")
-
-
-def _lock(path: Path) -> int | None:
-    """Hold the run: the lock goes when the process goes. Systems without ``fcntl`` have no such guard."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    handle = os.open(path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise ValueError(f"{path} is being written by another process") from None
-    return handle

@@ -10,6 +10,45 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ["envs", "agents", "llm_rl", "scripts"]
+LONGEST = 400
+PENDING = {
+    "agents/neural/objectives.py",
+    "agents/tabular/td_kernels.py",
+    "agents/tabular/temporal_difference.py",
+}
+"""Modules that are still to be split."""
+ORDER: list[list[str]] = [
+    ["agents"],
+    ["agents/tabular"],
+    ["agents/evaluation", "agents/training"],
+    [
+        "agents/neural/batches",
+        "agents/neural/distributed",
+        "agents/neural/objectives",
+        "agents/neural/optimiser",
+        "agents/neural/policy",
+        "agents/neural/preference_objectives",
+        "agents/neural/running_mean_std",
+        "agents/neural/schedules",
+    ],
+    ["agents/neural/networks"],
+    ["agents/neural"],
+    ["agents/neural/sb3"],
+    ["agents/search"],
+    ["llm_rl/cpu_kernels"],
+    ["llm_rl/models"],
+    ["llm_rl/decoding"],
+    ["llm_rl/rollouts/conversations"],
+    ["llm_rl/data/examples"],
+    ["llm_rl/scoring"],
+    ["llm_rl/policies"],
+    ["llm_rl/data"],
+    ["llm_rl/rollouts"],
+    ["llm_rl/search"],
+    ["llm_rl/learners"],
+    ["llm_rl/integrations"],
+]
+"""Folders of agents and llm_rl, the lowest first; a module named for itself is lower or higher than its folder."""
 
 
 def modules() -> list[Path]:
@@ -37,6 +76,47 @@ def test_dependencies_run_from_scripts_to_envs(path: Path) -> None:
             continue
         other = LAYERS.index(parts[1]) if parts[1] in LAYERS else LAYERS.index("scripts")
         assert other <= layer, f"{path} imports {name}"
+
+
+def level(module: str) -> int:
+    """The place of ``agents/tabular/solver`` in the order: that of the longest name that it begins with."""
+    places = {name: i for i, names in enumerate(ORDER) for name in names}
+    parts = module.split("/")
+    for end in range(len(parts), 0, -1):
+        if "/".join(parts[:end]) in places:
+            return places["/".join(parts[:end])]
+    raise AssertionError(f"ORDER in {Path(__file__).name} does not say where {module} is")
+
+
+def module_of(name: str) -> str | None:
+    """``agents/tabular/solver`` for ``gridzero.agents.tabular.solver.solve``; None for another library."""
+    parts = name.split(".")[1:] if name.startswith("gridzero.") else []
+    while parts and not ((ROOT / "/".join(parts)).is_dir() or (ROOT / f"{'/'.join(parts)}.py").is_file()):
+        parts = parts[:-1]
+    return "/".join(parts) or None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path in modules()
+        if path.name != "__init__.py" and path.relative_to(ROOT).parts[0] in ("agents", "llm_rl")
+    ],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_folders_depend_downwards(path: Path) -> None:
+    """A package's ``__init__`` may gather from below: it offers names, and nothing in the package needs it."""
+    module = str(path.relative_to(ROOT).with_suffix(""))
+    for name in imported(path):
+        other = module_of(name)
+        if other is not None and other.split("/")[0] in ("agents", "llm_rl") and "/" in other:
+            assert level(other) <= level(module), f"{path} imports {name}, which is above it"
+
+
+def test_modules_are_short() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules()}
+    assert {name for name, length in lengths.items() if length > LONGEST} <= PENDING
 
 
 def test_pygame_is_imported_by_the_renderer_alone() -> None:

@@ -13,7 +13,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from gridzero.envs.tasks.reward import DEFAULT, Weights
-from gridzero.envs.text.vector import ProblemEnv, ProblemVector
+from gridzero.envs.text.single import ProblemEnv
+from gridzero.envs.text.vector import ProblemVector
 
 LONGEST = 1 << 24
 """Characters of an observation or action."""

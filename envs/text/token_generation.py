@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from gridzero.envs.mdp import FiniteMDP
 from gridzero.envs.tasks import Vocabulary
 from gridzero.envs.tasks.reward import DEFAULT, Weights
+from gridzero.envs.text.checks import positive_integer
+from gridzero.envs.text.single import ProblemEnv
 from gridzero.envs.text.token_tree import TokenTree, well_formed_continuations
-from gridzero.envs.text.vector import ProblemEnv, ProblemVector, positive_integer
+from gridzero.envs.text.vector import ProblemVector
 
 Observation = Literal["tokens", "index"]
 

@@ -1,11 +1,11 @@
-"""Base of the text environments: episodes about a task's problems, ended by a verdict."""
+"""Base of the vectors of text environments: episodes about a task's problems, ended by a verdict."""
 
 from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from gridzero.envs.suggestions import closest
 from gridzero.envs.tasks import Problem, Verdict, make_task, task_options
-from gridzero.envs.tasks.reward import Judgement, RewardSum, StepReward, Weights
+from gridzero.envs.tasks.reward import Judgement, RewardSum, Weights
+from gridzero.envs.text.checks import autoreset, positive_integer
 from gridzero.envs.text.drawing import RENDER_MODES, as_picture, as_text, turns_of
 
 BoolArray = NDArray[np.bool_]
 
-_ENTRIES = ("correct", "well_formed", "is_success", "answer", "reason")
-_NONE = Verdict(False, False, None, "")
+VERDICT_ENTRIES = ("correct", "well_formed", "is_success", "answer", "reason")
 _NO_LIMIT = 2**31 - 1
 _PATIENCE = 1_000
 
@@ -77,7 +77,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         self._limit = (
             _NO_LIMIT if max_episode_steps is None else positive_integer("max_episode_steps", max_episode_steps)
         )
-        self.autoreset_mode = _mode(autoreset_mode)
+        self.autoreset_mode = autoreset(autoreset_mode)
         self.metadata = {"render_modes": [*RENDER_MODES], "render_fps": 1, "autoreset_mode": self.autoreset_mode}
         if render_mode not in (None, *RENDER_MODES):
             raise ValueError(f"render_mode must be {', '.join(RENDER_MODES)} or None, not {render_mode!r}")
@@ -119,17 +119,17 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
 
     def _fixed_problems(self, count: int) -> tuple[Problem, ...]:
         rng = np.random.default_rng(0)  # whatever the seed is, so that all environments have the same ones
-        found: dict[str, Problem] = {}
+        problems: dict[str, Problem] = {}
         misses = 0
-        while len(found) < count:
+        while len(problems) < count:
             problem = self.task.sample(rng)
-            known = len(found)
-            found.setdefault(self.task.prompt(problem), problem)
-            misses = 0 if len(found) > known else misses + 1
+            known = len(problems)
+            problems.setdefault(self.task.prompt(problem), problem)
+            misses = 0 if len(problems) > known else misses + 1
             if misses > _PATIENCE + 10 * known:
                 split = "" if self.task.split == "all" else f"{self.task.split} "
                 raise ValueError(f"{self.task.name} has only {known} {split}problems, not {count}")
-        return tuple(problem for _, problem in sorted(found.items()))
+        return tuple(problem for _, problem in sorted(problems.items()))
 
     def _draw(self, key: Sequence[int], index: int) -> tuple[Problem, int]:
         """Problem ``index`` of a stream, and its number among the distinct ones."""
@@ -326,7 +326,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
             correct[i], well_formed[i] = verdict.correct, verdict.well_formed
             answer[i], reason[i] = verdict.answer or "", verdict.reason
         values = (correct, well_formed, correct.copy(), answer, reason)
-        entries: dict[str, NDArray[Any]] = dict(zip(_ENTRIES, values, strict=True))
+        entries: dict[str, NDArray[Any]] = dict(zip(VERDICT_ENTRIES, values, strict=True))
         if self.rewards.others:
             for name in self.rewards.others:
                 entries[f"reward/{name}"] = np.zeros(n)
@@ -390,105 +390,3 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
     @abstractmethod
     def _restore(self, completions: Sequence[Sequence[str]], state: Mapping[str, Any]) -> None:
         """Bring the conversations, just begun, to where they were."""
-
-
-class ProblemEnv(gym.Env[Any, Any]):
-    """One environment: a vector of one, unpacked, so that both agree in everything.
-
-    Args:
-        vector: of one environment, with autoreset disabled.
-        render_mode: ``"ansi"``, ``"rgb_array"`` or None.
-
-    Attributes:
-        task: the task.
-        optimum: what a right and well-formed answer pays; None where other rewards than the verdict's count.
-        evaluation_options: with which options a learner is to be judged.
-    """
-
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": [*RENDER_MODES], "render_fps": 1}  # type: ignore[misc]  # Gymnasium's is per instance
-
-    def __init__(self, vector: Any, render_mode: str | None) -> None:
-        self._vector = vector
-        self.render_mode = render_mode
-        self.observation_space, self.action_space = vector.single_observation_space, vector.single_action_space
-        self.task = vector.task
-        self.rewards: RewardSum = vector.rewards
-        self.optimum: float | None = vector.optimum
-        self.evaluation_options: dict[str, Any] = vector.evaluation_options
-
-    @classmethod
-    def further_parameters(cls, given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
-        """The keywords that the constructor takes besides its own, when these are given: those of the task."""
-        return task_options(given.get("task", inspect.signature(cls).parameters["task"].default))
-
-    @property
-    def problem(self) -> Problem:
-        """The problem under way."""
-        problem: Problem = self._vector.problems[0]
-        return problem
-
-    @property
-    def text(self) -> str:
-        """The conversation so far."""
-        text: str = self._vector._text(0)
-        return text
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode.
-
-        Args:
-            seed: begins the random stream (seed, 0); without one the stream goes on.
-            options: there are none.
-        """
-        super().reset(seed=seed)
-        observations, _ = self._vector.reset(seed=seed)
-        return observations[0], self._info()
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Take an action.
-
-        Raises:
-            ValueError: for one that is not allowed, or after the end of an episode.
-        """
-        observations, rewards, terminated, truncated = self._vector._advance([action])
-        return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), self._info()
-
-    def _info(self) -> dict[str, Any]:
-        judgement: Judgement | None = self._vector._judgements.get(0)
-        verdict = _NONE if judgement is None else judgement.verdict
-        values = (verdict.correct, verdict.well_formed, verdict.correct, verdict.answer or "", verdict.reason)
-        info: dict[str, Any] = dict(zip(_ENTRIES, values, strict=True))
-        if self.rewards.others:
-            parts = {} if judgement is None else judgement.parts
-            steps: tuple[StepReward, ...] = () if judgement is None else judgement.steps
-            info |= {f"reward/{name}": parts.get(name, 0.0) for name in self.rewards.others} | {"step_rewards": steps}
-        return info
-
-    def render(self) -> Any:
-        """The conversation with its verdict: a string in ``"ansi"`` mode, else a picture (H, W, 3) uint8."""
-        rendered = self._vector.render()
-        return None if rendered is None else rendered[0]
-
-    def get_state(self) -> dict[str, Any]:
-        """All that goes on from here."""
-        state: dict[str, Any] = self._vector.get_state()
-        return state
-
-    def set_state(self, state: Any) -> Any:
-        """Continue from what :meth:`get_state` gave; the observation there."""
-        return self._vector.set_state(state)[0]
-
-
-def positive_integer(name: str, value: Any) -> int:
-    """An option that is an integer from 1, or a ``ValueError``."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name} must be an integer from 1, not {value!r}")
-    return int(value)
-
-
-def _mode(given: AutoresetMode | str) -> AutoresetMode:
-    try:
-        return AutoresetMode(given)
-    except ValueError:
-        allowed = ", ".join(mode.value for mode in AutoresetMode)
-        raise ValueError(f"autoreset_mode must be one of {allowed}, not {given!r}") from None

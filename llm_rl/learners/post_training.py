@@ -19,8 +19,8 @@ from gridzero.agents.agent import Agent
 from gridzero.agents.learner import Update
 from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.optimiser import Optimiser
+from gridzero.agents.neural.schedules import OPTIMISER, warm_cosine
 from gridzero.envs.tasks.task import Task
-from gridzero.llm_rl.learners.schedules import OPTIMISER, warm_cosine
 from gridzero.llm_rl.policies.language_options import language_options
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 

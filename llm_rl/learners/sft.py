@@ -13,7 +13,7 @@ from torch import Tensor
 from gridzero.llm_rl.data.examples import Example, demonstrate
 from gridzero.llm_rl.data.jsonl import read_completions
 from gridzero.llm_rl.learners.post_training import Batch, PostTrainingConfig, PostTrainingLearner, Terms, passes
-from gridzero.llm_rl.models.base_models import untrained_model
+from gridzero.llm_rl.policies.base_models import untrained_model
 from gridzero.llm_rl.policies.language_options import device_of, dtype_of, language_options
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 from gridzero.llm_rl.scoring.completions import completion_loss

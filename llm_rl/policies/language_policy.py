@@ -18,10 +18,10 @@ from gridzero.envs.tasks.numbers import shown
 from gridzero.envs.tasks.task import Task
 from gridzero.llm_rl.decoding.generate import Completions, check_positions, generate
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling
-from gridzero.llm_rl.models.base_models import base_model
 from gridzero.llm_rl.models.causal import ValueHead, hidden_states, output_head
 from gridzero.llm_rl.models.peft import Reference, add_lora
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, write_model
+from gridzero.llm_rl.policies.base_models import base_model
 from gridzero.llm_rl.policies.language_options import LanguageOptions, device_of, dtype_of, language_options
 from gridzero.llm_rl.rollouts.conversations import joined
 from gridzero.llm_rl.scoring.packed_forward import packed_forward

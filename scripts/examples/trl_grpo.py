@@ -21,7 +21,7 @@ from trl import GRPOConfig, GRPOTrainer
 from gridzero.envs.tasks import make_task
 from gridzero.llm_rl.decoding.generate import Sampling, generate
 from gridzero.llm_rl.integrations.task_exports import trl_dataset, trl_reward
-from gridzero.llm_rl.models.base_models import base_model
+from gridzero.llm_rl.policies.base_models import base_model
 
 GROUP, BATCH = 8, 64
 

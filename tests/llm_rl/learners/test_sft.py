@@ -15,12 +15,12 @@ import transformers
 import gridzero
 from gridzero.__main__ import main
 from gridzero.agents.checkpoint import flatten, unflatten
+from gridzero.agents.neural.schedules import warm_cosine
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl.data.examples import Example, demonstrate
-from gridzero.llm_rl.learners.schedules import warm_cosine
-from gridzero.llm_rl.models.base_models import Recipe, warm_up
 from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.policies.base_models import Recipe, warm_up
 from gridzero.llm_rl.scoring.completions import completion_loss
 
 TINY: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """Tiny base models: a small transformer warmed up on a task's own worked solutions, cached on disk.
 
 The cache is ``$GRIDZERO_CACHE``, by default ``~/.cache/gridzero``; the base model of the default task comes with the
-package. ``python -m gridzero.llm_rl.models.base_models TASK --out FOLDER`` makes one anew.
+package. ``python -m gridzero.llm_rl.policies.base_models TASK --out FOLDER`` makes one anew.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ import numpy as np
 import torch
 
 from gridzero.agents.neural.optimiser import Optimiser
+from gridzero.agents.neural.schedules import OPTIMISER, warm_cosine
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.task import Task
 from gridzero.envs.tasks.vocabulary import Vocabulary
+from gridzero.llm_rl import models
 from gridzero.llm_rl.data.examples import Encode, demonstrate
-from gridzero.llm_rl.learners.schedules import OPTIMISER, warm_cosine
 from gridzero.llm_rl.models.causal import tiny_model
 from gridzero.llm_rl.models.pretrained import load_model, save_model
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
 from gridzero.llm_rl.scoring.completions import completion_loss
 
 _MEASURED = 1000
-SHIPPED = Path(__file__).parent / "base-models"
+SHIPPED = Path(models.__file__).parent / "base-models"
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _reporter(what: str) -> Callable[[int, int, float], None] | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make a base model and save it in Hugging Face's format."""
-    parser = argparse.ArgumentParser("python -m gridzero.llm_rl.models.base_models", description=main.__doc__)
+    parser = argparse.ArgumentParser("python -m gridzero.llm_rl.policies.base_models", description=main.__doc__)
     parser.add_argument("task")
     parser.add_argument("--out", type=Path, help="folder; by default among those that come with the package")
     arguments = parser.parse_args(argv)
