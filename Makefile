@@ -8,7 +8,7 @@ INTEGRATIONS ?= .venv-integrations
 LOWEST ?= .venv-lowest
 MODULES := $(shell find envs agents llm_rl scripts -name '*.py' | sort)
 
-.PHONY: demo test test-slow test-integrations test-lowest lint format benchmark install clean FORCE
+.PHONY: demo figures test test-slow test-integrations test-lowest lint format benchmark install clean FORCE
 
 install: $(VENV)/.installed
 
@@ -57,6 +57,10 @@ $(LOWEST)/.installed: pyproject.toml setup.py tests/lowest_constraints.py $(VENV
 	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet \
 		--constraint $(LOWEST)/constraints.txt --editable '.[dev]'
 	@touch $@
+
+# Every figure of books and papers, into figures/, with its table; some take minutes.
+figures: install
+	$(BIN)/gridzero figure --all --folder figures
 
 lint: install
 	$(BIN)/ruff check .
