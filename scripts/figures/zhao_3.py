@@ -5,11 +5,10 @@ Zhao (2025), Mathematical foundations of reinforcement learning, figures 3.4a to
 
 from __future__ import annotations
 
-import gymnasium as gym
 import numpy as np
 
 from gridzero.agents.tabular.solver import solve
-from gridzero.envs import FiniteMDP
+from gridzero.envs import FiniteMDP, GridWorld
 from gridzero.figures.figure import Figure, Row, claim, compare_all, draw_grid, panels
 
 FORBIDDEN = ((1, 1), (1, 2), (2, 2), (3, 1), (3, 3), (4, 1))
@@ -33,8 +32,7 @@ def make(seed: int) -> Figure:
     rows: list[Row] = []
     crossings, arrivals = {}, {}
     for panel, (number, (gamma, forbidden)) in zip(axes, SETTINGS.items(), strict=True):
-        env = gym.make("gridzero/GridWorld-v0", layout="zhao-5x5", reward_forbidden=forbidden)
-        mdp: FiniteMDP = env.unwrapped.mdp
+        mdp = GridWorld(layout="zhao-5x5", reward_forbidden=forbidden).mdp
         values = solve(mdp, gamma).values
         q = mdp.action_values(values, gamma)
         best = q >= q.max(axis=1, keepdims=True) - 1e-9
