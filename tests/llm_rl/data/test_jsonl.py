@@ -1,0 +1,116 @@
+"""Files in TRL's dataset formats: what they become, and one line for whatever is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gridzero.__main__ import main
+from gridzero.envs.tasks import make_task
+from gridzero.envs.tasks.vocabulary import Vocabulary
+from gridzero.llm_rl.data.jsonl import read_completions, read_preferences, read_steps
+from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.models.pretrained import save_model
+from gridzero.llm_rl.models.tokenizer import character_tokenizer
+from gridzero.llm_rl.policies.language_options import LanguageOptions
+from gridzero.llm_rl.policies.language_policy import LanguagePolicy
+
+VOCABULARY = Vocabulary.for_task(make_task("addition", digits=1, template="plain", split="all"))
+
+
+def build() -> Any:
+    return tiny_model(len(VOCABULARY), width=16, layers=1, heads=2, positions=32), character_tokenizer(VOCABULARY)
+
+
+@pytest.fixture(scope="module")
+def policy() -> LanguagePolicy:
+    return LanguagePolicy(*build(), LanguageOptions(), limit=8)
+
+
+def write(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def test_completions_end_and_prompts_are_only_read(policy: LanguagePolicy, tmp_path: Path) -> None:
+    file = write(tmp_path / "sft.jsonl", {"prompt": "1+2=\n", "completion": "3"})
+    (example,) = read_completions(file, policy)
+    assert example.tokens == [*VOCABULARY.encode("1+2=\n3"), VOCABULARY.end]
+    assert example.completion == [False] * 5 + [True] * 2
+    assert (example.prompt_length, example.learned) == (5, 2)
+
+
+def test_preferences_may_be_soft(policy: LanguagePolicy, tmp_path: Path) -> None:
+    row = {"prompt": "1+2=\n", "chosen": "3", "rejected": "4"}
+    first, second = read_preferences(write(tmp_path / "p.jsonl", row, row | {"probability": 0.25}), policy)
+    assert (first.probability, second.probability) == (1.0, 0.25)
+    assert first.chosen.tokens[-2:] == [*VOCABULARY.encode("3"), VOCABULARY.end]
+    assert first.rejected.tokens[-2:] == [*VOCABULARY.encode("4"), VOCABULARY.end]
+
+
+def test_steps_end_at_separators_and_at_the_end(policy: LanguagePolicy, tmp_path: Path) -> None:
+    row = {"prompt": "1+2=\n", "completions": ["1", "23", "4"], "labels": [True, False, 1]}
+    (example,) = read_steps(write(tmp_path / "s.jsonl", row), policy, ",")
+    assert example.example.tokens == [*VOCABULARY.encode("1+2=\n1,23,4"), VOCABULARY.end]
+    assert [example.example.tokens[end] for end in example.ends] == [*VOCABULARY.encode(",,"), VOCABULARY.end]
+    assert example.labels == [1.0, 0.0, 1.0]
+
+
+GOOD = {"prompt": "1+2=\n", "completion": "3"}
+PAIR = {"prompt": "1+2=\n", "chosen": "3", "rejected": "4"}
+STEPS = {"prompt": "1+2=\n", "completions": ["3"], "labels": [True]}
+WRONG: list[tuple[str, bytes, str]] = [
+    ("sft", b"", "is empty"),
+    ("sft", b"\n\n", "is empty"),
+    ("sft", json.dumps(GOOD).encode() + b'\n{"prompt"\n', "line 2: it is not JSON"),
+    ("sft", b"[1]\n", "line 1: it is not a JSON object"),
+    ("sft", b"\xff\n", "line 1: it is not UTF-8"),
+    ("sft", b"[" * 100_000 + b"\n", "line 1: it is not JSON that can be read"),
+    ("sft", b'{"prompt": "1"}\n', 'line 1: "completion" is missing'),
+    ("sft", b'{"prompt": 1, "completion": "2"}\n', 'line 1: "prompt" must be a text'),
+    ("sft", b'{"prompt": null, "completion": "2"}\n', 'line 1: "prompt" must be a text'),
+    ("sft", b'{"prompt": "1", "completion": "\\ud800"}\n', "half a surrogate pair"),
+    ("sft", json.dumps(GOOD | {"prompt": "1" * 100}).encode(), "all completions are cut away"),
+    ("sft", json.dumps(GOOD | {"prompt": "§"}).encode(), "has no tokens for"),
+    ("dpo", json.dumps(PAIR | {"rejected": "3"}).encode(), 'line 1: "chosen" and "rejected" are equal'),
+    ("dpo", json.dumps(GOOD).encode(), 'line 1: "chosen" is missing'),
+    ("dpo", json.dumps(PAIR | {"probability": 2}).encode(), 'line 1: "probability" must be'),
+    ("reward-model", json.dumps(PAIR | {"probability": True}).encode(), 'line 1: "probability" must be'),
+    ("process-reward-model", json.dumps(STEPS | {"labels": []}).encode(), 'line 1: "labels" must be a list of 1'),
+    ("process-reward-model", json.dumps(STEPS | {"labels": ["x"]}).encode(), 'line 1: "labels" must be true, false'),
+    ("process-reward-model", json.dumps(STEPS | {"completions": "3"}).encode(), '"completions" must be a list'),
+    ("process-reward-model", json.dumps(STEPS | {"completions": [3]}).encode(), '"completions" must be a text'),
+]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(*build(), folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(("learner", "content", "message"), WRONG)
+def test_what_is_wrong_is_one_line_with_its_place(
+    learner: str, content: bytes, message: str, saved: str, tmp_path: Path, capsys: Any
+) -> None:
+    file = tmp_path / "data.jsonl"
+    file.write_bytes(content)
+    env = ["--env", "gridzero/TextGeneration-v0", "--env.digits", "1", "--env.template", "plain"]
+    run = ["--policy.model", saved, "--run", str(tmp_path / "run"), "--steps", "8"]
+    assert main(["train", learner, *env, *run, "--data", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    if "cut away" not in message:
+        assert "data.jsonl" in error
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_is_not_there(saved: str, tmp_path: Path, capsys: Any) -> None:
+    run = ["--policy.model", saved, "--run", str(tmp_path / "run"), "--data", str(tmp_path / "no.jsonl")]
+    assert main(["train", "sft", "--env", "gridzero/TextGeneration-v0", *run]) == 2
+    assert "cannot read" in capsys.readouterr().err
