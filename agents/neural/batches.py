@@ -109,6 +109,17 @@ class Rollout(Rows):
 
 
 @dataclass(frozen=True)
+class JudgedRollout(Rollout):
+    """Whole episodes with the environment's verdicts.
+
+    Attributes:
+        correct: (B,) bool, the verifier found the episode's answer right.
+    """
+
+    correct: Tensor
+
+
+@dataclass(frozen=True)
 class ValuedRollout(Rollout):
     """Sequences with the critic's values.
 

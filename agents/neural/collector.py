@@ -45,7 +45,7 @@ class Collector(ABC):
 
         Args:
             policy: acts.
-            groups: how many, over all processes that learn together; the vector has this one's share of them.
+            groups: how many this process collects; groups · size is at most the vector's number of environments.
             size: G, episodes in a group.
             limit: longer episodes are cut off.
             rng: draws the initial states and the actions.
@@ -156,9 +156,10 @@ class EnvironmentCollector(Collector):
         unbiased baseline, and a better one.
         """
         env: Any = self.vector
-        seeds = np.repeat(rng.integers(2**31, size=groups), size)
+        seeds = np.zeros(self.vector.num_envs, dtype=np.int64)
+        seeds[: groups * size] = np.repeat(rng.integers(2**31, size=groups), size)
         current, _ = env.reset(seed=seeds.tolist())
-        alive = np.ones(len(seeds), dtype=np.bool_)
+        alive = np.arange(len(seeds)) < groups * size  # the other environments stand by
         memory = torch.zeros(len(seeds), policy.memory_size)
         seen: list[dict[str, Tensor]] = []
         columns: list[tuple[NDArray[Any], ...]] = []  # actions, rewards, mask, terminated, done
@@ -180,7 +181,8 @@ class EnvironmentCollector(Collector):
         with torch.no_grad():
             log_probs = policy.evaluate_actions(steps).log_probs
         policy.update_statistics(raw, mask)
-        return Rollout(steps, log_probs, paid.float(), terminated, done, mask.sum(dim=1))
+        rollout = Rollout(steps, log_probs, paid.float(), terminated, done, mask.sum(dim=1))
+        return rollout[: groups * size]
 
     def metrics(self) -> dict[str, float]:
         """Means over the episodes that ended since this was last asked."""

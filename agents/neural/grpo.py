@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from gridzero.agents.learner import Update
-from gridzero.agents.neural.batches import Minibatch, ReferenceMinibatch, Rollout, Steps, join, minibatches
+from gridzero.agents.neural.batches import (
+    JudgedRollout,
+    Minibatch,
+    ReferenceMinibatch,
+    Rollout,
+    Steps,
+    join,
+    minibatches,
+)
 from gridzero.agents.neural.distributed import process_group
+from gridzero.agents.neural.grpo_config import VARIANTS, GRPOConfig, Variant
 from gridzero.agents.neural.objectives import (
     Baseline,
-    Estimator,
-    Normalisation,
+    binding_clips,
     clipped_surrogate,
     discounted_sums,
     group_advantages,
@@ -25,116 +32,13 @@ from gridzero.agents.neural.objectives import (
     sequence_log_ratios,
     state_advantages,
     step_weights,
+    trajectory_log_ratios,
     truncated_importance_objective,
 )
 from gridzero.agents.neural.policy import Policy
-from gridzero.agents.neural.policy_gradient import PolicyGradientAgent, PolicyGradientConfig
+from gridzero.agents.neural.policy_gradient import PolicyGradientAgent
 
-Credit = Literal["outcome", "to-go", "state"]
-Surrogate = Literal["clipped", "sequence", "truncated"]
-Variant = Literal["grpo", "dr_grpo", "dapo", "gspo", "rloo", "cispo"]
-
-VARIANTS: Mapping[str, Mapping[str, Any]] = {
-    "grpo": {"baseline": "standardised", "credit": "outcome", "normalisation": "sequence", "surrogate": "clipped"},
-    "dr_grpo": {"baseline": "centred", "credit": "outcome", "normalisation": "constant", "surrogate": "clipped"},
-    "dapo": {
-        "baseline": "standardised",
-        "credit": "outcome",
-        "normalisation": "token",
-        "surrogate": "clipped",
-        "clip_high": 0.28,
-        "resampling": 3,
-        "overlong_margin": 0.2,
-    },
-    "gspo": {
-        "baseline": "standardised",
-        "credit": "outcome",
-        "normalisation": "sequence",
-        "surrogate": "sequence",
-        "clip": 3e-4,
-        "clip_high": 4e-4,
-    },
-    "rloo": {
-        "baseline": "leave-one-out",
-        "credit": "outcome",
-        "normalisation": "constant",
-        "surrogate": "clipped",
-        "epochs": 1,
-    },
-    "cispo": {
-        "baseline": "standardised",
-        "credit": "outcome",
-        "normalisation": "token",
-        "surrogate": "truncated",
-        "clip_high": 1.0,
-    },
-}
-"""What each variant of the literature sets; every field may still be set otherwise."""
-
-
-@dataclass(frozen=True)
-class GRPOConfig(PolicyGradientConfig):
-    """Settings of GRPO."""
-
-    variant: Variant | None = None
-    """Defaults of a variant: "grpo" (DeepSeekMath), "dr_grpo", "dapo", "gspo", "rloo" or "cispo"."""
-    groups: int = 8
-    """Initial states in an update."""
-    group_size: int = 8
-    """G, episodes from each of them."""
-    baseline: Baseline = "standardised"
-    """Advantages in a group: "standardised" (DeepSeekMath), "centred" (Dr. GRPO) or "leave-one-out"."""
-    credit: Credit = "to-go"
-    """What a step is credited with: its episode's "outcome" (DeepSeekMath), or the return from it on, less the group's
-    mean at its time: "to-go", or in its "state" (GiGPO; by default where observations are choices)."""
-    normalisation: Normalisation = "token"
-    """How steps weigh: each "token" the same (DAPO), by "sequence" (DeepSeekMath), or by a "constant" (Dr. GRPO)."""
-    epochs: int = 2
-    """Passes over the steps of an update."""
-    clip_high: float | None = None
-    """The upper ε, where it is not the lower one (clip-higher, DAPO)."""
-    surrogate: Surrogate = "clipped"
-    """"clipped" ratios of each step (PPO), of whole sequences: "sequence" (GSPO), or "truncated" weights (CISPO)."""
-    resampling: int = 0
-    """Groups that all got the same return are replaced by new ones, in up to so many more rounds (DAPO)."""
-    overlong_margin: float = 0.0
-    """Share of episode_limit before its end in which episodes pay for their length, up to 1 at the limit (DAPO)."""
-    skip_flat_groups: bool | None = None
-    """Leave out groups that all got the same return; by default where they have no gradient: no bonus, no KL."""
-    kl_coefficient: float = 0.0
-    """β, weight of the divergence from the reference policy; 0: no reference."""
-    kl_estimator: Estimator = "k3"
-    """"k1", "k2" or "k3"."""
-    kl_importance_weighted: bool = True
-    """Multiply the estimate by π/π_old, which makes the gradients of k1 and k3 those of KL(π ‖ π_ref)."""
-    kl_in_reward: bool = False
-    """Take β log π/π_ref from the rewards, as PPO does, which credits earlier steps with it; else it is in the loss."""
-    reference_updates: int = 0
-    """The policy becomes its own reference again after this many updates; 0: the initial policy stays it."""
-    episode_limit: int = 1000
-    """Longer episodes are cut here."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for settings out of range or unknown choices."""
-        super().__post_init__()
-        optional = ("clip_high",) if self.clip_high is not None else ()
-        least = ("kl_coefficient", "reference_updates", "resampling")
-        self._check([("overlong_margin", 0.0, 1.0)], ("groups", "epochs", "episode_limit", *optional), least)
-        if self.group_size < 2:
-            raise ValueError(f"group_size must be at least 2, not {self.group_size}")
-        if self.num_envs not in (None, self.groups * self.group_size):
-            raise ValueError(f"num_envs must be groups · group_size, {self.groups * self.group_size}, or left out")
-        self._choose(
-            {
-                "baseline": Baseline,
-                "credit": Credit,
-                "normalisation": Normalisation,
-                "kl_estimator": Estimator,
-                "surrogate": Surrogate,
-            }
-        )
-        if self.variant is not None:
-            self._choose({"variant": Variant})
+__all__ = ["GRPO", "VARIANTS", "GRPOConfig"]
 
 
 class GRPO(PolicyGradientAgent):
@@ -193,35 +97,33 @@ class GRPO(PolicyGradientAgent):
             yield Update(self.steps, metrics, self.collector.samples())
 
     def _collect(self) -> tuple[Rollout, int, dict[str, float]]:
-        """Groups of episodes, the environment's steps, and metrics of them.
+        """Groups of episodes, the environment's steps, and metrics of the groups drawn first.
 
-        Of several processes, each replaces the flat groups of its own, until none has any.
+        Dynamic sampling draws as many groups again as are flat, and keeps all of those that are not. Of several
+        processes, each replaces the flat groups of its own, until none has any.
+
+        Source: Yu et al. (2025), DAPO, section 3.2, eq. 11.
         """
         config = self.config
-        groups = self._own_groups()
-        rollout = self._episodes()
+        rollout = self._episodes(self._own_groups())
         taken = int(rollout.env_steps.sum())
         metrics = self._outcomes(rollout) | self.collector.metrics()
         for _ in range(config.resampling):
-            flat = self._flat(rollout)
+            flat = self._undecided(rollout)
             if not any(process_group().all_gather(bool(flat.any()))):
                 break
-            more = self._episodes()
+            more = self._episodes(int(flat.sum()))
             taken += int(more.env_steps.sum())
-            wanted = int(flat.sum())
-            varied = (~self._flat(more)).nonzero().squeeze(-1)[:wanted]
-            keep = torch.cat([(~flat).nonzero().squeeze(-1), groups + varied])
-            both = torch.cat([keep, flat.nonzero().squeeze(-1)[: groups - len(keep)]])
-            rollout = join([rollout, more])[self._rows(both)]
+            rollout = join([rollout[self._rows((~flat).nonzero().squeeze(-1))], more])
         if config.kl_coefficient > 0 and config.kl_in_reward:
             rewards, metrics["kl_to_reference"] = self._with_penalty(rollout)
             rollout = rollout.replace(rewards=rewards)
         rewards, bonus = self._with_bonus(rollout)
         return rollout.replace(rewards=rewards), taken, metrics | bonus
 
-    def _episodes(self) -> Rollout:
+    def _episodes(self, groups: int) -> Rollout:
         config = self.config
-        return self.collector.episodes(self.network, config.groups, config.group_size, config.episode_limit, self.rng)
+        return self.collector.episodes(self.network, groups, config.group_size, config.episode_limit, self.rng)
 
     def _rewards(self, rollout: Rollout) -> Tensor:
         """(B, T) rewards of the environment, less the penalty of an episode for its length."""
@@ -235,8 +137,13 @@ class GRPO(PolicyGradientAgent):
 
     def _flat(self, rollout: Rollout) -> Tensor:
         """(groups,) bool, all of the group got the same return."""
-        totals = self._rewards(rollout).sum(dim=1).reshape(-1, self.config.group_size)
-        return totals.amax(dim=1) == totals.amin(dim=1)
+        return _equal(self._rewards(rollout).sum(dim=1), self.config.group_size)
+
+    def _undecided(self, rollout: Rollout) -> Tensor:
+        """(groups,) bool, all of the group are right or all wrong; without verdicts, all got the same return."""
+        if isinstance(rollout, JudgedRollout):
+            return _equal(rollout.correct, self.config.group_size)
+        return self._flat(rollout)
 
     def _rows(self, groups: Tensor) -> Tensor:
         """The sequences of some groups."""
@@ -250,6 +157,8 @@ class GRPO(PolicyGradientAgent):
         to_go = discounted_sums(rewards, torch.full_like(rewards, config.gamma))
         if config.credit == "outcome":
             totals = to_go[:, 0].reshape(-1, config.group_size)
+            if config.baseline == "batch-standardised":
+                return _over_processes(totals, config.baseline).reshape(-1, 1).expand_as(rewards)
             return group_advantages(totals, config.baseline).reshape(-1, 1).expand_as(rewards)
         if config.credit == "state":
             groups = torch.arange(self._own_groups()).repeat_interleave(config.group_size).unsqueeze(1).expand_as(mask)
@@ -272,25 +181,30 @@ class GRPO(PolicyGradientAgent):
         learning_rate = config.learning_rate * self._factor(config.learning_rate_schedule)
         clip_factor = self._factor(config.clip_schedule)
         bonus = config.entropy_coefficient * self._factor(config.entropy_schedule)
-        batch = Minibatch(steps, rollout.log_probs, advantages, self._weights(steps.mask))
+        batch = Minibatch(steps, rollout.log_probs, advantages, self._weights(rollout))
         in_loss = config.kl_coefficient > 0 and not config.kl_in_reward
         skip = config.skip_flat_groups
         if skip is None:
             skip = bonus == 0 and not in_loss
+        kept = self._counted(rollout)
         if skip:
-            batch = batch[self._rows((~self._flat(rollout)).nonzero().squeeze(-1))]
+            kept = kept & ~self._flat(rollout).repeat_interleave(config.group_size)
+        if not kept.all():
+            batch = batch[kept]
         metrics = {"learning_rate": learning_rate}
         if process_group().sum(len(batch)) == 0:
             return metrics
         if in_loss:
             batch = self._with_reference(batch)
-        if self.network.memoryless and config.surrogate != "sequence":
+        if self.network.memoryless and config.surrogate in ("clipped", "truncated"):
             batch = batch.single_steps()
-        loss = functools.partial(self._loss, clip_factor=clip_factor, bonus=bonus)
         for _ in range(config.epochs):
             parts = list(minibatches(batch, config.minibatch_size, self.rng))
             for minibatch in parts:
                 minibatch = minibatch.replace(weights=minibatch.weights * len(parts))
+                # The bonus is a mean over steps, whatever the normalisation of the objective is.
+                step_bonus = bonus / max(1, process_group().sum(minibatch.steps.count)) if bonus else 0.0
+                loss = functools.partial(self._loss, clip_factor=clip_factor, step_bonus=step_bonus)
                 norm, terms = self._gradient_step(minibatch, loss, learning_rate)
                 metrics |= terms
         return metrics | {"gradient_norm": float(norm)}
@@ -300,44 +214,60 @@ class GRPO(PolicyGradientAgent):
         scores = self.network.reference_log_probs(steps) if len(batch) else torch.zeros_like(batch.old_log_probs)
         return ReferenceMinibatch(steps, batch.old_log_probs, batch.advantages, batch.weights, scores)
 
-    def _weights(self, mask: Tensor) -> Tensor:
-        """(B, T) of each step, so that those of all processes add up to 1."""
-        weights = step_weights(mask, self.config.normalisation, length=self.config.episode_limit)
-        group = process_group()
-        if group.world_size == 1:
-            return weights
-        of_one = {"token": int(mask.sum()), "sequence": int(mask.any(dim=1).sum()), "constant": len(mask)}
-        return weights * group.fraction(of_one[self.config.normalisation])
+    def _weights(self, rollout: Rollout) -> Tensor:
+        """(B, T) of each step, so that those of all processes add up to 1, before truncated episodes are masked.
 
-    def _loss(self, batch: Minibatch, *, clip_factor: float, bonus: float) -> tuple[Tensor, dict[str, Tensor]]:
+        As in TRL, masked tokens are no tokens, but masked sequences are among the number of sequences.
+        """
+        config, mask = self.config, rollout.mask
+        if config.normalisation == "token":
+            mask = mask & self._counted(rollout).unsqueeze(1)
+        weights = step_weights(mask, config.normalisation, length=config.episode_limit)
+        of_one = {"token": int(mask.sum()), "sequence": int(mask.any(dim=1).sum()), "constant": len(mask)}
+        return weights * process_group().fraction(of_one[config.normalisation])
+
+    def _counted(self, rollout: Rollout) -> Tensor:
+        """(B,) bool, the episodes that have a part in the loss."""
+        ended = rollout.done.any(dim=1)
+        return ended if self.config.mask_truncated else torch.ones_like(ended)
+
+    def _loss(self, batch: Minibatch, *, clip_factor: float, step_bonus: float) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, a weighted sum over the steps, and means over them to log."""
         config, steps = self.config, batch.steps
         scores = self.network.evaluate_actions(steps)
         low = config.clip * clip_factor
         high = low if config.clip_high is None else config.clip_high * clip_factor
         log_probs, old = scores.log_probs, batch.old_log_probs
+        of_steps = log_probs - old
+        log_ratios = of_steps
+        if config.surrogate == "sequence":
+            log_ratios = sequence_log_ratios(log_probs, old, steps.mask)
+        elif config.surrogate == "trajectory":
+            log_ratios = trajectory_log_ratios(log_probs, old, steps.mask)
         if config.surrogate == "truncated":
             objective = truncated_importance_objective(log_probs, old, batch.advantages, clip_high=high)
+            clipped = (of_steps.detach().exp() > 1 + high) & (batch.advantages != 0)
         else:
-            log_ratios = log_probs - old
-            if config.surrogate == "sequence":
-                log_ratios = sequence_log_ratios(log_probs, old, steps.mask)
             objective = clipped_surrogate(log_ratios + old, old, batch.advantages, clip=low, clip_high=high)
-        if bonus:
-            objective = objective + bonus * scores.entropies
+            clipped = binding_clips(log_ratios.detach(), batch.advantages, clip=low, clip_high=high)
         terms = {"entropy": steps.mean(scores.entropies)}
         if isinstance(batch, ReferenceMinibatch):
-            acted = old if config.kl_importance_weighted else None
-            kl = kl_estimate(log_probs, batch.reference_log_probs, config.kl_estimator, old_log_probs=acted)
+            weighing = log_ratios if config.kl_importance_weighted else None
+            kl = kl_estimate(log_probs, batch.reference_log_probs, config.kl_estimator, log_ratios=weighing)
             objective = objective - config.kl_coefficient * kl
             terms["kl_to_reference"] = steps.mean(kl)
-        log_ratio = (log_probs - old).detach()
-        ratio = torch.expm1(log_ratio)
-        terms["approximate_kl"] = steps.mean(ratio - log_ratio)
-        terms["clip_fraction"] = steps.mean(((ratio > high) | (ratio < -low)).float())
+        log_ratio = of_steps.detach()
+        terms["approximate_kl"] = steps.mean(torch.expm1(log_ratio) - log_ratio)
+        of_sequences = config.surrogate in ("sequence", "trajectory")
+        terms["clip_fraction"] = (
+            (clipped & steps.mask).any(dim=1).float().mean() if of_sequences else steps.mean(clipped.float())
+        )
+        losses = -objective * batch.weights
+        if step_bonus:
+            losses = losses - step_bonus * scores.entropies
         if not steps.complete:
-            objective = objective.masked_fill(~steps.mask, 0.0)
-        return -(objective * batch.weights).sum(), {name: term.detach() for name, term in terms.items()}
+            losses = losses.masked_fill(~steps.mask, 0.0)
+        return losses.sum(), {name: term.detach() for name, term in terms.items()}
 
     def _outcomes(self, rollout: Rollout) -> dict[str, float]:
         totals = rollout.rewards.sum(dim=1)
@@ -357,6 +287,21 @@ class GRPO(PolicyGradientAgent):
         """Continue from ``state``."""
         super().load_state_dict(state)
         self.updates = int(state["updates"])
+
+
+def _equal(outcomes: Tensor, size: int) -> Tensor:
+    """(groups,) bool, the outcomes (groups · size,) of the group are equal."""
+    groups = outcomes.reshape(-1, size)
+    return (groups == groups[:, :1]).all(dim=1)
+
+
+def _over_processes(totals: Tensor, baseline: Baseline) -> Tensor:
+    """Advantages (groups, G) of this process's groups among those of all processes."""
+    group = process_group()
+    gathered = group.all_gather(totals.tolist())
+    first = sum(map(len, gathered[: group.rank]))
+    together = totals.new_tensor([row for rows in gathered for row in rows])
+    return group_advantages(together, baseline)[first : first + len(totals)]
 
 
 def _states(steps: Steps) -> Tensor:

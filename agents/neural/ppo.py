@@ -15,6 +15,7 @@ from gridzero.agents.learner import Update
 from gridzero.agents.neural.batches import CriticMinibatch, Steps, ValuedRollout, minibatches
 from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.objectives import (
+    binding_clips,
     clipped_surrogate,
     discounted_sums,
     generalised_advantages,
@@ -185,13 +186,13 @@ class PPO(PolicyGradientAgent):
             losses = losses - bonus * scores.entropies
         with torch.no_grad():
             log_ratio = scores.log_probs - batch.old_log_probs
-            ratio = torch.expm1(log_ratio)
+            clipped = binding_clips(log_ratio, batch.advantages, clip=clip)
             terms = {
                 "policy_loss": -steps.mean(objective),
                 "value_loss": steps.mean(errors),
                 "entropy": steps.mean(scores.entropies),
-                "approximate_kl": steps.mean(ratio - log_ratio),
-                "clip_fraction": steps.mean((ratio.abs() > clip).float()),
+                "approximate_kl": steps.mean(torch.expm1(log_ratio) - log_ratio),
+                "clip_fraction": steps.mean(clipped.float()),
             }
         return (losses * batch.weights).sum(), terms
 

@@ -45,7 +45,7 @@ METRICS = {
 }
 """TRL's name of a metric → ours; the others keep theirs."""
 
-_SCALES = {"standardised": "group", "centred": "none", "leave-one-out": "none"}
+_SCALES = {"standardised": "group", "batch-standardised": "batch", "centred": "none", "leave-one-out": "none"}
 _LOSSES = {"sequence": "grpo", "token": "dapo", "constant": "dr_grpo"}
 
 
@@ -240,6 +240,7 @@ def trl_settings(config: GRPOConfig) -> dict[str, Any]:
         "loss_type": "cispo" if truncated else _LOSSES[config.normalisation],
         "importance_sampling_level": "sequence" if config.surrogate == "sequence" else "token",
         "scale_rewards": _SCALES[config.baseline],
+        "mask_truncated_completions": config.mask_truncated,
         "beta": config.kl_coefficient,
         "use_bias_correction_kl": config.kl_importance_weighted,
         "sync_ref_model": config.kl_coefficient > 0 and config.reference_updates > 0,
@@ -264,6 +265,7 @@ def _refuse_what_is_not_mapped(config: GRPOConfig) -> None:
         "gamma": (1.0,),
         "credit": ("outcome",),
         "resampling": (0,),
+        "surrogate": ("clipped", "sequence", "truncated"),
         "clip_schedule": ("constant",),
         "schedule_steps": (None,),
     }
@@ -273,6 +275,7 @@ def _refuse_what_is_not_mapped(config: GRPOConfig) -> None:
         wanted["skip_flat_groups"] = (None, False)
     if config.kl_coefficient > 0:
         wanted["kl_estimator"] = ("k3",)
+        wanted["kl_in_reward"] = (False,)
     if config.surrogate != "clipped":
         wanted["normalisation"] = ("sequence" if config.surrogate == "sequence" else "token",)
     for name, allowed in wanted.items():

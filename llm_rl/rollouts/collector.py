@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 
 from gridzero.agents.interaction import with_final_info
-from gridzero.agents.neural.batches import Rollout, ValuedRollout
+from gridzero.agents.neural.batches import JudgedRollout, Rollout, ValuedRollout
 from gridzero.agents.neural.collector import Collector
 from gridzero.agents.neural.distributed import process_group
 from gridzero.llm_rl.decoding.sampling import Draws
@@ -34,18 +36,20 @@ class ConversationCollector(Collector):
 
         Args:
             policy: writes.
-            groups: how many prompts.
+            groups: how many prompts; of other processes that learn together, each collects its own number.
             size: conversations from each.
             limit: tokens that the model may write in one conversation.
             rng: draws the prompts and the tokens.
         """
         env: Any = self.vector
-        mine = process_group().shard(groups, "groups")
-        seeds = np.repeat(rng.integers(2**31, size=groups)[mine], size)
-        keys = rng.integers(2**64, size=groups * size, dtype=np.uint64)[mine.start * size : mine.stop * size]
-        shown, _ = env.reset(seed=seeds.tolist())
+        seeds, keys = _streams(groups, size, rng)
+        if groups == 0:
+            return self._judged(as_rollout([], policy.pad), [])
+        count, beyond = len(seeds), env.num_envs - len(seeds)  # environments beyond those stand by
+        mask = np.arange(env.num_envs) < count
+        shown, _ = env.reset(seed=[*seeds.tolist(), *[None] * beyond], options={"reset_mask": mask})
         shown = list(shown)
-        conversations = [Conversation(ids) for prompt in shown[::size] for ids in [policy.encode(prompt)] * size]
+        conversations = [Conversation(ids) for prompt in shown[:count:size] for ids in [policy.encode(prompt)] * size]
         began, written = time.perf_counter(), 0
         active, copies = np.arange(len(conversations)), size
         outcome: dict[int, dict[str, Any]] = {}
@@ -58,7 +62,7 @@ class ConversationCollector(Collector):
             lengths, ended = new.lengths.tolist(), new.ended.tolist()
             written += sum(lengths)
             texts = policy.decode(tokens.numpy())
-            actions = [""] * len(conversations)
+            actions = [""] * env.num_envs
             for row, i in enumerate(active):
                 actions[i] = texts[row]
                 conversations[i].add_completion(tokens[row], log_probs[row], lengths[row], ended[row])
@@ -89,11 +93,21 @@ class ConversationCollector(Collector):
         )
         self._metrics["tokens_per_second"] = written / max(seconds, 1e-9)
         self._samples = conversation_samples(conversations, outcomes, policy.tokenizer.decode)
-        return as_rollout(conversations, policy.pad)
+        return self._judged(as_rollout(conversations, policy.pad), outcomes)
+
+    def _judged(self, rollout: Rollout, outcomes: Sequence[Mapping[str, Any]]) -> Rollout:
+        """The rollout with the verdicts, where the environment pays for them."""
+        weights = getattr(getattr(self.vector.unwrapped, "rewards", None), "weights", {})
+        if not weights.get("correct"):
+            return rollout
+        fields = {field.name: getattr(rollout, field.name) for field in dataclasses.fields(rollout)}
+        return JudgedRollout(
+            **fields, correct=torch.tensor([bool(one["correct"]) for one in outcomes], dtype=torch.bool)
+        )
 
     def rollout(self, policy: LanguagePolicy, steps: int, rng: np.random.Generator) -> ValuedRollout:
         """A new conversation in each environment, of at most ``steps`` tokens; see :meth:`Collector.rollout`."""
-        rollout = self.episodes(policy, self.vector.num_envs * process_group().world_size, 1, steps, rng)
+        rollout = self.episodes(policy, self.vector.num_envs, 1, steps, rng)
         mask = rollout.mask
         with torch.no_grad():
             values = torch.cat(
@@ -124,6 +138,19 @@ class ConversationCollector(Collector):
     def samples(self) -> Sequence[Mapping[str, Any]]:
         """A few of the conversations collected last, with their verdicts."""
         return list(self._samples)
+
+
+def _streams(groups: int, size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """(groups · size,) seeds of the conversations, equal in a group, and keys of their draws.
+
+    All processes draw all numbers alike, and each takes its own.
+    """
+    group = process_group()
+    counts = group.all_gather(groups)
+    first, total = sum(counts[: group.rank]), sum(counts)
+    seeds = rng.integers(2**31, size=total)[first : first + groups]
+    keys = rng.integers(2**64, size=total * size, dtype=np.uint64)[first * size : (first + groups) * size]
+    return np.repeat(seeds, size), keys
 
 
 def character_ends(policy: LanguagePolicy, conversation: Conversation) -> list[int]:

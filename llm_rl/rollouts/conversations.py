@@ -84,19 +84,22 @@ def as_rollout(conversations: Sequence[Conversation], pad: int) -> Rollout:
     """Batch B conversations: prompts (B, P) and T tokens since, padded on the right."""
 
     def table(rows: list[list[Any]], fill: Any, dtype: torch.dtype) -> Tensor:
-        width = max(map(len, rows))
-        return torch.tensor([row + [fill] * (width - len(row)) for row in rows], dtype=dtype)
+        width = max(map(len, rows), default=0)
+        filled = [row + [fill] * (width - len(row)) for row in rows]
+        return torch.tensor(filled, dtype=dtype).reshape(len(rows), width)
 
     rows = torch.arange(len(conversations))
     mask = table([conversation.own for conversation in conversations], False, torch.bool)
-    last = torch.tensor([len(conversation.reply) - 1 for conversation in conversations])
+    last = torch.tensor([len(conversation.reply) - 1 for conversation in conversations], dtype=torch.long)
     done, starts = torch.zeros_like(mask), torch.zeros_like(mask)
-    done[rows, last] = torch.tensor([conversation.ended for conversation in conversations])
-    starts[:, 0] = True
+    done[rows, last] = torch.tensor([conversation.ended for conversation in conversations], dtype=torch.bool)
+    starts[:, :1] = True
     steps = Steps(
         {
             "prompts": table([conversation.prompt for conversation in conversations], pad, torch.long),
-            "prompt_lengths": torch.tensor([len(conversation.prompt) for conversation in conversations]),
+            "prompt_lengths": torch.tensor(
+                [len(conversation.prompt) for conversation in conversations], dtype=torch.long
+            ),
         },
         table([conversation.reply for conversation in conversations], pad, torch.long),
         mask,
@@ -109,7 +112,7 @@ def as_rollout(conversations: Sequence[Conversation], pad: int) -> Rollout:
         table([conversation.rewards for conversation in conversations], 0.0, torch.float32),
         done,
         done,
-        torch.tensor([conversation.turns for conversation in conversations]),
+        torch.tensor([conversation.turns for conversation in conversations], dtype=torch.long),
     )
 
 

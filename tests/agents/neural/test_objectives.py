@@ -234,9 +234,9 @@ def test_kl_gradients_in_expectation_by_enumeration(seed, size):
         estimates = objectives.kl_estimate(log_probs, reference, estimator)
         found = gradient((on_policy * estimates).sum(), logits)
         torch.testing.assert_close(found, wanted, atol=1e-10, rtol=1e-7)
-    for estimator in ("k1", "k3"):
+    for estimator in ("k1", "k2", "k3"):
         log_probs = logits.log_softmax(-1)
-        estimates = objectives.kl_estimate(log_probs, reference, estimator, old_log_probs=old)
+        estimates = objectives.kl_estimate(log_probs, reference, estimator, log_ratios=log_probs - old)
         found = gradient((old.exp() * estimates).sum(), logits)
         torch.testing.assert_close(found, reverse, atol=1e-10, rtol=1e-7)
 
@@ -287,3 +287,38 @@ def test_aggregate_ignores_what_is_masked_even_if_it_is_not_a_number():
 def test_refusals(call):
     with pytest.raises(ValueError, match=r"must|needs|is not one of"):
         call()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seeds)
+def test_trajectory_ratios_by_enumeration_of_all_sequences(seed):
+    """Weighted by them, the advantages of an older policy's sequences have the gradient of the expected advantage."""
+    rng = np.random.default_rng(seed)
+    logits = torch.from_numpy(rng.normal(size=(2, 3))).requires_grad_()  # a letter of 3 in each of 2 places
+    old = torch.from_numpy(rng.normal(size=(2, 3))).log_softmax(-1)
+    words = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+    advantages = torch.from_numpy(rng.normal(size=9))
+    places = torch.arange(2).expand(9, 2)
+    exact = gradient((logits.log_softmax(-1)[places, words].sum(1).exp() * advantages).sum(), logits)
+    chosen, were = logits.log_softmax(-1)[places, words], old[places, words]
+    ratios = objectives.trajectory_log_ratios(chosen, were, torch.ones(9, 2, dtype=torch.bool)).exp()
+    found = gradient((were.sum(1).exp() * ratios.mean(1) * advantages).sum(), logits)
+    torch.testing.assert_close(found, exact, atol=1e-10, rtol=1e-7)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, st.floats(0.01, 0.9))
+def test_clips_that_bind_are_those_without_a_gradient(seed, clip):
+    rng = np.random.default_rng(seed)
+    old, advantages = (torch.from_numpy(rng.normal(size=(4, 5))) for _ in range(2))
+    new = torch.from_numpy(rng.normal(size=(4, 5))).requires_grad_()
+    slopes = gradient(objectives.clipped_surrogate(new, old, advantages, clip=clip, clip_high=2 * clip).sum(), new)
+    found = objectives.binding_clips((new - old).detach(), advantages, clip=clip, clip_high=2 * clip)
+    assert torch.equal(found, slopes == 0)
+
+
+def test_advantages_over_the_deviation_of_the_batch():
+    rewards = torch.tensor([[1.0, 0.0], [5.0, 1.0]])
+    spread = float(np.std([1.0, 0.0, 5.0, 1.0]))
+    found = objectives.group_advantages(rewards, "batch-standardised", epsilon=0.0)
+    torch.testing.assert_close(found, torch.tensor([[0.5, -0.5], [2.0, -2.0]]) / spread)

@@ -325,7 +325,7 @@ def test_flat_groups_are_left_out_without_changing_the_gradient(saved):
             "grpo", "gridzero/TextGeneration-v0", policy={"model": saved}, skip_flat_groups=skip, variant="dr_grpo",
             **{**FIELDS["grpo"], "kl_coefficient": 0.0},
         )  # fmt: skip
-        t = agent._episodes()
+        t = agent._episodes(agent.config.groups)
         rewards = torch.zeros_like(t.rewards)
         rewards[0, 0] = 1.0
         t = t.replace(rewards=rewards)
