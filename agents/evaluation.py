@@ -338,7 +338,7 @@ def _chain(mdp: FiniteMDP, policy: FloatArray) -> FiniteMDP:
 def _chain_values(chain: FiniteMDP, gamma: float) -> FloatArray:
     """Exact values; for many states by sweeps, because the factors of a direct solve fill up."""
     if chain.num_states <= DIRECT_SOLVE_LIMIT:
-        return chain.evaluate_policy(np.zeros(chain.num_states, dtype=np.int64), gamma)
+        return chain.policy_values(np.zeros(chain.num_states, dtype=np.int64), gamma)
     from gridzero.agents.tabular.solver import solve
 
     return solve(chain, gamma, tolerance=1e-9).values
@@ -346,7 +346,7 @@ def _chain_values(chain: FiniteMDP, gamma: float) -> FloatArray:
 
 def _policy(agent: Agent, mdp: FiniteMDP) -> FloatArray | None:
     """The agent's policy over the states of the model; None where its observations are not these states."""
-    found = getattr(agent, "policy", None)
+    found = getattr(agent, "policy_table", None)
     if found is None:
         return None
     try:

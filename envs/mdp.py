@@ -48,7 +48,7 @@ class FiniteMDP:
         ...     terminal=[False, False],
         ...     start=[1, 0],
         ... )
-        >>> mdp.evaluate_policy([1, 1], gamma=0.5)
+        >>> mdp.policy_values([1, 1], gamma=0.5)
         array([2., 2.])
     """
 
@@ -193,7 +193,7 @@ class FiniteMDP:
             raise ValueError(f"the policy in state {s} is {matrix[s].tolist()}, not a distribution over actions")
         return matrix
 
-    def evaluate_policy(self, policy: ArrayLike, gamma: float) -> FloatArray:
+    def policy_values(self, policy: ArrayLike, gamma: float) -> FloatArray:
         r"""$v_\pi = (I - \gamma P_\pi)^{-1} r_\pi$ by a sparse direct solve (Zhao, eq. 2.7).
 
         A grid of 10⁶ cells takes some ten seconds and 2 GB.
@@ -333,7 +333,7 @@ class FiniteMDP:
 
         Example:
             >>> table = {0: {0: [(0.5, 0, -1, False), (0.5, 1, 3, True)]}, 1: {0: [(1, 1, 0, True)]}}
-            >>> FiniteMDP.from_table(table).evaluate_policy([0, 0], gamma=1)
+            >>> FiniteMDP.from_table(table).policy_values([0, 0], gamma=1)
             array([2., 0.])
         """
         states, actions = table_shape(table)

@@ -370,7 +370,7 @@ def _load(name: str) -> Agent:
 
 def _table(expert: Agent) -> NDArray[np.bool_] | None:
     """(S, A) what the expert finds best in each state; None where it has no such table."""
-    found = getattr(expert, "policy", None)
+    found = getattr(expert, "policy_table", None)
     if found is None:
         return None
     try:

@@ -284,14 +284,14 @@ class PolicyGradientAgent(Agent):
 
     # Tables, for worlds whose states can be counted
 
-    def exploring_policy(self) -> FloatArray:
+    def exploring_policy_table(self) -> FloatArray:
         """(S, A) probabilities of the actions that :meth:`act` chooses when it explores."""
         self.network.check_table()  # before its states are visited
         return self.action_probabilities(*self._states.read())
 
-    def policy(self) -> FloatArray:
+    def policy_table(self) -> FloatArray:
         """(S, A) probabilities of the actions that :meth:`act` chooses greedily: all on the most likely one."""
-        return greedy_policy(self.exploring_policy())
+        return greedy_policy(self.exploring_policy_table())
 
     def action_values(self) -> FloatArray:
         """(S, A) one step of the model, then :meth:`state_values`.
@@ -302,8 +302,8 @@ class PolicyGradientAgent(Agent):
         return FiniteMDP.from_env(self.env).action_values(self.state_values(), self.config.gamma)
 
     def state_values(self) -> FloatArray:
-        """(S,) exact values of :meth:`exploring_policy`; needs a model."""
-        return FiniteMDP.from_env(self.env).evaluate_policy(self.exploring_policy(), self.config.gamma)
+        """(S,) exact values of :meth:`exploring_policy_table`; needs a model."""
+        return FiniteMDP.from_env(self.env).policy_values(self.exploring_policy_table(), self.config.gamma)
 
     # State
 

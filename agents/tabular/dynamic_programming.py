@@ -105,7 +105,7 @@ class Planner(Agent):
             self._action_values = self.mdp.action_values(self._values, self.config.gamma)
         return self._action_values
 
-    def policy(self) -> FloatArray:
+    def policy_table(self) -> FloatArray:
         """(S, A) probabilities, all on one action."""
         return np.asarray(np.arange(self.mdp.num_actions) == self._choices()[:, None], dtype=np.float64)
 
@@ -228,7 +228,7 @@ class PolicyIteration(Planner):
 
     def _improve(self) -> dict[str, float]:
         before = self._values
-        self._values = self.mdp.evaluate_policy(self._actions, self.config.gamma)
+        self._values = self.mdp.policy_values(self._actions, self.config.gamma)
         self._evaluated.add(hash(self._actions.tobytes()))
         tolerance = self.config.tolerance
         gain, changes = bellman_kernels.improve_policy(*self._model, self._values, self._actions, tolerance)

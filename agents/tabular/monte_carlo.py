@@ -25,7 +25,7 @@ from gridzero.agents.tabular.monte_carlo_kernels import (
 )
 from gridzero.agents.tabular.schedules import Schedule
 from gridzero.agents.tabular.simulation import StartAnywhere, as_environment
-from gridzero.agents.tabular.tabular import EvaluatingAgent, FloatArray, epsilon_greedy_policy, policy_table
+from gridzero.agents.tabular.tabular import FloatArray, PredictionAgent, as_policy_table, epsilon_greedy_policy
 
 __all__ = ["MCBasic", "MCEpsilonGreedy", "MCExploringStarts", "MCOffPolicy", "MonteCarlo"]
 
@@ -48,7 +48,7 @@ class EpisodicConfig(MonteCarloConfig):
     """Episodes between two reports."""
 
 
-class MonteCarlo(EvaluatingAgent):
+class MonteCarlo(PredictionAgent):
     """Base of the agents that learn after each episode, from one environment or from N at once.
 
     An update reports some episodes. In a vector of environments a cut episode is followed by another that begins where
@@ -105,7 +105,7 @@ class MonteCarlo(EvaluatingAgent):
         """The probability of a random action in the episode under way, cut ones being counted too."""
         return self._epsilon(self._episodes + 1)
 
-    def exploring_policy(self) -> FloatArray:
+    def exploring_policy_table(self) -> FloatArray:
         """(S, A) probabilities of what the agent does while it learns."""
         policy, epsilon = self._behaviour()
         if not len(policy):
@@ -339,8 +339,8 @@ class MCOffPolicy(MonteCarlo):
         super().fix_policy(policy)
         self.behaviour_policy = None
         if behaviour is not None:
-            acting = policy_table(behaviour, self.states.n, self.actions.n)
-            uncovered = np.argwhere((acting == 0) & (self.policy() > 0))
+            acting = as_policy_table(behaviour, self.states.n, self.actions.n)
+            uncovered = np.argwhere((acting == 0) & (self.policy_table() > 0))
             if len(uncovered):
                 s, a = uncovered[0]
                 raise ValueError(f"in state {s} the policy may take action {a} and the behaviour never does")

@@ -10,7 +10,7 @@ import numpy as np
 
 from gridzero.agents.learner import Update
 from gridzero.agents.tabular.simulation import StartAnywhere, as_environment
-from gridzero.agents.tabular.tabular import EvaluatingAgent, FloatArray
+from gridzero.agents.tabular.tabular import FloatArray, PredictionAgent
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class MCBasicConfig(MonteCarloConfig):
     """Episodes from each state-action pair; one is enough where nothing is random."""
 
 
-class MCBasic(EvaluatingAgent):
+class MCBasic(PredictionAgent):
     """Policy iteration whose evaluation averages the returns of episodes from every pair (Zhao, Algorithm 5.1).
 
     One update is one iteration. It ends when an iteration has changed no action value, as in a deterministic world it
@@ -67,22 +67,22 @@ class MCBasic(EvaluatingAgent):
         self.starts = StartAnywhere(self.interaction, self.states, self.actions, "mc-basic")
         self._iterations = 0
 
-    def exploring_policy(self) -> FloatArray:
+    def exploring_policy_table(self) -> FloatArray:
         """The policy itself: exploration is left to where the episodes start."""
-        return self.policy()
+        return self.policy_table()
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` for each iteration."""
         while True:
             before = self._action_values.copy()
-            policy_before = self.policy().argmax(axis=1)
+            policy_before = self.policy_table().argmax(axis=1)
             self._action_values[self.starts.states] = self._estimate()
             self._iterations += 1
             change = float(np.abs(self._action_values - before).max())
             metrics = {
                 "iterations": float(self._iterations),
                 "value_change": change,
-                "policy_changes": float((self.policy().argmax(axis=1) != policy_before).sum()),
+                "policy_changes": float((self.policy_table().argmax(axis=1) != policy_before).sum()),
                 **self.interaction.metrics(),
             }
             yield Update(self.interaction.steps, metrics)
@@ -94,7 +94,7 @@ class MCBasic(EvaluatingAgent):
         copies, actions = self.interaction.num_envs, self.actions.n
         pairs = np.repeat(np.arange(len(self.starts.states) * actions), self.config.episodes)
         returns = np.zeros(len(pairs))
-        cumulative = self.policy().cumsum(axis=1)
+        cumulative = self.policy_table().cumsum(axis=1)
         for begin in range(0, len(pairs), copies):
             chunk = np.resize(pairs[begin : begin + copies], copies)
             size = min(copies, len(pairs) - begin)

@@ -73,7 +73,7 @@ def solve(mdp: FiniteMDP, gamma: float, tolerance: float = 1e-6) -> Solution:
         planner = PolicyIteration(mdp, config)
         for _ in planner.learn():
             pass
-        values, actions, count = planner.state_values(), planner.policy().argmax(axis=1), planner.sweeps
+        values, actions, count = planner.state_values(), planner.policy_table().argmax(axis=1), planner.sweeps
         residual = mdp.bellman_residual(values, gamma)
     else:
         unit = reward_unit(mdp)

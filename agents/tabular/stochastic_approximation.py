@@ -15,7 +15,7 @@ from gridzero.agents.learner import Update
 from gridzero.agents.tabular.monte_carlo_kernels import choose_actions, measure
 from gridzero.agents.tabular.schedules import Schedule
 from gridzero.agents.tabular.simulation import StartAnywhere, as_environment
-from gridzero.agents.tabular.tabular import EvaluatingAgent, FloatArray
+from gridzero.agents.tabular.tabular import FloatArray, PredictionAgent
 
 Noisy = Callable[[Any, np.random.Generator], Any]
 
@@ -205,7 +205,7 @@ class RobbinsMonroConfig:
                 raise ValueError(f"{name} must be {' or '.join(values)}, not {getattr(self, name)!r}")
 
 
-class RobbinsMonro(EvaluatingAgent):
+class RobbinsMonro(PredictionAgent):
     r"""A Bellman equation as a root to find (Zhao, sections 6.2 and 7.2 to 7.4).
 
     With $w = q$ and a sample $(s, a, r, s')$, $\tilde g(w) = w(s, a) - [r + \gamma\, v_w(s')]$, where $v_w(s')$ is

@@ -79,13 +79,13 @@ class TabularAgent(Agent):
 
     def state_values(self) -> FloatArray:
         """(S,) values of :meth:`policy` under the current action values."""
-        return np.asarray((self.policy() * self._action_values).sum(axis=1))
+        return np.asarray((self.policy_table() * self._action_values).sum(axis=1))
 
-    def policy(self) -> FloatArray:
+    def policy_table(self) -> FloatArray:
         """(S, A) probabilities of what :meth:`act` does when it does not explore."""
         return greedy_policy(self._action_values)
 
-    def exploring_policy(self) -> FloatArray:
+    def exploring_policy_table(self) -> FloatArray:
         """(S, A) probabilities of what :meth:`act` does when it explores."""
         return epsilon_greedy_policy(self._action_values, self.epsilon)
 
@@ -93,8 +93,8 @@ class TabularAgent(Agent):
         """Actions (N,) for observations (N,), each as the environment's own space has it."""
         states = self.states.numbers(observations)
         if not explore:
-            return self.actions.elements(self.policy()[states].argmax(axis=1))
-        cumulative = self.exploring_policy()[states].cumsum(axis=1)
+            return self.actions.elements(self.policy_table()[states].argmax(axis=1))
+        cumulative = self.exploring_policy_table()[states].cumsum(axis=1)
         drawn = self.rng.random((len(states), 1)) * cumulative[:, -1:]
         return self.actions.elements((drawn >= cumulative).sum(axis=1))
 
@@ -118,11 +118,11 @@ class TabularAgent(Agent):
         self.interaction.load_state_dict(state["interaction"])
 
 
-class EvaluatingAgent(TabularAgent):
-    """A tabular agent that can evaluate a given policy instead of improving its own.
+class PredictionAgent(TabularAgent):
+    """A tabular agent that can estimate the values of a given policy instead of improving its own.
 
     Attributes:
-        fixed_policy: (S, A) probabilities of the policy under evaluation; None while the agent improves its own.
+        fixed_policy: (S, A) probabilities of the policy whose values are estimated; None where it improves its own.
     """
 
     fixed_policy: FloatArray | None = None
@@ -136,11 +136,11 @@ class EvaluatingAgent(TabularAgent):
         Raises:
             ValueError: for another shape, or rows that are not distributions.
         """
-        self.fixed_policy = policy_table(policy, self.states.n, self.actions.n)
+        self.fixed_policy = as_policy_table(policy, self.states.n, self.actions.n)
 
-    def policy(self) -> FloatArray:
+    def policy_table(self) -> FloatArray:
         """(S, A) probabilities: the fixed policy, else the greedy one."""
-        return super().policy() if self.fixed_policy is None else self.fixed_policy.copy()
+        return super().policy_table() if self.fixed_policy is None else self.fixed_policy.copy()
 
     def state_dict(self) -> dict[str, Any]:
         """State of the table, and the fixed policy."""
@@ -155,7 +155,7 @@ class EvaluatingAgent(TabularAgent):
             self.fix_policy(state["fixed_policy"])
 
 
-def policy_table(policy: ArrayLike, states: int, actions: int) -> FloatArray:
+def as_policy_table(policy: ArrayLike, states: int, actions: int) -> FloatArray:
     """A policy as (S, A) probabilities.
 
     Args:
@@ -166,7 +166,7 @@ def policy_table(policy: ArrayLike, states: int, actions: int) -> FloatArray:
     Raises:
         ValueError: for another shape, an action out of range, or rows that are not distributions.
 
-    >>> policy_table([1, 0], states=2, actions=2)
+    >>> as_policy_table([1, 0], states=2, actions=2)
     array([[0., 1.], [1., 0.]])
     """
     given = np.asarray(policy)

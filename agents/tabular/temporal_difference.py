@@ -20,7 +20,7 @@ from gridzero.agents.tabular import td_kernels as kernels
 from gridzero.agents.tabular.dynamic_programming import ValueIteration, ValueIterationConfig
 from gridzero.agents.tabular.schedules import Schedule
 from gridzero.agents.tabular.simulation import as_environment
-from gridzero.agents.tabular.tabular import EvaluatingAgent, FloatArray, TabularAgent
+from gridzero.agents.tabular.tabular import FloatArray, PredictionAgent, TabularAgent
 
 MODEL_STEP_LIMIT = 1000
 """Steps after which an episode drawn from a bare ``FiniteMDP`` begins anew, as one that never ends would not."""
@@ -211,7 +211,7 @@ class PredictionConfig(TemporalDifferenceConfig):
         _check_choice(self, "policy", ("uniform", "optimal"))
 
 
-class TD0(TemporalDifference, EvaluatingAgent):
+class TD0(TemporalDifference, PredictionAgent):
     r"""TD(0): $v(s) \leftarrow v(s) + \alpha\,[r + \gamma v(s') - v(s)]$ (eq. 6.2; Zhao, eq. 7.1).
 
     It estimates the values of a given policy and never improves it. Action values average the same targets by pair.
@@ -235,7 +235,7 @@ class TD0(TemporalDifference, EvaluatingAgent):
             for _ in planner.learn():
                 pass
             # The model from a table of transitions may have one more state, where episodes end.
-            self.fix_policy(planner.policy()[: self.states.n])
+            self.fix_policy(planner.policy_table()[: self.states.n])
         else:
             self.fix_policy(np.full((self.states.n, self.actions.n), 1 / self.actions.n))
 
@@ -248,15 +248,15 @@ class TD0(TemporalDifference, EvaluatingAgent):
     def fix_policy(self, policy: ArrayLike) -> None:
         """From now on, follow this policy and estimate its values: (S, A) probabilities or (S,) action numbers."""
         super().fix_policy(policy)
-        self._cumulative = self.policy().cumsum(axis=1)
+        self._cumulative = self.policy_table().cumsum(axis=1)
 
     def state_values(self) -> FloatArray:
         """(S,) estimated values of the policy."""
         return self.memory["values"][:, 0].copy()
 
-    def exploring_policy(self) -> FloatArray:
+    def exploring_policy_table(self) -> FloatArray:
         """(S, A) probabilities of the policy itself."""
-        return self.policy()
+        return self.policy_table()
 
     def act(self, observations: Any, *, explore: bool = False) -> Any:
         """Actions (N,) drawn from the policy; exploring is no different."""

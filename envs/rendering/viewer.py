@@ -255,7 +255,7 @@ class Viewer:
         if self.agent is not None:
             picture.state_values = self._table("state_values", background == "state values")
             picture.action_values = self._table("action_values", background == "action values")
-            picture.policy = self._table("policy", self.layers.policy)
+            picture.policy = self._table("policy_table", self.layers.policy)
         picture.visits = np.asarray(self.episodes.visits) if self.episodes.single else None
         picture.trace = self.episodes.trace
 

@@ -9,7 +9,7 @@ from typing import Unpack
 
 import numpy as np
 
-from gridzero.envs.tasks.expressions import Expression, evaluate
+from gridzero.envs.tasks.expressions import Expression, calculate
 from gridzero.envs.tasks.numbers import shown
 from gridzero.envs.tasks.task import PATIENCE, CommonOptions, Problem, Task, check_integer
 
@@ -20,7 +20,7 @@ class Countdown(Task):
     """An expression that uses each of some numbers exactly once and has a given value: ``3,5,25=60`` → ``(25-5)*3``.
 
     All numbers must be used, none more often than it is given; ``+ - * /`` and parentheses as
-    :func:`~gridzero.envs.tasks.expressions.evaluate` reads them, exactly, so that fractions on the way are allowed.
+    :func:`~gridzero.envs.tasks.expressions.calculate` reads them, exactly, so that fractions on the way are allowed.
     Every problem has a solution, for the target is the value of an expression drawn at random, whose values on the way
     are positive and whole.
 
@@ -83,7 +83,7 @@ class Countdown(Task):
 
     def check(self, problem: Problem, answer: str) -> tuple[bool, str]:  # noqa: D102
         try:
-            value, used = evaluate(answer)
+            value, used = calculate(answer)
         except ValueError as error:
             return False, str(error)
         given, target = sorted(problem.metadata["numbers"]), problem.metadata["target"]

@@ -27,14 +27,14 @@ _TOKEN = re.compile(r"[ \t\r\n]*(?:([0-9]+)|([-+*/()]))")
 _LEVEL_OF_NUMBER = 3
 
 
-class Evaluated(NamedTuple):
+class Calculation(NamedTuple):
     """An expression's exact value, and its numbers in the order they are written."""
 
     value: Fraction
     numbers: list[int]
 
 
-def evaluate(text: str) -> Evaluated:
+def calculate(text: str) -> Calculation:
     """The value of an expression, which is read here and nowhere else: no text is ever run.
 
     An expression has whole numbers without leading zeros, ``+ - * /`` with the usual precedence, from left to right,
@@ -48,9 +48,9 @@ def evaluate(text: str) -> Evaluated:
         ValueError: for what is not an expression, passes a cap, or divides by zero; it says which.
 
     Example:
-        >>> evaluate("(25 - 5) / 3 * -2")
-        Evaluated(value=Fraction(-40, 3), numbers=[25, 5, 3, 2])
-        >>> evaluate("9**9")
+        >>> calculate("(25 - 5) / 3 * -2")
+        Calculation(value=Fraction(-40, 3), numbers=[25, 5, 3, 2])
+        >>> calculate("9**9")
         Traceback (most recent call last):
         ...
         ValueError: a number is missing before '*'
@@ -109,7 +109,7 @@ def evaluate(text: str) -> Evaluated:
         raise ValueError("a parenthesis is not closed")
     while waiting:
         _apply(waiting.pop(), values)
-    return Evaluated(values[0], numbers)
+    return Calculation(values[0], numbers)
 
 
 def _apply(operation: str, values: list[Fraction]) -> None:

@@ -181,7 +181,7 @@ def test_values_and_policy_are_tables(name: str) -> None:
     learn(agent, 2)
     if name.startswith("sb3-") and not hasattr(agent, "policy"):
         pytest.skip("no tables")
-    policy = agent.policy()
+    policy = agent.policy_table()
     states, actions = policy.shape
     # The model from a table of transitions may have one more state, where episodes end.
     assert states in (16, 17)

@@ -135,10 +135,10 @@ def test_a_stochastic_policy_against_the_model_itself() -> None:
     """The uniform policy of an untrained TD(0), against FiniteMDP's own evaluation."""
     agent = gridzero.agents.make("td0", gym.make("FrozenLake-v1"), gamma=0.9)
     uniform = np.full((16, 4), 0.25)
-    np.testing.assert_array_equal(agent.policy(), uniform)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(agent.policy_table(), uniform)  # type: ignore[attr-defined]
     mdp = FiniteMDP.from_env(agent.env)
     result = evaluate(agent, episodes=1)
-    assert result.value == pytest.approx(mdp.evaluate_policy(uniform, 0.9)[0], abs=1e-12)
+    assert result.value == pytest.approx(mdp.policy_values(uniform, 0.9)[0], abs=1e-12)
     assert result.expected_return == pytest.approx(mdp.finite_horizon_values(100, policy=uniform)[0], abs=1e-12)
 
 

@@ -57,7 +57,7 @@ def test_policy_evaluation_is_the_dense_solve_and_the_limit_of_iteration(seed, g
     policy = random_policy(rng, mdp)
     transitions, rewards = dense(mdp)
     matrix, reward = np.einsum("sa,sat->st", policy, transitions), (policy * rewards).sum(axis=1)
-    values = mdp.evaluate_policy(policy, gamma)
+    values = mdp.policy_values(policy, gamma)
     np.testing.assert_allclose(values, np.linalg.solve(np.eye(6) - gamma * matrix, reward), rtol=0, atol=1e-9)
     iterate = np.zeros(6)
     for _ in range(60):
@@ -73,7 +73,7 @@ def test_a_policy_of_actions_is_its_table_of_probabilities(seed):
     rng = np.random.default_rng(seed)
     mdp = random_mdp(rng)
     actions = rng.integers(0, 3, 6)
-    np.testing.assert_array_equal(mdp.evaluate_policy(actions, 0.9), mdp.evaluate_policy(np.eye(3)[actions], 0.9))
+    np.testing.assert_array_equal(mdp.policy_values(actions, 0.9), mdp.policy_values(np.eye(3)[actions], 0.9))
 
 
 @settings(max_examples=30)
@@ -87,7 +87,7 @@ def test_undiscounted_values_of_a_proper_policy_are_the_total_reward(seed):
     for _ in range(200):  # what is left then is below 0.8^200
         total += distribution @ (policy * rewards).sum(axis=1)
         distribution = distribution @ np.einsum("sa,sat->st", policy, transitions)
-    np.testing.assert_allclose(mdp.evaluate_policy(policy, 1), total, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(mdp.policy_values(policy, 1), total, rtol=0, atol=1e-9)
 
 
 def chain(probabilities, terminal=(False, False, True)):
@@ -99,22 +99,22 @@ def chain(probabilities, terminal=(False, False, True)):
 
 def test_an_improper_policy_is_refused_when_undiscounted():
     mdp = chain([1, 0, 0])
-    np.testing.assert_allclose(mdp.evaluate_policy([0, 0, 0], 1), [-2, -1, 0])
-    np.testing.assert_allclose(mdp.evaluate_policy([[0.5, 0.5], [1, 0], [1, 0]], 1), [-3, -1, 0])
+    np.testing.assert_allclose(mdp.policy_values([0, 0, 0], 1), [-2, -1, 0])
+    np.testing.assert_allclose(mdp.policy_values([[0.5, 0.5], [1, 0], [1, 0]], 1), [-3, -1, 0])
     with pytest.raises(ValueError, match="from state 0 this one never does"):
-        mdp.evaluate_policy([0, 1, 0], 1)  # neither from 0, which leads to 1
+        mdp.policy_values([0, 1, 0], 1)  # neither from 0, which leads to 1
     with pytest.raises(ValueError, match="from state 1 this one never does"):
         FiniteMDP(
             [[[2]], [[1]], [[2]]], np.ones((3, 1, 1)), np.zeros((3, 1)), [False, False, True], [1, 0, 0]
-        ).evaluate_policy([0, 0, 0], 1)
+        ).policy_values([0, 0, 0], 1)
     with pytest.raises(ValueError, match="from state 0 this one never does"):
-        chain([1, 0, 0], (False, False, False)).evaluate_policy([0, 0, 0], 1)
-    np.testing.assert_allclose(mdp.evaluate_policy([1, 1, 0], 0.9), [-10, -10, 0])
+        chain([1, 0, 0], (False, False, False)).policy_values([0, 0, 0], 1)
+    np.testing.assert_allclose(mdp.policy_values([1, 1, 0], 0.9), [-10, -10, 0])
 
 
 def test_a_model_of_terminal_states_alone_is_worth_nothing():
     mdp = chain([1, 0, 0], (True, True, True))
-    assert mdp.evaluate_policy([0, 0, 0], 1).tolist() == [0, 0, 0]
+    assert mdp.policy_values([0, 0, 0], 1).tolist() == [0, 0, 0]
     assert mdp.finite_horizon_values(5).tolist() == [0, 0, 0]
 
 
@@ -127,7 +127,7 @@ def test_a_long_random_walk_has_its_closed_form():
     rewards[n - 2] = 0.5
     mdp = FiniteMDP(successors, np.full((n, 1, 2), 0.5), rewards, (index == 0) | (index == n - 1), np.full(n, 1 / n))
     exact = np.where(index == n - 1, 0, index / (n - 1))
-    np.testing.assert_allclose(mdp.evaluate_policy(np.zeros(n, dtype=int), 1), exact, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(mdp.policy_values(np.zeros(n, dtype=int), 1), exact, rtol=0, atol=1e-8)
 
 
 @settings(max_examples=40)
@@ -226,7 +226,7 @@ def test_frozen_lake_optimal_values(gamma, published):
     assert mdp.num_states == 16  # no state is entered in both ways
     assert optimal_values(mdp, gamma, 5000)[0] == pytest.approx(published, abs=5e-8)
     greedy = mdp.action_values(optimal_values(mdp, gamma, 5000), gamma).argmax(axis=1)
-    assert mdp.evaluate_policy(greedy, gamma)[0] == pytest.approx(published, abs=5e-8)
+    assert mdp.policy_values(greedy, gamma)[0] == pytest.approx(published, abs=5e-8)
 
 
 def test_cliff_walking_is_worth_minus_13():
@@ -278,15 +278,15 @@ def test_a_state_entered_in_both_ways_continues_and_ends():
     mdp = FiniteMDP.from_table(table, start=[1, 0])
     assert mdp.num_states == 3
     assert mdp.terminal.tolist() == [False, False, True]
-    np.testing.assert_allclose(mdp.evaluate_policy([0, 0, 0], 1), [1, 10, 0])
-    np.testing.assert_allclose(mdp.evaluate_policy([1, 0, 0], 0.5), [3 + 0.5 * 0.5 * 10, 10, 0])
+    np.testing.assert_allclose(mdp.policy_values([0, 0, 0], 1), [1, 10, 0])
+    np.testing.assert_allclose(mdp.policy_values([1, 0, 0], 0.5), [3 + 0.5 * 0.5 * 10, 10, 0])
     assert mdp.start.tolist() == [1, 0, 0]
 
 
 def test_a_start_that_also_ends_episodes_is_not_terminal():
     table = {0: {0: [(1.0, 1, 0.0, False)]}, 1: {0: [(1.0, 0, 5.0, True)]}}
     mdp = FiniteMDP.from_table(table, start=[1, 0])
-    np.testing.assert_allclose(mdp.evaluate_policy([0, 0, 0], 1), [5, 5, 0])
+    np.testing.assert_allclose(mdp.policy_values([0, 0, 0], 1), [5, 5, 0])
 
 
 def test_an_absorbing_state_with_its_own_loop_becomes_terminal():
@@ -294,7 +294,7 @@ def test_an_absorbing_state_with_its_own_loop_becomes_terminal():
     mdp = FiniteMDP.from_table(table)
     assert mdp.terminal.tolist() == [False, True]  # reached only by ending, whatever its loop says
     assert mdp.start.tolist() == [1, 0]
-    assert mdp.evaluate_policy([0, 0], 1).tolist() == [3, 0]
+    assert mdp.policy_values([0, 0], 1).tolist() == [3, 0]
 
 
 def random_table(rng, states, actions):
@@ -398,7 +398,7 @@ def test_a_bad_model_is_refused(changes, what):
 @pytest.mark.filterwarnings("error")
 def test_large_rewards_are_finite():
     mdp = FiniteMDP(**fields(rewards=np.full((2, 2), 1.5e308)))
-    assert mdp.evaluate_policy([0, 0], 0).tolist() == [1.5e308, 1.5e308]
+    assert mdp.policy_values([0, 0], 0).tolist() == [1.5e308, 1.5e308]
 
 
 @pytest.mark.parametrize(
@@ -415,14 +415,14 @@ def test_large_rewards_are_finite():
 )
 def test_a_bad_policy_is_refused(policy, what):
     with pytest.raises(ValueError, match=what):
-        FiniteMDP(**fields()).evaluate_policy(policy, 0.9)
+        FiniteMDP(**fields()).policy_values(policy, 0.9)
 
 
 @pytest.mark.parametrize("gamma", [-0.1, 1.1, np.nan])
 def test_a_bad_discount_or_horizon_is_refused(gamma):
     mdp = FiniteMDP(**fields())
     with pytest.raises(ValueError, match="gamma must be between 0 and 1"):
-        mdp.evaluate_policy([0, 0], gamma)
+        mdp.policy_values([0, 0], gamma)
     with pytest.raises(ValueError, match="gamma must be between 0 and 1"):
         mdp.finite_horizon_values(3, gamma)
     with pytest.raises(ValueError, match="horizon must be at least 0, not -1"):
@@ -431,6 +431,6 @@ def test_a_bad_discount_or_horizon_is_refused(gamma):
 
 def test_a_model_survives_copying_and_pickling():
     mdp = random_mdp(np.random.default_rng(0))
-    expected = mdp.evaluate_policy(np.zeros(6, dtype=int), 0.9)
+    expected = mdp.policy_values(np.zeros(6, dtype=int), 0.9)
     for other in (copy.deepcopy(mdp), pickle.loads(pickle.dumps(mdp))):
-        np.testing.assert_array_equal(other.evaluate_policy(np.zeros(6, dtype=int), 0.9), expected)
+        np.testing.assert_array_equal(other.policy_values(np.zeros(6, dtype=int), 0.9), expected)

@@ -288,21 +288,21 @@ class SB3Agent(Agent):
         observations, masks = self._states.read()
         return batched(observations, self.vec_env.observation_space), masks
 
-    def policy(self) -> FloatArray:
+    def policy_table(self) -> FloatArray:
         """(S, A) probabilities of what :meth:`act` does when it does not explore."""
         observations, masks = self._table()
         given = {"action_masks": masks} if self.masked else {}
         actions, _ = self.model.predict(observations, deterministic=True, **given)
         return np.asarray(np.eye(int(self.model.action_space.n))[actions])
 
-    def exploring_policy(self) -> FloatArray:
+    def exploring_policy_table(self) -> FloatArray:
         """(S, A) probabilities of what :meth:`act` does when it explores."""
         observations, masks = self._table()
         if hasattr(self.model, "exploration_rate"):
-            epsilon, greedy = self.model.exploration_rate, self.policy()
+            epsilon, greedy = self.model.exploration_rate, self.policy_table()
             return np.asarray(epsilon / greedy.shape[1] + (1 - epsilon) * greedy)
         if not hasattr(self.model.policy, "get_distribution"):
-            return self.policy()
+            return self.policy_table()
         with torch.no_grad():
             tensor, _ = self.model.policy.obs_to_tensor(observations)
             actions = self.model.policy.get_distribution(tensor, *([masks] if self.masked else []))

@@ -141,7 +141,7 @@ def test_every_head_finds_the_optimum(head: str) -> None:
 def test_the_optimum_from_every_kind_of_observation(observation: str) -> None:
     agent = make(grid("zhao-5x5", observation=observation), gamma=0.9)
     learn(agent, 15)
-    values = agent.env.unwrapped.mdp.evaluate_policy(agent.policy(), 0.9)
+    values = agent.env.unwrapped.mdp.policy_values(agent.policy_table(), 0.9)
     expected = [5.8, 5.6, 6.2, 6.5, 5.8, 6.5, 7.2, 8.0, 7.2, 6.5]  # Zhao, figure 3.4a, the first two rows
     assert values[:10] == pytest.approx(expected, abs=0.051)
 
@@ -214,8 +214,8 @@ def test_a_run_with_other_observations_is_imitated_where_states_are_counted(
     learn(agent, 6)
     assert agent.demonstrations is not None
     states = agent.demonstrations.states
-    theirs = expert.policy()[states].argmax(axis=1)  # type: ignore[attr-defined]
-    assert agent.policy()[states].argmax(axis=1).tolist() == theirs.tolist()
+    theirs = expert.policy_table()[states].argmax(axis=1)  # type: ignore[attr-defined]
+    assert agent.policy_table()[states].argmax(axis=1).tolist() == theirs.tolist()
 
 
 @pytest.mark.parametrize("updates", [0, 3])

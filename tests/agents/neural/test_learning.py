@@ -79,7 +79,7 @@ def test_masked_actions_are_never_taken():
     agent = make("ppo", env, action_masks=True, **QUICK)
     run(agent, 4_000)  # the world itself asserts that its moves are allowed
     assert score(agent, env) > 0.95
-    assert agent.exploring_policy().shape == (6, 6)
+    assert agent.exploring_policy_table().shape == (6, 6)
 
 
 def test_masks_need_an_environment_that_has_them():
@@ -128,11 +128,11 @@ def test_grpo_finds_the_optimum_of_the_regularised_objective():
     with torch.no_grad():
         agent.network.action_head.bias.copy_(torch.tensor([0.5, 0.0, -0.5]))
     agent.network.make_reference()
-    reference = agent.exploring_policy()[0]
+    reference = agent.exploring_policy_table()[0]
     for _ in agent.learn():
         pass
     expected = reference * np.exp(np.array([0.0, 0.5, 1.0]) / 0.5)
-    np.testing.assert_allclose(agent.exploring_policy()[0], expected / expected.sum(), atol=0.03)
+    np.testing.assert_allclose(agent.exploring_policy_table()[0], expected / expected.sum(), atol=0.03)
 
 
 def test_the_reference_is_what_it_was_and_is_refreshed_when_asked():
@@ -195,7 +195,7 @@ def test_kl_penalty_keeps_grpo_near_its_reference():
     uniform = torch.full((3,), 1 / 3).log()
     kl_far, kl_near = (
         float((torch.tensor(p) * kl_estimate(torch.tensor(p).log(), uniform.double(), "k1")).sum())
-        for p in (agent.exploring_policy()[0] for agent in (far, near))
+        for p in (agent.exploring_policy_table()[0] for agent in (far, near))
     )
     assert kl_far > 0.5
     assert kl_near < 0.01
@@ -208,7 +208,7 @@ def test_kl_penalty_keeps_grpo_near_its_reference():
 def test_every_state_of_the_grid_is_seen_in_order(observation):
     env = gym.make("gridzero/GridWorld-v0", observation=observation)
     agent = make("ppo", env, num_envs=2)
-    table = agent.exploring_policy()
+    table = agent.exploring_policy_table()
     env.reset(seed=0)
     for state in (0, 7, 24):
         read = agent.network.read([env.unwrapped.set_state(state)])
@@ -220,10 +220,10 @@ def test_every_state_of_the_grid_is_seen_in_order(observation):
 def test_what_has_no_table_says_so():
     agent = make("ppo", "CartPole-v1", num_envs=2)
     with pytest.raises(ValueError, match="cannot be counted"):
-        agent.policy()
+        agent.policy_table()
     agent = make("ppo", vector(Recall, 2), memory="gru")
     with pytest.raises(ValueError, match="memory"):
-        agent.policy()
+        agent.policy_table()
 
 
 def test_schedules_span_what_is_planned():

@@ -120,6 +120,6 @@ def test_most_of_the_optimum_soon(name: str) -> None:
     agent, evaluation = GRIDS[name].trained(0, steps)
     assert share(evaluation) > 0.98
     if name == "ppo-zhao":
-        exact = agent.env.unwrapped.mdp.evaluate_policy(agent.exploring_policy(), 0.9)
+        exact = agent.env.unwrapped.mdp.policy_values(agent.exploring_policy_table(), 0.9)
         assert np.abs(agent.state_values() - exact).mean() < 0.5  # the critic knows what its policy is worth
         assert agent.action_values().shape == (25, 5)

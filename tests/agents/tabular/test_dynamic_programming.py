@@ -146,7 +146,7 @@ def test_all_methods_and_a_linear_program_agree(
     for name, agent in found.items():
         run(agent)
         np.testing.assert_allclose(agent.state_values(), expected, atol=1e-9, rtol=0, err_msg=name)
-        greedy = mdp.evaluate_policy(agent.policy(), gamma)
+        greedy = mdp.policy_values(agent.policy_table(), gamma)
         np.testing.assert_allclose(greedy, expected, atol=1e-8, rtol=0, err_msg=f"policy of {name}")
         np.testing.assert_allclose(agent.action_values(), mdp.action_values(expected, gamma), atol=1e-9)
 
@@ -225,7 +225,7 @@ def test_zhao_two_state_policy_iteration_by_hand() -> None:
     run(agent, 1)
     np.testing.assert_allclose(agent.state_values(), [-10, -9])
     np.testing.assert_allclose(agent.action_values(), [[-10, -9, -7.1], [-9, -7.1, -9.1]])
-    np.testing.assert_array_equal(agent.policy().argmax(axis=1), [2, 1])
+    np.testing.assert_array_equal(agent.policy_table().argmax(axis=1), [2, 1])
     run(agent)
     np.testing.assert_allclose(agent.state_values(), [10, 10])
 
@@ -316,7 +316,7 @@ def test_without_discount_policies_that_never_end_are_overcome(name: str) -> Non
     # Action 1 stays for ever at -1 a step. Going left, a biased walk: 1/(0.7 - 0.3) steps per cell, less at the wall.
     agent = planner(name, chain(-1.0), gamma=1.0, tolerance=1e-13)
     run(agent)
-    np.testing.assert_array_equal(agent.policy()[1:, 0], 1)
+    np.testing.assert_array_equal(agent.policy_table()[1:, 0], 1)
     ratio = 0.3 / 0.7
     steps = [0.0]
     for cell in range(1, 5):  # steps from cell to cell - 1: t_4 = 1/0.7, t_c = 1/0.7 + ratio * t_{c+1}

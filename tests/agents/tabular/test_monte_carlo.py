@@ -45,7 +45,7 @@ def random_policy(seed: int, mdp: FiniteMDP) -> np.ndarray:
 
 
 def exact(mdp: FiniteMDP, policy: np.ndarray, gamma: float) -> np.ndarray:
-    return mdp.action_values(mdp.evaluate_policy(policy, gamma), gamma)
+    return mdp.action_values(mdp.policy_values(policy, gamma), gamma)
 
 
 def learn(agent: Any, updates: int) -> Any:
@@ -397,9 +397,9 @@ def gap(agent: Any, env: str, gamma: float) -> float:
     """v*(start) - v(start) of the greedy policy, both exact."""
     mdp = FiniteMDP.from_env(gym.make(env))
     policy = np.full((mdp.num_states, mdp.num_actions), 1 / mdp.num_actions)
-    policy[: agent.states.n] = agent.policy()
+    policy[: agent.states.n] = agent.policy_table()
     optimal = mdp.finite_horizon_values(5000, gamma)
-    return float(mdp.start @ (optimal - mdp.evaluate_policy(policy, gamma)))
+    return float(mdp.start @ (optimal - mdp.policy_values(policy, gamma)))
 
 
 def train(name: str, env: Any, steps: int, seed: int = 0, **fields: Any) -> Any:
@@ -451,7 +451,7 @@ def test_control_that_takes_longer(name: str, env: str, steps: int, most: float,
 def test_mc_basic_on_models(env: str, steps: int, most: float, fields: dict[str, Any]) -> None:
     mdp = FiniteMDP.from_env(gym.make(env))
     agent = train("mc-basic", mdp, steps, **fields)
-    optimal, found = mdp.finite_horizon_values(3000, 0.99), mdp.finite_horizon_values(3000, 0.99, agent.policy())
+    optimal, found = mdp.finite_horizon_values(3000, 0.99), mdp.finite_horizon_values(3000, 0.99, agent.policy_table())
     assert mdp.start @ (optimal - found) < most
 
 
@@ -507,8 +507,8 @@ def test_a_fixed_policy_is_resumed() -> None:
     agent.fix_policy(random_policy(0, mdp), random_policy(1, mdp))
     again: Any = gridzero.agents.make("mc-off-policy", mdp)
     again.load_state_dict(agent.state_dict())
-    np.testing.assert_array_equal(again.policy(), random_policy(0, mdp))
-    np.testing.assert_array_equal(again.exploring_policy(), random_policy(1, mdp))
+    np.testing.assert_array_equal(again.policy_table(), random_policy(0, mdp))
+    np.testing.assert_array_equal(again.exploring_policy_table(), random_policy(1, mdp))
 
 
 @pytest.mark.parametrize("name", ["mc-basic", "mc-exploring-starts"])

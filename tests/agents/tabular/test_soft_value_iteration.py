@@ -35,7 +35,7 @@ def regularised_values(
     """The policy's values where each step also pays -beta · log(policy/reference), by a direct solve."""
     with np.errstate(divide="ignore", invalid="ignore"):
         divergence = np.where(policy > 0, np.log(policy / reference), 0.0)
-    return dataclasses.replace(mdp, rewards=mdp.rewards - beta * divergence).evaluate_policy(policy, gamma)
+    return dataclasses.replace(mdp, rewards=mdp.rewards - beta * divergence).policy_values(policy, gamma)
 
 
 def episodes(env: Any, state: int) -> list[tuple[list[int], float]]:
@@ -110,7 +110,7 @@ def test_as_beta_tends_to_nothing_it_is_value_iteration(seed: int) -> None:
         bound = beta * np.log(mdp.num_actions) / (1 - gamma)
         assert (values <= best + 1e-8).all()
         assert (values >= best - bound - 1e-7).all()
-        assert (mdp.evaluate_policy(policy, gamma) >= best - bound - 1e-6).all()
+        assert (mdp.policy_values(policy, gamma) >= best - bound - 1e-6).all()
 
 
 def test_as_beta_grows_it_is_the_reference() -> None:
@@ -119,7 +119,7 @@ def test_as_beta_grows_it_is_the_reference() -> None:
     reference = rng.dirichlet(np.ones(mdp.num_actions), size=mdp.num_states)
     values, policy = soft_value_iteration(mdp, reference, 1e7, 0.9)
     np.testing.assert_allclose(policy, reference, atol=1e-5)
-    np.testing.assert_allclose(values, mdp.evaluate_policy(reference, 0.9), atol=1e-4)
+    np.testing.assert_allclose(values, mdp.policy_values(reference, 0.9), atol=1e-4)
 
 
 def test_a_uniform_reference_regularises_by_entropy() -> None:
@@ -129,7 +129,7 @@ def test_a_uniform_reference_regularises_by_entropy() -> None:
     entropy = -(policy * np.log(policy)).sum(axis=1, keepdims=True)
     with_bonus = dataclasses.replace(endless, rewards=endless.rewards + beta * entropy)
     constant = beta * np.log(mdp.num_actions) / (1 - gamma)
-    np.testing.assert_allclose(with_bonus.evaluate_policy(policy, gamma) - constant, values, atol=1e-8)
+    np.testing.assert_allclose(with_bonus.policy_values(policy, gamma) - constant, values, atol=1e-8)
 
 
 def test_what_the_reference_never_does_is_never_done() -> None:
@@ -138,7 +138,7 @@ def test_what_the_reference_never_does_is_never_done() -> None:
     values, policy = soft_value_iteration(mdp, only, 0.1, 0.9)
     assert (policy.argmax(axis=1) == 0).all()
     assert policy.max() == 1
-    np.testing.assert_allclose(values, mdp.evaluate_policy(only, 0.9), atol=1e-8)
+    np.testing.assert_allclose(values, mdp.policy_values(only, 0.9), atol=1e-8)
 
 
 def test_nothing_overflows_where_rewards_are_huge() -> None:

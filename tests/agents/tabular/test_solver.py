@@ -217,7 +217,9 @@ def test_optimal_values_scale_with_the_rewards(scale: float, gamma: float) -> No
             for _ in agent.learn():
                 pass
             np.testing.assert_allclose(agent.state_values() / scale, plain.values, atol=1e-6 * size)
-            np.testing.assert_array_equal(agent.policy().argmax(axis=1)[~mdp.terminal], plain.actions[~mdp.terminal])
+            np.testing.assert_array_equal(
+                agent.policy_table().argmax(axis=1)[~mdp.terminal], plain.actions[~mdp.terminal]
+            )
         solution = gridzero.agents.solve(scaled, gamma, tolerance=1e-12)
         np.testing.assert_allclose(solution.values / scale, plain.values, atol=1e-9 * size)
         np.testing.assert_array_equal(solution.actions[~mdp.terminal], plain.actions[~mdp.terminal])

@@ -165,15 +165,15 @@ def test_the_equation_of_a_policy_within_confidence_intervals() -> None:
     reach = stats.t.ppf(1 - 0.001 / (2 * 15), 11) * runs.std(axis=0, ddof=1) / np.sqrt(12)
     assert (np.abs(runs.mean(axis=0) - mean) <= reach + 1e-12)[:5].all()
     assert np.median(reach[:5]) < 0.25
-    exact = mdp.action_values(mdp.evaluate_policy(policy, 0.9), 0.9)
+    exact = mdp.action_values(mdp.policy_values(policy, 0.9), 0.9)
     np.testing.assert_allclose(mean, exact, atol=0.05)
 
 
 def test_the_uniform_policy_is_the_default_one() -> None:
     mdp = random_mdp(2)
     agent = train(mdp, 40_000, equation="policy", gamma=0.5, step_size="2/(k+1)")
-    np.testing.assert_array_equal(agent.policy(), np.full((6, 3), 1 / 3))
-    np.testing.assert_allclose(agent.state_values(), mdp.evaluate_policy(agent.policy(), 0.5), atol=0.05)
+    np.testing.assert_array_equal(agent.policy_table(), np.full((6, 3), 1 / 3))
+    np.testing.assert_allclose(agent.state_values(), mdp.policy_values(agent.policy_table(), 0.5), atol=0.05)
 
 
 @pytest.mark.parametrize("sampling", ["generative", "trajectory"])
@@ -204,13 +204,13 @@ def test_gymnasiums_environments(env: str, steps: int, most: float) -> None:
     mdp = FiniteMDP.from_env(gym.make(env))
     agent = train(env, steps)
     optimal = mdp.finite_horizon_values(3000, 0.99)
-    assert mdp.start @ (optimal - mdp.finite_horizon_values(3000, 0.99, agent.policy())) < most
+    assert mdp.start @ (optimal - mdp.finite_horizon_values(3000, 0.99, agent.policy_table())) < most
 
 
 @pytest.mark.slow
 def test_taxi() -> None:
     mdp = FiniteMDP.from_env(gym.make("Taxi-v4"))
-    policy = train("Taxi-v4", 600_000).policy()
+    policy = train("Taxi-v4", 600_000).policy_table()
     policy = np.vstack([policy, np.full((mdp.num_states - len(policy), 6), 1 / 6)])
     gap = mdp.start @ (mdp.finite_horizon_values(3000, 0.99) - mdp.finite_horizon_values(3000, 0.99, policy))
     assert gap < 0.01
@@ -220,7 +220,7 @@ def test_blackjack_is_sampled_along_trajectories() -> None:
     """It cannot be put into a state; sticking on 20 or 21 and drawing to 11 or less is what anyone would do."""
     agent = train("Blackjack-v1", 20_000, gamma=1.0, epsilon="1", step_size="1/k^0.7")
     assert agent.starts is None
-    actions = agent.policy().argmax(axis=1)
+    actions = agent.policy_table().argmax(axis=1)
     assert [actions[agent.states.number((total, 10, 0))] for total in (20, 21)] == [0, 0]
     assert [actions[agent.states.number((total, 10, 0))] for total in (9, 10, 11)] == [1, 1, 1]
     with pytest.raises(ValueError, match="BlackjackEnv cannot be put into a given one"):

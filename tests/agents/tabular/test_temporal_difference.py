@@ -180,7 +180,7 @@ def test_exploring_frequencies() -> None:
     agent._action_values[0] = [1.0, 2.0, 2.0, 0.0]
     learn(agent)
     expected = np.array([0.075, 0.425, 0.425, 0.075])
-    np.testing.assert_allclose(agent.exploring_policy()[0], expected)
+    np.testing.assert_allclose(agent.exploring_policy_table()[0], expected)
     assert stats.chisquare(agent.memory["visits"][0], 40_000 * expected).pvalue > 0.001
 
 
@@ -265,7 +265,7 @@ def assert_means(samples: np.ndarray, expected: np.ndarray, width: float, confid
 @pytest.mark.parametrize("name", ["td0", *ON_POLICY])
 def test_prediction_is_within_its_confidence_interval(name: str) -> None:
     mdp = random_mdp(1)
-    values = mdp.evaluate_policy(np.full((5, 2), 0.5), 0.9)
+    values = mdp.policy_values(np.full((5, 2), 0.5), 0.9)
     expected = mdp.action_values(values, 0.9)[:-1]
     fields: dict[str, Any] = {} if name == "td0" else {"epsilon": "1"}
     agents = [
@@ -323,7 +323,7 @@ def test_random_walk_errors() -> None:
     """Figure 6.2, right: the RMS error of TD(0) with step size 0.05 after 100 episodes is about 0.05."""
     mdp = chain(5)
     exact = np.arange(1, 6) / 6
-    np.testing.assert_allclose(mdp.evaluate_policy(np.zeros(7, dtype=int), 1.0)[1:-1], exact)
+    np.testing.assert_allclose(mdp.policy_values(np.zeros(7, dtype=int), 1.0)[1:-1], exact)
     errors = []
     for seed in range(20):
         agent = make(
@@ -340,7 +340,7 @@ def test_random_walk_errors() -> None:
 def test_more_steps_in_the_target_err_less_on_the_long_walk() -> None:
     """Figure 7.2: over the first 10 episodes of the 19-state walk, at step size 0.4, n = 4 beats n = 1 and n = 64."""
     mdp = chain(19, last_reward=2.0)
-    exact = mdp.evaluate_policy(np.zeros(21, dtype=int), 1.0)[1:-1]
+    exact = mdp.policy_values(np.zeros(21, dtype=int), 1.0)[1:-1]
     errors = {}
     for n in (1, 4, 64):
         runs = []
@@ -492,10 +492,10 @@ def test_a_native_vector_solves_the_lake(name: str) -> None:
     agent = learn(make(name, env, gamma=0.99, steps_per_update=2_000_000 if name == "td0" else 400_000))
     mdp = FiniteMDP.from_env(env)
     if name == "td0":
-        expected = mdp.evaluate_policy(np.full((16, 4), 0.25), 0.99)
+        expected = mdp.policy_values(np.full((16, 4), 0.25), 0.99)
         np.testing.assert_allclose(agent.state_values()[~mdp.terminal], expected[~mdp.terminal], atol=0.02)
         return
-    value = float(mdp.evaluate_policy(agent.policy(), 0.99) @ mdp.start)
+    value = float(mdp.policy_values(agent.policy_table(), 0.99) @ mdp.start)
     assert value > 0.542 * 0.95  # the optimum is 0.54202593
 
 

@@ -156,11 +156,11 @@ def test_a_painted_wall_changes_the_model_and_the_policy_reroutes(planner):
     assert env.mdp is not model
     planner.learn_on()
     after = agent.state_values()
-    expected = env.mdp.evaluate_policy(agent.policy(), 0.95)
+    expected = env.mdp.policy_values(agent.policy_table(), 0.95)
     np.testing.assert_allclose(after, expected, atol=1e-6)
     assert env.mdp.bellman_residual(after, 0.95) < 1e-6
     assert after[11] < before[11], "the way is longer now"
-    assert agent.policy()[11, 1] == 0, "and does not lead into the wall"
+    assert agent.policy_table()[11, 1] == 0, "and does not lead into the wall"
 
 
 def test_dragging_paints_and_painting_again_erases(planner):
@@ -328,7 +328,7 @@ def test_a_learner_reroutes_around_walls_painted_while_it_learns():
     viewer.draw()
 
     def route():
-        mdp, greedy, cell, cells = env.unwrapped.mdp, agent.policy().argmax(axis=1), 0, [0]
+        mdp, greedy, cell, cells = env.unwrapped.mdp, agent.policy_table().argmax(axis=1), 0, [0]
         while cell != 14 and len(cells) < 15:
             cell = int(mdp.successors[cell, greedy[cell], 0])
             cells.append(cell)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gridzero.envs.tasks.expressions import MAX_DEPTH, MAX_NUMBERS, OPERATIONS, Expression, evaluate
+from gridzero.envs.tasks.expressions import MAX_DEPTH, MAX_NUMBERS, OPERATIONS, Expression, calculate
 from gridzero.envs.tasks.numbers import read_number
 
 
@@ -57,13 +57,13 @@ def test_random_text_agrees_with_python(text: str) -> None:
         expected = by_python(text)
     except NotAllowedError:
         with pytest.raises(ValueError, match=r"."):
-            evaluate(text)
+            calculate(text)
         return
     if _twice_signed(compact) or _leading_zero(text):
         with pytest.raises(ValueError, match=r"."):
-            evaluate(text)
+            calculate(text)
         return
-    assert evaluate(text) == expected
+    assert calculate(text) == expected
 
 
 def _twice_signed(text: str) -> bool:
@@ -91,7 +91,7 @@ def built() -> st.SearchStrategy[Expression]:
 @settings(max_examples=200)
 @given(built())
 def test_what_is_built_reads_back_and_its_steps_lead_to_its_value(expression: Expression) -> None:
-    value, numbers = evaluate(expression.text)
+    value, numbers = calculate(expression.text)
     assert value == expression.value == by_python(expression.text)[0]
     assert len(expression.steps) == len(numbers) - 1
     for step in expression.steps:
@@ -126,12 +126,12 @@ def test_what_is_built_reads_back_and_its_steps_lead_to_its_value(expression: Ex
 )
 def test_errors_say_what_is_wrong(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        evaluate(text)
+        calculate(text)
 
 
 def test_the_caps_themselves_are_allowed() -> None:
-    assert evaluate("(" * MAX_DEPTH + "1" + ")" * MAX_DEPTH).value == 1
-    assert evaluate("1" + "+1" * (MAX_NUMBERS - 1)).value == MAX_NUMBERS
+    assert calculate("(" * MAX_DEPTH + "1" + ")" * MAX_DEPTH).value == 1
+    assert calculate("1" + "+1" * (MAX_NUMBERS - 1)).value == MAX_NUMBERS
 
 
 @given(st.fractions())

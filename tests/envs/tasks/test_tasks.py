@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridzero.envs.tasks import TASKS, Problem, Task, Template, Vocabulary, make_task, task_class, task_options
-from gridzero.envs.tasks.expressions import evaluate
+from gridzero.envs.tasks.expressions import calculate
 from gridzero.envs.tasks.task import HELD_OUT_SHARE, held_out
 
 GENERATED = {
@@ -226,7 +226,7 @@ def test_countdown_works_until_it_is_right(numbers: int) -> None:
         groups = [group.split(",") for group in task.work(problem, rng).split(";")]
         for step in itertools.chain(*groups):
             operation, result = step.split("=")
-            assert evaluate(operation).value == int(result)
+            assert calculate(operation).value == int(result)
         if numbers > 3:
             assert len(groups.pop(0)) == numbers - 3
         *failed, last = groups

@@ -259,7 +259,7 @@ def test_q_learning_reaches_the_optimum() -> None:
 def test_a_network_is_held_against_the_model(observation: str) -> None:
     options: dict[str, Any] = {**SMALL, "distinct": 2, "observation": observation, "context": 8}
     agent: Any = gridzero.agents.make("ppo", gym.make_vec(NAME, 8, **options), rollout_steps=8)
-    assert agent.policy().shape == (2 * 11 + 1, 11)
+    assert agent.policy_table().shape == (2 * 11 + 1, 11)
     found = gridzero.agents.evaluate(agent, episodes=20)
     assert found.optimum == pytest.approx(1.1)
     assert found.value_gap is not None

@@ -281,9 +281,9 @@ def test_dqn_learns_the_exact_values_of_a_small_world() -> None:
     optimal = model.action_values(exact.values, 0.9)
     assert np.abs(agent.action_values() - optimal).max() < 0.01
     assert np.abs(agent.state_values() - exact.values).max() < 0.01
-    values = model.evaluate_policy(agent.policy(), 0.9)
+    values = model.policy_values(agent.policy_table(), 0.9)
     np.testing.assert_allclose(values, exact.values, atol=1e-9)
-    epsilon = agent.exploring_policy()
+    epsilon = agent.exploring_policy_table()
     np.testing.assert_allclose(epsilon, 0.2)  # ε is 1 throughout
 
 
@@ -296,7 +296,7 @@ def test_tables_are_what_the_network_says_of_each_state(kind: str, num_envs: int
     next(agent.learn())
     undisturbed = agent.interaction.state_dict()
     model = env.unwrapped.mdp
-    probabilities, values, policy = agent.exploring_policy(), agent.state_values(), agent.policy()
+    probabilities, values, policy = agent.exploring_policy_table(), agent.state_values(), agent.policy_table()
     assert same(undisturbed, agent.interaction.state_dict())
     assert probabilities.shape == policy.shape == (model.num_states, model.num_actions)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)

@@ -402,4 +402,4 @@ def test_with_tile_changes_one_cell_of_a_new_map():
 )
 def test_the_random_policy_is_worth_what_is_published(name, values):
     mdp = GridWorld(layout=name).mdp
-    np.testing.assert_allclose(mdp.evaluate_policy(np.full((mdp.num_states, 4), 0.25), 1), values, atol=1e-9)
+    np.testing.assert_allclose(mdp.policy_values(np.full((mdp.num_states, 4), 0.25), 1), values, atol=1e-9)
