@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,10 @@ class Rewards:
 
 
 class RewardFunction(Protocol):
-    """A judge of completions: of a problem and N completions, one number a completion, or :class:`Rewards`."""
+    """A judge of completions: of a problem and N completions, one number a completion, or :class:`Rewards`.
+
+    One that has a method ``many(problems, completions)`` too, as models have, is asked about several problems at once.
+    """
 
     def __call__(self, problem: Problem, completions: Sequence[str], /) -> Rewards | Sequence[float]:
         """Judge completions.
@@ -224,15 +228,18 @@ class RewardSum:
             ValueError: when a reward function fails, or returns something else than finite rewards.
         """
         verdicts = [self.task.judge(problem, completions) for completions in episodes]
-        return self.judge_verdicts(problem, verdicts, texts or ["".join(completions) for completions in episodes])
+        texts = texts or ["".join(completions) for completions in episodes]
+        return self.judge_verdicts([problem] * len(verdicts), verdicts, texts)
 
-    def judge_verdicts(self, problem: Problem, verdicts: Sequence[Verdict], texts: Sequence[str]) -> list[Judgement]:
-        """Judge N episodes whose verdicts are known; see :meth:`judge`."""
+    def judge_verdicts(
+        self, problems: Sequence[Problem], verdicts: Sequence[Verdict], texts: Sequence[str]
+    ) -> list[Judgement]:
+        """Judge N episodes, each about its problem, whose verdicts are known; see :meth:`judge`."""
         totals = [self.of_verdict(verdict) for verdict in verdicts]
         parts: list[dict[str, float]] = [{} for _ in verdicts]
         steps: list[tuple[StepReward, ...]] = [() for _ in verdicts]
         for name, (function, weight) in self._functions.items():
-            rewards = call(name, function, problem, texts)
+            rewards = call(name, function, problems, texts)
             for i, own in enumerate(rewards.totals):
                 of_steps = rewards.steps[i] if rewards.steps else ()
                 parts[i][name] = own + sum(step.value for step in of_steps)
@@ -241,14 +248,32 @@ class RewardSum:
         return [Judgement(*row) for row in zip(verdicts, totals, parts, steps, strict=True)]
 
 
-def call(name: str, function: RewardFunction, problem: Problem, completions: Sequence[str]) -> Rewards:
-    """Rewards that a function gives, checked.
+def call(name: str, function: RewardFunction, problems: Sequence[Problem], completions: Sequence[str]) -> Rewards:
+    """Rewards that a function gives for N completions, each about its problem, checked.
 
     Raises:
         ValueError: when it fails, or returns another number of rewards, or some that are not finite.
     """
+    many = getattr(function, "many", None)
+    if many is not None:
+        return _checked(name, functools.partial(many, problems, completions), completions)
+    groups: dict[int, list[int]] = {}
+    for i, problem in enumerate(problems):
+        groups.setdefault(id(problem), []).append(i)
+    totals = [0.0] * len(completions)
+    steps: list[Sequence[StepReward]] = [()] * len(completions)
+    for members in groups.values():
+        texts, problem = [completions[i] for i in members], problems[members[0]]
+        rewards = _checked(name, functools.partial(function, problem, texts), texts)
+        for place, i in enumerate(members):
+            totals[i] = rewards.totals[place]
+            steps[i] = rewards.steps[place] if rewards.steps else ()
+    return Rewards(totals, steps)
+
+
+def _checked(name: str, judge: Callable[[], Any], completions: Sequence[str]) -> Rewards:
     try:
-        given: Any = function(problem, completions)
+        given = judge()
     except Exception as error:
         text = " ".join(str(error).split())
         raise ValueError(f"the reward {name} failed: {type(error).__name__}: {text}") from error

@@ -194,17 +194,16 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         return reply
 
     def _judge(self) -> None:
-        """Judge the episodes that have just ended, those about one problem together."""
-        ended: dict[int, list[int]] = {}
-        for i in self._verdicts:
-            if i not in self._judgements:
-                ended.setdefault(id(self.problems[i]), []).append(i)
-        for members in ended.values():
-            problem = self.problems[members[0]]
-            begin = len(self.task.prompt(problem)) if self.rewards.others else 0
-            texts = [self._text(i)[begin:] if self.rewards.others else "" for i in members]
-            verdicts = [self._verdicts[i] for i in members]
-            self._judgements |= zip(members, self.rewards.judge_verdicts(problem, verdicts, texts), strict=True)
+        """Judge the episodes that have just ended, all together."""
+        ended = [i for i in self._verdicts if i not in self._judgements]
+        if not ended:
+            return
+        problems, verdicts = [self.problems[i] for i in ended], [self._verdicts[i] for i in ended]
+        texts = [""] * len(ended)
+        if self.rewards.others:
+            begins = {id(problem): len(self.task.prompt(problem)) for problem in problems}
+            texts = [self._text(i)[begins[id(self.problems[i])] :] for i in ended]
+        self._judgements |= zip(ended, self.rewards.judge_verdicts(problems, verdicts, texts), strict=True)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

@@ -174,7 +174,11 @@ class ProcessRewardModel(ScoringLearner[StepExample]):
 
     def __call__(self, problem: Problem, completions: Sequence[str]) -> Rewards:
         """Rewards of completions about a problem; see :class:`~gridzero.envs.tasks.reward.RewardFunction`."""
-        probabilities = self.step_probabilities([self.task.prompt(problem)] * len(completions), completions)
+        return self.many([problem] * len(completions), completions)
+
+    def many(self, problems: Sequence[Problem], completions: Sequence[str]) -> Rewards:
+        """Rewards of completions, each about its problem."""
+        probabilities = self.step_probabilities([self.task.prompt(problem) for problem in problems], completions)
         totals: list[float] = []
         steps: list[list[StepReward]] = []
         for completion, own in zip(completions, probabilities, strict=True):

@@ -85,7 +85,11 @@ class RewardModel(ScoringLearner[Pair]):
 
     def __call__(self, problem: Problem, completions: Sequence[str]) -> list[float]:
         """Rewards of completions about a problem; see :class:`~gridzero.envs.tasks.reward.RewardFunction`."""
-        return self.scores([self.task.prompt(problem)] * len(completions), completions)
+        return self.many([problem] * len(completions), completions)
+
+    def many(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[float]:
+        """Rewards of completions, each about its problem."""
+        return self.scores([self.task.prompt(problem) for problem in problems], completions)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs, with the pairs that were written once."""
