@@ -86,6 +86,7 @@ class Progress(TypedDict, total=False):
     step: Natural
     lines: Natural
     seconds: Annotated[float, AtLeast(0)]
+    evaluation: dict[str, float]
 
 
 class File(TypedDict):

@@ -126,14 +126,14 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
         model: FiniteMDP | None = env
         optimum: float | None = None
         limit = STEP_LIMIT
-        returns, lengths, successes = _play_model(agent, env, episodes, seed)
+        returns, lengths, successes = play_model(agent, env, episodes, seed)
     else:
-        copy, limit = _copy(env, episodes)
+        copy, limit = copy_environment(env, min(episodes, 1024), min(episodes, 16))
         try:
             model = _model(copy)
             optimum = getattr(copy.unwrapped, "optimum", None)
             table, targets = (None, None) if model is None else (_table(copy, model), _targets(copy))
-            returns, lengths, successes = _play(agent, copy, episodes, seed)
+            returns, lengths, successes = play(agent, copy, episodes, seed)
         finally:
             copy.close()
     if targets is not None and not targets.any():
@@ -183,12 +183,18 @@ def _targets(env: VectorEnv[Any, Any, Any]) -> NDArray[np.bool_] | None:
     return targets
 
 
-def _copy(env: Any, episodes: int) -> tuple[VectorEnv[Any, Any, Any], int]:
-    """A vector of environments like this one, and its time limit."""
+def copy_environment(env: Any, native: int, others: int) -> tuple[VectorEnv[Any, Any, Any], int]:
+    """A vector of environments like this one, and its time limit.
+
+    Args:
+        env: an environment, a vector, or an id.
+        native: how many, where there is a vector that steps all at once.
+        others: how many elsewhere.
+    """
     described: dict[str, Any] | None = {"id": env, "kwargs": {}} if isinstance(env, str) else describe(env)
     if described is None:
         limit = getattr(env.spec, "max_episode_steps", None)
-        copies = second(env, min(episodes, 16))
+        copies = second(env, others)
         if limit is None:
             copies = _limited(copies)
         return copies, int(limit or STEP_LIMIT)
@@ -200,8 +206,8 @@ def _copy(env: Any, episodes: int) -> tuple[VectorEnv[Any, Any, Any], int]:
     spec = find_spec(described["id"])
     kwargs = {name: value for name, value in described["kwargs"].items() if name != "autoreset_mode"} | changed
     limit = int(kwargs.setdefault("max_episode_steps", spec.max_episode_steps or STEP_LIMIT))
-    native = spec.vector_entry_point is not None and not described.get("wrappers")
-    vector = remake({**described, "kwargs": kwargs}, min(episodes, 1024 if native else 16))
+    at_once = spec.vector_entry_point is not None and not described.get("wrappers")
+    vector = remake({**described, "kwargs": kwargs}, native if at_once else others)
     assert isinstance(vector, VectorEnv)
     return vector, limit
 
@@ -223,10 +229,10 @@ def check_second_environment(agent: Agent) -> None:
         ValueError: when another one like the agent's can neither be made nor copied.
     """
     if not isinstance(agent.env, FiniteMDP | SimulatedMDP):
-        _copy(agent.env, 1)[0].close()
+        copy_environment(agent.env, 1, 1)[0].close()
 
 
-def _play(
+def play(
     agent: Agent, env: VectorEnv[Any, Any, Any], episodes: int, seed: int
 ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_] | None]:
     """Each environment plays its share of the episodes: taking the first to end would favour the short ones."""
@@ -264,7 +270,7 @@ def _play(
     return np.array(columns[0]), np.array(columns[1]), successes
 
 
-def _play_model(agent: Agent, mdp: FiniteMDP, episodes: int, seed: int) -> tuple[FloatArray, FloatArray, None]:
+def play_model(agent: Agent, mdp: FiniteMDP, episodes: int, seed: int) -> tuple[FloatArray, FloatArray, None]:
     """Episodes of a bare model, all at once; each step pays its expected reward."""
     rng = np.random.default_rng(seed)
     states = rng.choice(mdp.num_states, size=episodes, p=mdp.start)

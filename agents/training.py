@@ -14,6 +14,7 @@ from typing import Any
 
 from gridzero.agents.agent import Agent
 from gridzero.agents.evaluation import Evaluation, check_second_environment, evaluate
+from gridzero.agents.evaluation_on_the_way import EvaluationOnTheWay
 from gridzero.agents.learner import Update
 from gridzero.agents.runs import Run
 
@@ -29,8 +30,10 @@ class Budget:
         seconds: end at the first update after so many seconds of training, earlier sessions included.
         checkpoint_every: steps between checkpoints, so that the same run always has the same ones. If not given: a
             tenth of ``steps``, or, without that, each time the steps have doubled. The last state is always saved.
-        evaluate_every: steps between evaluations on the way; none if not given.
-        evaluation_episodes: episodes of each evaluation.
+        evaluate_every: steps between evaluations on the way; 0 for none. If not given, and there is a run to write
+            them to: a few episodes now and then, for less than 5 % of the time
+            (:class:`~gridzero.agents.evaluation_on_the_way.EvaluationOnTheWay`).
+        evaluation_episodes: episodes of the evaluation at the end, and of each one every ``evaluate_every`` steps.
 
     Raises:
         ValueError: for a number that is not positive.
@@ -43,7 +46,9 @@ class Budget:
     evaluation_episodes: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("steps", "checkpoint_every", "evaluate_every", "evaluation_episodes"):
+        if self.evaluate_every is not None and self.evaluate_every < 0:
+            raise ValueError(f"evaluate_every must be at least 0, not {self.evaluate_every}")
+        for name in ("steps", "checkpoint_every", "evaluation_episodes"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
@@ -134,8 +139,17 @@ def training(
         return
     agent.planned_steps = math.inf if budget.steps is None else budget.steps
     began = time.perf_counter()
+    on_the_way = None
+    if budget.evaluate_every is None and run is not None:
+        on_the_way = EvaluationOnTheWay(agent, budget.steps, before.get("evaluation"))
     between_updates = True  # inside one the agent may be in the middle of something
     learning = agent.learn()
+
+    def save() -> None:
+        assert run is not None
+        further = {} if on_the_way is None else {"evaluation": on_the_way.state()}
+        run.checkpoint(agent, step, seconds=elapsed, **further)
+
     try:
         while True:
             between_updates = False
@@ -150,19 +164,25 @@ def training(
             between_updates = True
             metrics["steps_per_second"] = (step - first) / max(elapsed - earlier, 1e-9)
             every = budget.evaluate_every
-            if every is not None and step // every > previous // every:
+            if every and step // every > previous // every:
                 metrics |= evaluate(agent, episodes=budget.evaluation_episodes, seed=agent.seed).metrics()
+            if on_the_way is not None:
+                on_the_way.note(metrics)
+                if on_the_way.due(step):
+                    metrics |= on_the_way.evaluate(step)
             if run is not None:
                 run.log(step, metrics, elapsed, update.samples)
                 if budget.checkpoint_due(step, saved):
-                    run.checkpoint(agent, step, seconds=elapsed)
+                    save()
                     saved = step
             yield Update(step, metrics, update.samples)
             if agent.decide_together(budget.spent(step, elapsed)):
                 break
     finally:
+        if on_the_way is not None:
+            on_the_way.close()
         if run is not None and between_updates and step > saved:
-            run.checkpoint(agent, step, seconds=elapsed)
+            save()
 
 
 def _check_finite(agent: Agent, step: int, metrics: Mapping[str, float], run: Run | None) -> None:

@@ -20,7 +20,8 @@ PENDING = {
 ORDER: list[list[str]] = [
     ["agents"],
     ["agents/tabular"],
-    ["agents/evaluation", "agents/training"],
+    ["agents/evaluation"],
+    ["agents/evaluation_on_the_way", "agents/training"],
     [
         "agents/neural/batches",
         "agents/neural/distributed",

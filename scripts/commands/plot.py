@@ -20,6 +20,8 @@ from gridzero.plotting.groups import Group, LoggedRun
 
 METRICS = ("evaluation_return", "episode_return", "residual", "accuracy")
 """Drawn if nothing is said: the first that every run of the environment has."""
+ENOUGH = 5
+"""Evaluations on the way that make a curve, if nothing is said."""
 SHARES = ("accuracy", "form")
 LENGTHS = ("thought_length", "completion_length")
 """Drawn of language models, beside each other: both shares, and the first of the lengths."""
@@ -84,24 +86,21 @@ def main(argv: Sequence[str]) -> int:
 
 def make_panels(environments: Sequence[Sequence[Group]], options: Options) -> tuple[list[figure.Panel], int | None]:
     """The panels of a picture, and how many stand beside each other where that is not free."""
-    settings: dict[str, Any] = {}
-    for found in environments:
-        settings.update({json.dumps(group.setting): group.setting for group in found})
-    names = dict(zip(settings, groups.labels(list(settings.values())), strict=True))
-    colors = {key: number for number, key in enumerate(settings)}
+    labels = groups.labels([[group.setting for group in found] for found in environments])
+    names = list(dict.fromkeys(label for within in labels for label in within))
     titles = groups.titles([found[0].runs[0].environment for found in environments])
     panels, most = [], 1
-    for found, title in zip(environments, titles, strict=True):
-        keys = [json.dumps(group.setting) for group in found]
+    for found, within, title in zip(environments, labels, titles, strict=True):
         shown = _metrics([run for group in found for run in group.runs], options.metric)
         most = max(most, len(shown))
         for metrics in shown:
             curves = [
-                [_curve(group, names[key], metric, options) for group, key in zip(found, keys, strict=True)]
+                [_curve(group, label, metric, options) for group, label in zip(found, within, strict=True)]
                 for metric in metrics
             ]
-            whole = f"{names[keys[0]]} on {title}" if len(names) == 1 else title
-            panels.append(figure.Panel(whole, metrics, curves, [colors[key] for key in keys], _axis(found, options.x)))
+            whole = f"{names[0]} on {title}" if len(names) == 1 else title
+            colors = [names.index(label) for label in within]
+            panels.append(figure.Panel(whole, metrics, curves, colors, _axis(found, options.x)))
     return panels, most if most > 1 else None
 
 
@@ -131,7 +130,8 @@ def _metrics(logged: Sequence[LoggedRun], asked: str | None) -> list[tuple[str, 
     if common.issuperset(SHARES) and lengths:
         return [SHARES, (lengths[0],)]
     for name in METRICS:
-        if name in common:
+        few = name == "evaluation_return" and any(len(column(run, name, "step")[0]) < ENOUGH for run in logged)
+        if name in common and not (few and "episode_return" in common):
             return [(name,)]
     raise ValueError(
         f"the runs have none of {', '.join(METRICS)} in common; --metric takes {', '.join(sorted(common))}"
@@ -140,6 +140,8 @@ def _metrics(logged: Sequence[LoggedRun], asked: str | None) -> list[tuple[str, 
 
 def _curve(group: Group, label: str, metric: str, options: Options) -> Curve:
     columns = [column(run, metric, AXES[options.x]) for run in group.runs]
+    if metric == "evaluation_return":
+        columns = [_ended(run, *found, AXES[options.x]) for run, found in zip(group.runs, columns, strict=True)]
     for run, (x, _) in zip(group.runs, columns, strict=True):
         if not x.size:
             raise ValueError(f"{run.path} has no {options.x} logged with {metric}; --x takes steps or seconds")
@@ -156,11 +158,24 @@ def _curve(group: Group, label: str, metric: str, options: Options) -> Curve:
     )
 
 
+def _ended(run: LoggedRun, x: Any, values: Any, axis: str) -> tuple[Any, Any]:
+    """The evaluations on the way, and the one at the end where the run has ended without one in its last step."""
+    end, mean = run.rows[-1].get(axis), _evaluation(run.path).get("mean")
+    if end is None or mean is None or (x.size and end <= x[-1]):
+        return x, values
+    return np.append(x, float(end)), np.append(values, float(mean))
+
+
 def _optimum(path: Path, metric: str) -> float | None:
-    if not metric.endswith("return") or not (path / "evaluation.json").is_file():
-        return None
-    try:
-        optimum = json.loads((path / "evaluation.json").read_text()).get("optimum")
-    except (ValueError, AttributeError):
-        raise ValueError(f"{path / 'evaluation.json'} is damaged") from None
+    optimum = _evaluation(path).get("optimum") if metric.endswith("return") else None
     return None if optimum is None else float(optimum)
+
+
+def _evaluation(path: Path) -> dict[str, Any]:
+    """What ``evaluation.json`` of a run holds; nothing where it has not ended."""
+    if not (path / "evaluation.json").is_file():
+        return {}
+    try:
+        return dict(json.loads((path / "evaluation.json").read_text()))
+    except (ValueError, TypeError):
+        raise ValueError(f"{path / 'evaluation.json'} is damaged") from None

@@ -20,9 +20,9 @@ COLUMNS = 3
 LOGARITHMIC = ("residual", "error_bound", "value_change")
 SHARES = ("accuracy", "form", "success_rate", "evaluation_success_rate", "clip_fraction", "explained_variance")
 NAMES = {
-    "evaluation_return": "return, evaluated on the way",
-    "evaluation_success_rate": "success rate, evaluated on the way",
-    "evaluation_gap": "gap to the optimum, evaluated on the way",
+    "evaluation_return": "return without exploring",
+    "evaluation_success_rate": "success rate without exploring",
+    "evaluation_gap": "gap to the optimum",
     "evaluation_value_gap": "value gap to the optimum",
     "episode_return": "return while exploring",
     "episode_length": "steps per episode, while exploring",

@@ -128,19 +128,26 @@ def group(logged: Iterable[LoggedRun]) -> tuple[list[list[Group]], list[str]]:
     ], notes
 
 
-def labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A label for each setting: the agent where there are several, and what differs between settings of one agent.
+def labels(panels: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[str]]:
+    """Labels of the settings in each panel: the agent where there are several, and what differs in a panel.
 
-    >>> labels([{"agent": "sarsa", "gamma": 0.9}, {"agent": "sarsa", "gamma": 0.99}])
-    ['gamma 0.9', 'gamma 0.99']
+    Settings of one agent are compared with each other; different agents have different settings anyway.
+
+    >>> labels([[{"agent": "sarsa", "gamma": 0.9}, {"agent": "sarsa", "gamma": 0.99}]])
+    [['gamma 0.9', 'gamma 0.99']]
     """
-    several = len({setting["agent"] for setting in settings}) > 1
-    found = []
-    for setting in settings:
-        same = [other for other in settings if other["agent"] == setting["agent"]]
-        parts = [f"{words(name)} {value(setting[name])}" for name in differing(same) if name in setting]
-        found.append(", ".join([setting["agent"], *parts] if several or not parts else parts))
-    return found
+    agents = dict.fromkeys(setting["agent"] for panel in panels for setting in panel)
+    names: dict[str, list[str]] = {}
+    for agent in agents:
+        found = [differing([setting for setting in panel if setting["agent"] == agent]) for panel in panels]
+        names[agent] = list(dict.fromkeys(name for within in found for name in within))
+
+    def label(setting: Mapping[str, Any]) -> str:
+        agent = setting["agent"]
+        parts = [f"{words(name)} {value(setting[name])}" for name in names[agent] if name in setting]
+        return ", ".join([agent, *parts] if len(agents) > 1 or not parts else parts)
+
+    return [[label(setting) for setting in panel] for panel in panels]
 
 
 def titles(environments: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -21,7 +22,8 @@ import numpy as np
 import pytest
 
 import gridzero
-from gridzero.agents import Agent, Run, Update, checkpoint, runs, train
+from gridzero.agents import Agent, Run, Update, checkpoint, evaluation_on_the_way, runs, train
+from gridzero.agents.evaluation_on_the_way import EPISODES, OVERHEAD, EvaluationOnTheWay
 from gridzero.agents.runs import WALL_CLOCK
 from gridzero.agents.training import Budget, training
 
@@ -235,6 +237,51 @@ def test_interrupted_and_resumed_is_as_if_it_had_not_been(tmp_path: Path, agent:
     resume(tmp_path / "parts")
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
     assert final_tensors(tmp_path / "parts") == final_tensors(tmp_path / "whole")
+
+
+QUICK: list[tuple[str, str, dict[str, Any]]] = [
+    ("q-learning", "FrozenLake-v1", {"steps_per_update": 50}),
+    ("sarsa-lambda", "gridzero/GridWorld-v0", {"steps_per_update": 50}),
+    ("ppo", "gridzero/GridWorld-v0", {"hidden": (4,), "num_envs": 4, "rollout_steps": 16}),
+]
+
+
+@pytest.mark.parametrize(("agent", "env", "fields"), QUICK)
+def test_evaluation_on_the_way_changes_no_number_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agent: str, env: str, fields: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(evaluation_on_the_way, "ALLOWANCE", 10**6)
+    for name, every in (("whole", None), ("off", 0), ("parts", None)):
+        made = gridzero.agents.make(agent, gym.make(env), **fields)
+        budget = Budget(600, checkpoint_every=600, evaluate_every=every)
+        with Run.create(tmp_path / name, made) as run, contextlib.closing(training(made, budget, run)) as updates:
+            for update in updates:
+                if name == "parts" and update.step >= 350:
+                    break
+    run, made, before = Run.resume(tmp_path / "parts")
+    with run:
+        for _ in training(made, Budget(600, checkpoint_every=600), run, before):
+            pass
+    whole, off = metrics(tmp_path / "whole"), metrics(tmp_path / "off")
+    assert sum("evaluation_return" in row for row in whole) >= 8
+    assert [{k: v for k, v in row.items() if not k.startswith("evaluation_")} for row in whole] == off
+    assert final_tensors(tmp_path / "whole") == final_tensors(tmp_path / "off")
+    assert metrics(tmp_path / "parts") == whole
+    assert final_tensors(tmp_path / "parts") == final_tensors(tmp_path / "whole")
+
+
+def test_evaluation_on_the_way_is_paid_by_steps_of_training() -> None:
+    made = gridzero.agents.make("q-learning", gym.make("CliffWalking-v1"))
+    on_the_way, points, spent = EvaluationOnTheWay(made, 200_000), [], 0.0
+    for step in range(1000, 200_001, 1000):
+        on_the_way.note({"episode_length": 10.0})
+        if on_the_way.due(step):
+            points.append(step)
+            on_the_way.evaluate(step)  # it knows nothing, and walks until the limit of 1,000 steps
+            spent += 1000 * (OVERHEAD + EPISODES)
+    assert points == [10_000]
+    assert on_the_way.state()["spent"] == spent
+    on_the_way.close()
 
 
 def test_what_was_logged_after_the_last_checkpoint_is_cut_off(tmp_path: Path) -> None:

@@ -85,7 +85,8 @@ def test_labels_say_what_differs_and_nothing_else(drawn: list[Any]) -> None:
     assert lines(axes) == {
         "q-learning, gamma 0.9": [0.5, 0.9], "q-learning, gamma 0.99": [0.5, 0.99], "sarsa": [0.5, 0.9],
     }  # fmt: skip
-    assert groups.labels([{"agent": "a", "x": 1}, {"agent": "a", "x": 20_000}]) == ["x 1", "x 20k"]
+    assert groups.labels([[{"agent": "a", "x": 1}, {"agent": "a", "x": 20_000}]]) == [["x 1", "x 20k"]]
+    assert groups.labels([[{"agent": "a", "x": 1}], [{"agent": "a", "x": 2}]]) == [["a"], ["a"]]  # each alone
 
 
 def test_each_environment_has_its_panel_and_its_own_metric(drawn: list[Any]) -> None:
@@ -100,6 +101,13 @@ def test_each_environment_has_its_panel_and_its_own_metric(drawn: list[Any]) -> 
     assert [text.get_text() for text in first.texts] == ["optimum 0.74"]
     assert first.get_xlabel() == "environment steps"
     assert Path("all.svg").read_text().startswith("<?xml")
+
+
+def test_the_evaluation_at_the_end_is_the_last_point(drawn: list[Any]) -> None:
+    record("a", values=(1, 2, None, None))
+    Path("runs/a/evaluation.json").write_text(json.dumps({"mean": 5.0, "optimum": None}))
+    assert main(["plot", "a"]) == 0
+    assert lines(drawn[0].axes[0]) == {"q-learning": [1.0, 2.0, 5.0]}
 
 
 def test_what_was_logged_while_exploring_says_so(drawn: list[Any]) -> None:
