@@ -174,6 +174,14 @@ class PostTrainingLearner(Agent, Generic[Item]):
     def batches(self) -> Iterator[Batch[Item]]:
         """The minibatches of one update; may set ``metrics`` and ``samples``, and count steps itself."""
 
+    def spread(self, minibatches: Sequence[Sequence[Item]], steps: int) -> Iterator[Batch[Item]]:
+        """Minibatches of what was collected in so many steps, which are counted in equal parts with each."""
+        count = len(minibatches)
+        if count == 0:
+            self.steps += steps
+        for i, items in enumerate(minibatches):
+            yield Batch(items, (i + 1) * steps // count - i * steps // count)
+
     @abstractmethod
     def loss(self, items: Sequence[Item]) -> tuple[Tensor, Terms]:
         """The mean loss over some examples, each with its :meth:`weight`, and means to log."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -83,15 +83,13 @@ class PairSource:
                 if learner.steps >= learner.span():
                     return
                 numbers = passes(len(self.pairs), learner.seed, learner.steps, size)
-                yield self._batch([self.pairs[i] for i in numbers], size)
+                yield Batch([self._cut(self.pairs[i]) for i in numbers], size)
             return
-        fresh: list[Pair] = []
-        for _ in range(math.ceil(size * config.gradient_steps / config.sampling_size)):
-            fresh += self._write()
-            learner.steps += 2 * config.sampling_size
+        rounds = math.ceil(size * config.gradient_steps / config.sampling_size)
+        fresh = [pair for _ in range(rounds) for pair in self._write()]
         order = learner.rng.permutation(len(fresh))
-        for i in range(0, len(fresh), size):
-            yield self._batch([fresh[j] for j in order[i : i + size]], 0)
+        parts = [[self._cut(fresh[j]) for j in order[i : i + size]] for i in range(0, len(fresh), size)]
+        yield from learner.spread(parts, 2 * config.sampling_size * rounds)
 
     def _fixed(self, count: int) -> list[Pair]:
         found: list[Pair] = []
@@ -125,9 +123,9 @@ class PairSource:
             first, second = second, first
         return Pair(first.example, second.example, probability if self.config.labels == "soft" else 1.0)
 
-    def _batch(self, pairs: Sequence[Pair], steps: int) -> Batch[Pair]:
+    def _cut(self, pair: Pair) -> Pair:
         length = self.learner.max_length
-        return Batch([Pair(one.chosen.cut(length), one.rejected.cut(length), one.probability) for one in pairs], steps)
+        return Pair(pair.chosen.cut(length), pair.rejected.cut(length), pair.probability)
 
     def state_dict(self) -> dict[str, Any]:
         """The pairs that the model wrote once, as arrays."""

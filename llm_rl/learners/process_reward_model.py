@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from gridzero.envs.tasks.task import Problem, Task
 from gridzero.llm_rl.data.examples import StepExample
 from gridzero.llm_rl.data.jsonl import read_steps, step_example
 from gridzero.llm_rl.learners.post_training import Batch, Terms, passes
-from gridzero.llm_rl.learners.sampling import Sampler, completion_texts
+from gridzero.llm_rl.learners.sampling import Sampler, Written, completion_texts
 from gridzero.llm_rl.learners.scoring import ScoringConfig, ScoringLearner
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy, slices
 
@@ -93,28 +94,30 @@ class ProcessRewardModel(ScoringLearner[StepExample]):
     def batches(self) -> Iterator[Batch[StepExample]]:
         """Completions of a file, or fresh ones, with labels."""
         self._seen.clear()
-        size = self.config.minibatch_size
-        for _ in range(self.config.gradient_steps):
-            if self.steps >= self.span():
-                break
-            if self.examples is None:
-                items = self._write(size)
-            else:
-                items = [self.examples[i] for i in passes(len(self.examples), self.seed, self.steps, size)]
-            yield Batch(items, size)
+        yield from self._fresh() if self.examples is None else self._next(self.examples)
         if self._seen:
             probabilities, labels = map(torch.tensor, zip(*self._seen, strict=True))
             self.metrics["calibration_gap"] = calibration_gap(probabilities, labels)
 
-    def _write(self, count: int) -> list[StepExample]:
-        found: list[StepExample] = []
-        while len(found) < count:
-            groups = self.sampler(self.network, self.config.episode_limit, self.rng)
-            self.metrics |= self.sampler.metrics
-            written = [one for group in groups for one in group]
-            texts = completion_texts(self.network, [one.example for one in written])
-            found += self.label([one.problem for one in written], texts)
-        return found[:count]
+    def _next(self, examples: Sequence[StepExample]) -> Iterator[Batch[StepExample]]:
+        size = self.config.minibatch_size
+        for _ in range(self.config.gradient_steps):
+            if self.steps >= self.span():
+                return
+            yield Batch([examples[i] for i in passes(len(examples), self.seed, self.steps, size)], size)
+
+    def _fresh(self) -> Iterator[Batch[StepExample]]:
+        config = self.config
+        size = config.minibatch_size
+        written: list[Written] = []
+        for _ in range(math.ceil(size * config.gradient_steps / config.sampling_size)):
+            groups = self.sampler(self.network, config.episode_limit, self.rng)
+            written += [one for group in groups for one in group]
+        self.metrics |= self.sampler.metrics
+        self.samples = self.sampler.samples
+        texts = completion_texts(self.network, [one.example for one in written])
+        items = self.label([one.problem for one in written], texts)
+        yield from self.spread([items[i : i + size] for i in range(0, len(items), size)], len(items))
 
     def label(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[StepExample]:
         """Completions with a label for each step."""

@@ -61,14 +61,15 @@ class SamplingLearner(SupervisedLearner):
         groups = self.sampler(self.writer(), config.episode_limit, self.rng)
         self.metrics, self.samples = dict(self.sampler.metrics), self.sampler.samples
         written = [one for group in groups for one in group]
-        self.steps += len(written)
         kept = self.select(written)
         self.metrics["kept"] = len(kept) / len(written)
         order = int(self.rng.integers(2**31))
         size = min(config.minibatch_size, len(kept))
-        for number in range(config.gradient_steps if kept else 0):
-            items = [kept[i].cut(self.max_length) for i in passes(len(kept), order, number * size, size)]
-            yield Batch(items, 0)
+        parts = [
+            [kept[i].cut(self.max_length) for i in passes(len(kept), order, number * size, size)]
+            for number in range(config.gradient_steps if kept else 0)
+        ]
+        return self.spread(parts, len(written))
 
 
 class RejectionSampling(SamplingLearner):

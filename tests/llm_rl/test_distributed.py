@@ -15,20 +15,27 @@ from gridzero.llm_rl.models.causal import tiny_model
 from gridzero.llm_rl.models.pretrained import save_model
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
 
+GRADIENTS = ["--entropy-coefficient", "0.1", "--minibatch-size", "48"]
+EXAMPLES = ["--minibatch-size", "8", "--gradient-steps", "2", "--episode-limit", "8"]
 AGENTS = {
-    "grpo": ["--groups", "4", "--group-size", "4", "--episode-limit", "8", "--kl-coefficient", "0.1"],
-    "ppo": ["--num-envs", "16", "--rollout-steps", "8", "--epochs", "2"],
+    "grpo": [*GRADIENTS, "--groups", "4", "--group-size", "4", "--episode-limit", "8", "--kl-coefficient", "0.1"],
+    "ppo": [*GRADIENTS, "--num-envs", "16", "--rollout-steps", "8", "--epochs", "2"],
+    "sft": EXAMPLES,
+    "dpo": [*EXAMPLES, "--labels", "soft", "--sampling-size", "8"],
+    "rejection-sampling": [*EXAMPLES, "--groups", "2", "--group-size", "8", "--threshold", "0"],
 }
 
 
-@pytest.mark.parametrize("agent", ["grpo", pytest.param("ppo", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "agent", [name if name in ("grpo", "sft") else pytest.param(name, marks=pytest.mark.slow) for name in AGENTS]
+)
 def test_two_processes_learn_what_one_does(agent, tmp_path):
     vocabulary = Vocabulary.for_task(make_task("addition", digits=1))
     model = tiny_model(len(vocabulary), width=16, layers=1, heads=2, positions=64)
     save_model(model, character_tokenizer(vocabulary), tmp_path / "tiny")
     command = ["-m", "gridzero", "train", agent, "--env", "gridzero/TextGeneration-v0", "--env.digits", "1"]
     command += ["--policy.model", str(tmp_path / "tiny"), "--steps", "32", "--learning-rate", "1e-2"]
-    command += ["--entropy-coefficient", "0.1", "--minibatch-size", "48", "--evaluation-episodes", "4"]
+    command += ["--evaluation-episodes", "4"]
     together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--", *command[1:]]
     for name, whole in (("one", command), ("two", together)):
         done = subprocess.run(
