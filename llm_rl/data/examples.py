@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,6 +39,14 @@ class Example:
     def cut(self, length: int) -> Example:
         """The first ``length`` tokens."""
         return self if len(self.tokens) <= length else Example(self.tokens[:length], self.completion[:length])
+
+    def as_read(self, end: Sequence[int], pad: int) -> Example:
+        """The tokens that the completion's text has: none from padding on, and an end token."""
+        silent = [i for i, token in enumerate(self.tokens) if token == pad and self.completion[i] and pad not in end]
+        one = self.cut(silent[0]) if silent else self
+        if one.tokens[-1] in end:
+            return one
+        return Example([*one.tokens, end[0]], [*one.completion, True])
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class RewardModel(ScoringLearner[Pair]):
     def set_up(self) -> None:
         """Make the scorer, and find where pairs come from."""
         super().set_up()
+        self.max_length -= 1  # room for the end token
         self.source = PairSource(self, self.network)
         self._seen: list[tuple[float, float]] = []
 
@@ -74,8 +75,9 @@ class RewardModel(ScoringLearner[Pair]):
         return bradley_terry(chosen, rejected, labels).mean(), terms
 
     def rewards(self, examples: Sequence[Example]) -> Tensor:
-        """Rewards (B,) of whole completions, read off their last tokens, with gradients."""
-        return self.numbers_at(examples, [[len(one.tokens) - 1] for one in examples])
+        """Rewards (B,) of whole completions, read off their end tokens, which are added where they are missing."""
+        ended = [one.as_read(self.scorer.end, self.scorer.pad) for one in examples]
+        return self.numbers_at(ended, [[len(one.tokens) - 1] for one in ended])
 
     @torch.no_grad()
     def scores(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 
 import gridzero
 from gridzero.envs.tasks import make_task
@@ -16,6 +14,7 @@ from gridzero.envs.tasks.vocabulary import END, PAD, Vocabulary
 from gridzero.llm_rl.models.causal import tiny_model
 from gridzero.llm_rl.models.pretrained import save_model
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
+from gridzero.llm_rl.scoring.enumeration import Enumeration, tilted, total_variation
 
 BATCH, LIMIT, BETA = 384, 2, 0.3
 GROUPS = {"groups": 6, "group_size": 64, "episode_limit": LIMIT, "epochs": 1}
@@ -37,34 +36,17 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-class Enumeration:
-    """Every completion of up to two tokens, of three problems: rewards (3, N) and, of a policy, probabilities."""
+class World:
+    """Every completion of up to two tokens, of three problems, with rewards (3, N)."""
 
     def __init__(self, env: Any, policy: Any) -> None:
         task, problems = env.unwrapped.task, list(env.unwrapped.distinct_problems)
-        (end,) = policy.end
-        size = policy.model.config.vocab_size
-        pairs = itertools.product(range(size), range(size))
-        self.completions = [[end], *([a, b] for a, b in pairs if a != end)]
-        texts = policy.decode(np.array([[*row, policy.pad][:LIMIT] for row in self.completions]))
-        verdicts = [[task.verify(problem, text) for text in texts] for problem in problems]
+        self.completions = Enumeration(policy, [task.prompt(problem) for problem in problems], LIMIT)
+        verdicts = [[task.verify(problem, text) for text in self.completions.texts] for problem in problems]
         self.rewards = np.array([[v.correct + 0.1 * v.well_formed for v in row] for row in verdicts])
-        self.prompts = [policy.encode(task.prompt(problem)) for problem in problems]
-
-    def probabilities(self, policy: Any) -> Any:
-        found = []
-        with torch.no_grad():
-            for prompt in self.prompts:
-                first = policy.model(torch.tensor([prompt])).logits[0, -1].double().softmax(-1)
-                both = torch.tensor([[*prompt, a] for a in range(len(first))])
-                second = policy.model(both).logits[:, -1].double().softmax(-1)
-                found.append([float(first[a] * (second[a, b[0]] if b else 1)) for a, *b in self.completions])
-        probabilities = np.array(found)
-        np.testing.assert_allclose(probabilities.sum(axis=1), 1)
-        return probabilities
 
 
-def trained(name: str, saved: str, updates: int, **fields: Any) -> tuple[Enumeration, Any, Any]:
+def trained(name: str, saved: str, updates: int, **fields: Any) -> tuple[World, Any, Any]:
     """The task, and the probabilities of all completions before and after training."""
     kind, own = AGENTS[name]
     env = gym.make_vec(
@@ -74,18 +56,18 @@ def trained(name: str, saved: str, updates: int, **fields: Any) -> tuple[Enumera
     settings = {"learning_rate": 5e-3, "learning_rate_schedule": "linear", "minibatch_size": 10**6}
     settings["schedule_steps"] = updates * BATCH
     agent: Any = gridzero.agents.make(kind, env, policy={"model": saved}, **{**settings, **own, **fields})
-    enumeration = Enumeration(env, agent.network)
-    before = enumeration.probabilities(agent.network)
+    world = World(env, agent.network)
+    before = world.completions.probabilities(agent.network)
     for _ in agent.learn():
         pass
     assert agent.steps == updates * BATCH
-    return enumeration, before, enumeration.probabilities(agent.network)
+    return world, before, world.completions.probabilities(agent.network)
 
 
 def share_of_optimum(name: str, saved: str, updates: int) -> float:
     # Half of the right answers are one completion among 225, with nothing on the way to them: explore first.
-    enumeration, _, after = trained(name, saved, updates, entropy_coefficient=0.1)
-    return float((after * enumeration.rewards).sum() / enumeration.rewards.max(axis=1).sum())
+    world, _, after = trained(name, saved, updates, entropy_coefficient=0.1)
+    return float((after * world.rewards).sum() / world.rewards.max(axis=1).sum())
 
 
 def test_grpo_finds_the_best_completions(saved: str) -> None:
@@ -105,10 +87,9 @@ def test_within_one_percent_of_the_optimal_value(name: str, saved: str) -> None:
 def test_the_regularised_optimum(name: str, saved: str) -> None:
     """π* ∝ π_ref exp(r/β), to 0.02 in total variation, from π_ref 0.4 away."""
     fields = {"normalise_advantages": "none"} if name == "ppo" else {"kl_in_reward": True}
-    enumeration, reference, after = trained(name, saved, 500, kl_coefficient=BETA, **fields)
-    tilted = reference * np.exp(enumeration.rewards / BETA)
-    tilted /= tilted.sum(axis=1, keepdims=True)
-    distance = 0.5 * np.abs(after - tilted).sum(axis=1)
-    print(f"{name}: {distance.round(4)} from π*")
-    assert 0.5 * np.abs(reference - tilted).sum(axis=1).mean() > 0.2
-    assert distance.max() < 0.02
+    world, reference, after = trained(name, saved, 500, kl_coefficient=BETA, **fields)
+    optimum = tilted(reference, world.rewards, BETA)
+    distance = total_variation(after, optimum)
+    print(f"{name}: {distance:.4f} from π*")
+    assert total_variation(reference, optimum) > 0.4
+    assert distance < 0.02
