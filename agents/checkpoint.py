@@ -232,8 +232,8 @@ def steps(folder: Path) -> list[int]:
 
 def latest(folder: Path) -> Path | None:
     """The checkpoint with the most steps in a folder of them."""
-    found = steps(folder)
-    return folder / str(found[-1]) if found else None
+    known = steps(folder)
+    return folder / str(known[-1]) if known else None
 
 
 def read(folder: Path) -> tuple[Manifest, Any, dict[str, NDArray[Any]]]:
@@ -355,13 +355,13 @@ def unflatten(tree: Any, tensors: Mapping[str, NDArray[Any]]) -> Any:
 
 def versions() -> dict[str, str]:
     """The versions of the libraries that can decide numbers."""
-    found = {}
+    installed = {}
     for name in _RECORDED:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def version_changes(record: Identity | Manifest) -> list[str]:

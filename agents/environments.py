@@ -47,7 +47,7 @@ def find_spec(env_id: str) -> EnvSpec:
 
 
 def _closest_ids(env_id: str) -> str:
-    """Names are compared without their namespace, and without regard to case."""
+    """Hint of the closest ids, compared without their namespace and without regard to case."""
     names = {name.rpartition("/")[2].lower(): name for name in gym.registry}
     hint = "`gridzero list` shows ours, gymnasium.pprint_registry() all"
     return closest(env_id.rpartition("/")[2].lower(), names, hint, shown=names, cutoff=0.6)
@@ -75,7 +75,7 @@ def parameters(env_id: str, given: Mapping[str, Any] | None = None) -> dict[str,
         signature = inspect.signature(target, eval_str=True)
     except NameError:  # an annotation that only type checkers can see
         signature = inspect.signature(target)
-    found = {
+    keywords = {
         name: parameter
         for name, parameter in signature.parameters.items()
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
@@ -84,9 +84,9 @@ def parameters(env_id: str, given: Mapping[str, Any] | None = None) -> dict[str,
     }
     further = getattr(creator, "further_parameters", None)  # what its **keywords can be
     if further is not None:
-        found |= {name: parameter for name, parameter in further(given or {}).items() if name not in found}
+        keywords |= {name: parameter for name, parameter in further(given or {}).items() if name not in keywords}
     limit = inspect.Parameter("max_episode_steps", inspect.Parameter.KEYWORD_ONLY, annotation=int)
-    return {**found, "max_episode_steps": found.get("max_episode_steps", limit)}
+    return {**keywords, "max_episode_steps": keywords.get("max_episode_steps", limit)}
 
 
 def make_environment(
@@ -222,10 +222,10 @@ def wrapper_class(entry_point: str) -> type[gym.Wrapper[Any, Any, Any, Any]]:
     Raises:
         ValueError: for another form, a module that cannot be imported, or something that is not such a class.
     """
-    found = plugins.load(entry_point)
-    if not inspect.isclass(found) or not issubclass(found, gym.Wrapper):
+    wrapper = plugins.load(entry_point)
+    if not inspect.isclass(wrapper) or not issubclass(wrapper, gym.Wrapper):
         raise ValueError(f"{entry_point} is not a gymnasium.Wrapper")
-    return found
+    return wrapper
 
 
 def wrapper_parameters(entry_point: str) -> dict[str, inspect.Parameter]:

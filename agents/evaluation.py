@@ -28,7 +28,7 @@ DIRECT_SOLVE_LIMIT = 20_000
 
 @dataclass(frozen=True)
 class Evaluation:
-    r"""How good an agent is, and how good it could be.
+    r"""Result of an evaluation: returns of an agent, and the exact optimum where it is known.
 
     Attributes:
         episodes: how many were played.
@@ -352,11 +352,11 @@ def _chain_values(chain: FiniteMDP, gamma: float) -> FloatArray:
 
 def _policy(agent: Agent, mdp: FiniteMDP) -> FloatArray | None:
     """The agent's policy over the states of the model; None where its observations are not these states."""
-    found = getattr(agent, "policy_table", None)
-    if found is None:
+    read_table = getattr(agent, "policy_table", None)
+    if read_table is None:
         return None
     try:
-        policy = np.asarray(found(), dtype=np.float64)
+        policy = np.asarray(read_table(), dtype=np.float64)
     except ValueError:  # its observations cannot be enumerated
         return None
     extra = mdp.num_states - len(policy)

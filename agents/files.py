@@ -111,11 +111,11 @@ def read_signed(path: Path, form: str, version: int, schema: type | None = None)
     record = read_json(path)
     if not isinstance(record, dict) or record.get("format") != form:
         raise DamagedError(f"{path.parent} is not a {form.replace('-', ' ')}")
-    found = record.get("version")
-    if not isinstance(found, int) or not fits(found, Positive) or found > version:
-        raise DamagedError(f"{path.parent} has format version {found}; this gridzero reads from 1 to {version}")
+    number = record.get("version")
+    if not isinstance(number, int) or not fits(number, Positive) or number > version:
+        raise DamagedError(f"{path.parent} has format version {number}; this gridzero reads from 1 to {version}")
     rest = {name: value for name, value in record.items() if name not in ("format", "version", "sha256")}
-    if path.read_bytes() != signed(rest, form, found):
+    if path.read_bytes() != signed(rest, form, number):
         raise DamagedError(f"{path.parent} is damaged: {path.name} does not have its checksum")
     if schema is not None:
         check_record(rest, schema, path)

@@ -1,4 +1,4 @@
-"""How learners meet environments: one environment or a vector of them, always as a batch, and resumable exactly."""
+"""Interaction of a learner with its environment or vector: always a batch, and resumable exactly."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Episode:
 
 
 class Interaction:
-    """A learner's dealings with its environment, one or many.
+    """Interaction of a learner with its environment, one or many.
 
     Episodes are reset as they end, so ``observations`` is always what the next actions respond to.
 
@@ -243,7 +243,7 @@ class Interaction:
         return result
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the episodes under way are, to be restored exactly (but see the class on foreign vectors)."""
+        """State of the episodes under way, to be restored exactly (but see the class on foreign vectors)."""
         state: dict[str, Any] = {
             "started": self.started,
             "steps": self.steps,

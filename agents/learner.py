@@ -73,7 +73,7 @@ class Learner(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Everything that resuming needs, random state included: nested dicts of arrays, numbers, strings, lists."""
+        """State that resuming needs, random state included: nested dicts of arrays, numbers, strings, lists."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

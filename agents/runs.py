@@ -252,7 +252,7 @@ class Run:
         self.close()
 
     def _set_aside(self, step: int) -> None:
-        """Rename the checkpoints of after ``step``."""
+        """Rename the checkpoints after ``step``."""
         folder = self.path / "checkpoints"
         for later in checkpoint.steps(folder):
             if later > step:
@@ -262,7 +262,7 @@ class Run:
                 (folder / str(later)).rename(target)
 
     def _cut(self, lines: int, step: int) -> None:
-        """Leave out what was logged after the checkpoint, of ``step`` and ``lines`` metrics."""
+        """Cut off metrics and samples that were logged after the checkpoint, of ``step`` and ``lines`` metrics."""
         path, size, number = self.path / METRICS, 0, 0
         for line, _ in read_lines(path):
             if number == lines:
@@ -294,7 +294,7 @@ def load(path: str | Path, env: Any = None, step: int | None = None) -> Agent:
 
 
 def load_checkpoint(path: str | Path, env: Any = None, step: int | None = None) -> tuple[Agent, checkpoint.Manifest]:
-    """What :func:`load` gives, and the manifest that it was saved with."""
+    """The agent that :func:`load` returns, and the manifest of its checkpoint."""
     folder = Path(path)
     if not (folder / checkpoint.MANIFEST).exists():
         run = find(path)
@@ -330,7 +330,9 @@ def last_state(path: Path, env: Any = None, step: int | None = None) -> tuple[Ag
     try:
         contents = _read(path, chosen)
     except DamagedError as error:
-        older = next((found for found in reversed(steps) if found < int(chosen.name) and _whole(path, found)), None)
+        older = next(
+            (earlier for earlier in reversed(steps) if earlier < int(chosen.name) and _whole(path, earlier)), None
+        )
         if older is None:
             raise
         raise DamagedError(f"{error}; the one of step {older} is whole: --from {older}") from None

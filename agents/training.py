@@ -23,7 +23,7 @@ FIRST_CHECKPOINT = 10_000
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train, and what happens on the way.
+    """Length of a training, and intervals of checkpoints and evaluations.
 
     Attributes:
         steps: end at the first update with at least so many steps, counted from the agent's beginning.

@@ -94,9 +94,9 @@ class FiniteMDP:
             "start": (states,),
         }
         for name, shape in expected.items():
-            found = getattr(self, name).shape
-            if found != shape:
-                raise ValueError(f"{name} must have shape {shape} to go with successors; it has {found}")
+            given = getattr(self, name).shape
+            if given != shape:
+                raise ValueError(f"{name} must have shape {shape} to go with successors; it has {given}")
 
     def _check_numbers(self) -> None:
         for name in ("probabilities", "rewards", "start"):

@@ -23,7 +23,7 @@ EPISODE = 200
 """Steps after which the copy is reset, so that every part of the environment that starts lead to is seen."""
 FALSE_ALARM = 1e-9
 TOLERANCE = 1e-6
-"""Of rewards, relative to the larger of 1 and the reward: some environments compute them in single precision."""
+"""Tolerance of rewards, relative to the larger of 1 and the reward: some environments compute in single precision."""
 
 Outcome = tuple[float, int, float | None, bool]
 """Probability, next state, reward (None where the model has no more than the mean of several) and termination."""

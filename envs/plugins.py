@@ -69,10 +69,10 @@ def load(entry_point: str) -> Any:
     module, name = split(entry_point)
     if module is None:
         raise ValueError(f"{entry_point!r} must be module:name")
-    found = _import(module)
-    if not hasattr(found, name):
-        raise ValueError(f"{module} has no {name}; {closest(name, vars(found), f'{name} must be defined there')}")
-    return getattr(found, name)
+    loaded = _import(module)
+    if not hasattr(loaded, name):
+        raise ValueError(f"{module} has no {name}; {closest(name, vars(loaded), f'{name} must be defined there')}")
+    return getattr(loaded, name)
 
 
 def _import(module: str) -> ModuleType:
@@ -97,8 +97,8 @@ def _failure(module: str, error: BaseException) -> str:
         or not f"{module}.".startswith(f"{error.name}.")
     ):
         return f"{module} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}"
-    here = os.path.join(os.getcwd(), error.name.partition(".")[0])
-    if module not in _typed and (os.path.isdir(here) or os.path.isfile(f"{here}.py")):
+    candidate = os.path.join(os.getcwd(), error.name.partition(".")[0])
+    if module not in _typed and (os.path.isdir(candidate) or os.path.isfile(f"{candidate}.py")):
         return f"{module} is not installed; if the one in the current folder is meant, add --import {module}"
     return f"there is no module {error.name}"
 

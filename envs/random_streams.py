@@ -37,7 +37,7 @@ def mix_bits(x: np.uint64) -> np.uint64:
 
 
 def mix_array(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """:func:`mix` of each."""
+    """Hash each of an array of 64-bit integers, as :func:`mix` does."""
     x = (x ^ (x >> _S30)) * _U_MIX_1
     x = (x ^ (x >> _S27)) * _U_MIX_2
     return x ^ (x >> _S31)

@@ -73,7 +73,7 @@ def check_cell(model: GridModel, cell: Any) -> int:
 
 
 class MapTables:
-    """What a step of N environments looks up: of one map that all share, or of one map each.
+    """Tables for the steps of N environments: of one map that all share, or of one map each.
 
     Args:
         model: of the map, or of one such as each will have.

@@ -1,4 +1,4 @@
-"""The rules of a grid world, and what they make of a map: its moves, its exact model, its action masks."""
+"""The rules of a grid world, and the model of a map under them: its moves, its exact model, its action masks."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ class Rules:
 
     @classmethod
     def resolve(cls, layout: Layout, given: Mapping[str, Any]) -> Rules:
-        """What is given, else the map's own settings, else the defaults; ``None`` counts as not given."""
+        """Rules from the given options, else the map's settings, else the defaults; ``None`` counts as not given."""
         return cls(**{**layout.settings, **{key: value for key, value in given.items() if value is not None}})
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """(A,) what the actions are called."""
+        """(A,) names of the actions."""
         return ACTION_NAMES + {4: (), 5: (STAY_NAME,), 8: DIAGONAL_NAMES}[self.actions]
 
     @cached_property
@@ -119,7 +119,7 @@ class Rules:
 
 
 class TileTable:
-    """What the rules make of a legend, for the compiled functions.
+    """Table of a legend's tiles under the rules, for the compiled functions.
 
     Attributes:
         tiles: (L, 7) int32, columns as :mod:`gridzero.envs.grid.move_kernels` names them; the groups are filled in by
@@ -278,7 +278,7 @@ class GridModel:
         return [(p, *key) for key, p in merged.items() if p > 0]
 
     def reward(self, word: int) -> float:
-        """What a move pays."""
+        """Reward of a move."""
         return float(self.table.palette[word >> 32 & 0xFFFF])
 
     def landings(self, word: int) -> list[int]:

@@ -28,7 +28,7 @@ BLOCKS, BOUNCES, ENDS, TARGET = 1, 2, 4, 8
 FLAGS, WIND_ROWS, WIND_COLUMNS, SENDS_TO, LEADS_TO, ENTERING, LEAVING = range(7)
 """The columns of a tile table; ``SENDS_TO`` and ``LEADS_TO`` are groups, -1 for none; the last two are rewards."""
 BOUNDARY_REWARD = 2
-"""Where the palette has the reward for bumping; 0 is for what pays nothing."""
+"""Index in the palette of the reward for bumping; index 0 pays nothing."""
 
 LOW = np.uint64(0xFFFFFFFF)
 REWARD_MASK = np.uint64(0xFFFF)
@@ -88,7 +88,7 @@ def start_words(
 
 @numba.njit(cache=True)
 def landings(states: NDArray[np.int64], cells: NDArray[np.uint8], tiles: NDArray[np.int32]) -> UintArray:
-    """What it is to land on each of ``states``, as words that pay nothing."""
+    """Landing words of ``states``, which pay nothing."""
     flat = cells.reshape(-1)
     words = np.empty(states.size, dtype=np.uint64)
     for i in range(states.size):
@@ -105,7 +105,7 @@ def compile_moves(
     members: UintArray,
     moves: UintArray,
 ) -> None:
-    """What each direction does from each cell.
+    """Compile the moves in each direction from each cell.
 
     Wind is added to the direction and the sum clipped at the edge (Sutton & Barto, ex. 6.5), which carries over walls;
     a landing on a blocking cell is a bump. So is a direction off the map; without wind it leaves the agent in place.
@@ -123,16 +123,16 @@ def compile_moves(
     for row in range(height):
         for column in range(width):
             state = row * width + column
-            here = flat[state]
-            if tiles[here, FLAGS] & (BLOCKS | ENDS):
-                moves[state, :] = _landing(state, here, tiles) | TERMINAL
+            tile = flat[state]
+            if tiles[tile, FLAGS] & (BLOCKS | ENDS):
+                moves[state, :] = _landing(state, tile, tiles) | TERMINAL
                 continue
-            wind_rows, wind_columns = tiles[here, WIND_ROWS], tiles[here, WIND_COLUMNS]
+            wind_rows, wind_columns = tiles[tile, WIND_ROWS], tiles[tile, WIND_COLUMNS]
             windy = wind_rows != 0 or wind_columns != 0
             for d in range(directions.shape[0]):
-                if tiles[here, LEADS_TO] >= 0:
-                    word = _group_landing(tiles[here, LEADS_TO], offsets, members)
-                    paid = tiles[here, LEAVING]
+                if tiles[tile, LEADS_TO] >= 0:
+                    word = _group_landing(tiles[tile, LEADS_TO], offsets, members)
+                    paid = tiles[tile, LEAVING]
                     if paid < 0:
                         paid = tiles[flat[np.int64(word & LOW)], ENTERING]
                     moves[state, d] = word | (np.uint64(paid) << _S32)
@@ -144,17 +144,17 @@ def compile_moves(
                     next_column = min(max(next_column + wind_columns, 0), width - 1)
                 elif bump:
                     next_row, next_column = row, column
-                there = flat[next_row * width + next_column]
-                if tiles[there, FLAGS] & BLOCKS:
+                next_tile = flat[next_row * width + next_column]
+                if tiles[next_tile, FLAGS] & BLOCKS:
                     bump = True
-                    next_row, next_column, there = row, column, here
-                entered = there
-                if tiles[there, FLAGS] & BOUNCES:
-                    next_row, next_column, there = row, column, here
-                if tiles[there, SENDS_TO] >= 0:
-                    word = _group_landing(tiles[there, SENDS_TO], offsets, members)
+                    next_row, next_column, next_tile = row, column, tile
+                entered = next_tile
+                if tiles[next_tile, FLAGS] & BOUNCES:
+                    next_row, next_column, next_tile = row, column, tile
+                if tiles[next_tile, SENDS_TO] >= 0:
+                    word = _group_landing(tiles[next_tile, SENDS_TO], offsets, members)
                 else:
-                    word = _landing(next_row * width + next_column, there, tiles)
+                    word = _landing(next_row * width + next_column, next_tile, tiles)
                 if bump:
                     moves[state, d] = word | (np.uint64(BOUNDARY_REWARD) << _S32) | BUMP
                 else:
@@ -193,7 +193,7 @@ def merge_outcomes(
     largest_group = 1
     for g in range(offsets.size - 1):
         largest_group = max(largest_group, offsets[g + 1] - offsets[g])
-    found = np.empty(choices.shape[1] * largest_group, dtype=np.int64)
+    successors_seen = np.empty(choices.shape[1] * largest_group, dtype=np.int64)
     most = 1
     fill = successors.size > 0
     for s in range(states):
@@ -214,10 +214,10 @@ def merge_outcomes(
                 for m in range(first, last):
                     cell = np.int64(members[m] & LOW) if word & SPREAD else target
                     k = 0
-                    while k < count and found[k] != cell:
+                    while k < count and successors_seen[k] != cell:
                         k += 1
                     if k == count:
-                        found[k] = cell
+                        successors_seen[k] = cell
                         count += 1
                     if fill:
                         successors[s, a, k] = cell

@@ -15,7 +15,7 @@ from gridzero.envs.grid.layouts.layout import Layout, Tile
 
 AGENT_SYMBOLS = "@&$%*+=?~"
 CHANNELS = ("wall", "target", "hazard")
-"""What a map's pixels tell apart; a hazard is forbidden, ends the episode short of a target, or sends one away."""
+"""Channels of a map's pixels; a hazard is forbidden, ends the episode short of a target, or sends one away."""
 
 
 class Observer(ABC):
@@ -102,7 +102,7 @@ class OneHotObserver(Observer):
 
 
 class PixelObserver(Observer):
-    """Shared by the two symbolic images: what each tile looks like, 0 or 255 in each of ``CHANNELS``."""
+    """Base of the two symbolic images: pixels of the tiles, 0 or 255 in each of ``CHANNELS``."""
 
     def show(self, maps: NDArray[np.uint8], legend: Sequence[Tile]) -> None:
         """Use other maps."""

@@ -266,7 +266,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         return self._tables.masks(self._lanes["cell"])
 
     def get_state(self) -> dict[str, Any]:
-        """All that goes on from here: cells, elapsed steps, pending resets, streams, and the maps if they change."""
+        """State to continue from: cells, elapsed steps, pending resets, streams, and the maps if they change."""
         state: dict[str, Any] = {name: self._lanes[name].copy() for name in kernels.LANE.names or ()}
         if self._many:
             state["maps"] = self._tables.maps.copy()
@@ -342,13 +342,13 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         return tuple(view.render() for view in self._views)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Let go of what pictures needed."""
+        """Release the resources of rendering."""
         for view in self._views:
             view.close()
         self._views = []
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the pictures, which are made again when needed."""
+        """State without the pictures, which are made again when needed."""
         return {**self.__dict__, "_views": []}
 
 

@@ -277,7 +277,7 @@ class GridWorld(gym.Env[Any, Any]):
         return np.array(self.model.masks[self.cell])
 
     def get_state(self) -> dict[str, Any]:
-        """All that goes on from here: the cell, the random stream and, where it can change, the map."""
+        """State to continue from: the cell, the random stream and, where it can change, the map."""
         if self._key is None:
             self._refill()
         state: dict[str, Any] = {"cell": self.cell, "key": self._key, "draws": self._used + self._next}
@@ -352,7 +352,7 @@ class GridWorld(gym.Env[Any, Any]):
             self._renderer = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the renderer, which is made again when needed."""
+        """State without the renderer, which is made again when needed."""
         return {**self.__dict__, "_renderer": None}
 
 

@@ -39,9 +39,9 @@ TASKS: dict[str, str] = {
     "jsonl": "gridzero.envs.tasks.jsonl:Jsonl",
     "reasoning-gym": "gridzero.envs.tasks.reasoning_gym:ReasoningGym",
 }
-"""Where each task's class is; imported when it is asked for."""
+"""Entry points of the tasks' classes, imported when they are asked for."""
 SUMMARIES: dict[str, str] = {}
-"""What registered tasks ask, where it is not their explanation."""
+"""Summaries of registered tasks, where they are not their explanations."""
 
 
 def register(name: str, entry_point: str, summary: str = "") -> None:
@@ -69,8 +69,8 @@ def task_class(name: str) -> type[Task]:
     if name not in TASKS:
         raise ValueError(f"no task is called {name!r}; {closest(str(name), TASKS)}")
     module, _, attribute = TASKS[name].partition(":")
-    found: type[Task] = getattr(import_module(module), attribute)
-    return found
+    task: type[Task] = getattr(import_module(module), attribute)
+    return task
 
 
 def task_options(name: str) -> dict[str, inspect.Parameter]:
@@ -83,9 +83,9 @@ def task_options(name: str) -> dict[str, inspect.Parameter]:
         >>> list(task_options("addition"))
         ['digits', 'split', 'template', 'worked']
     """
-    found = task_class(name)
+    task = task_class(name)
     options: dict[str, inspect.Parameter] = {}
-    for owner in (found, Task):
+    for owner in (task, Task):
         for option in inspect.signature(owner.__init__, eval_str=True).parameters.values():
             if option.kind is option.KEYWORD_ONLY:
                 options.setdefault(option.name, option)

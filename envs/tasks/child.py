@@ -44,7 +44,7 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class ChildError(ValueError):
-    """A call that did not come back with a result: too slow, killed, or an error of the library; says which."""
+    """A call without a result: too slow, killed, or an error of the library; says which."""
 
 
 class StartError(ValueError):
@@ -157,9 +157,9 @@ def call(function: str, library: str, *arguments: Any) -> Any:
 
 
 def _safe_path() -> list[str]:
-    """Where this process finds modules, but for the current folder."""
-    here = os.path.realpath(os.getcwd())
-    return [entry for entry in sys.path if entry and os.path.realpath(entry) != here]
+    """Search path of this process without the current folder."""
+    current = os.path.realpath(os.getcwd())
+    return [entry for entry in sys.path if entry and os.path.realpath(entry) != current]
 
 
 def _send(pipe: IO[bytes] | None, message: Any) -> None:
@@ -176,7 +176,7 @@ def _read(pipe: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:
 
 
 def _serve(function: str, library: str) -> None:
-    """The other side: one line of JSON in, one line out, until there is no more."""
+    """Serve calls in the child process: one line of JSON in, one line out, until there is no more."""
     requests, results = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)

@@ -97,7 +97,7 @@ class Countdown(Task):
         return self._worked(problem)[0]
 
     def answer(self, problem: Problem, completions: Sequence[str] = ()) -> str:
-        """What the work finds."""
+        """Expression that the work arrives at."""
         return self._worked(problem)[1].text
 
     @staticmethod
@@ -119,8 +119,8 @@ def _worked(numbers: tuple[int, ...], target: int, solution: tuple[str, ...]) ->
         left, operation, right = _STEP.split(step.partition("=")[0])
         one, other = (_taken(parts, int(number)) for number in (left, right))
         parts.append(one.then(operation, other))
-    written, found = _search(parts, target)
-    return ";".join([*([",".join(opening)] if opening else []), *(",".join(steps) for steps in written)]), found
+    written, expression = _search(parts, target)
+    return ";".join([*([",".join(opening)] if opening else []), *(",".join(steps) for steps in written)]), expression
 
 
 def _taken(parts: list[Expression], value: int) -> Expression:
@@ -129,7 +129,7 @@ def _taken(parts: list[Expression], value: int) -> Expression:
 
 
 def _search(parts: Sequence[Expression], target: int) -> tuple[list[list[str]], Expression]:
-    """Make the target of two or three parts that can: what is written, in groups, and the expression."""
+    """Combine two or three parts to the target: what is written, in groups, and the expression."""
     if len(parts) == 2:
         joints = _joints(*parts)
         count = next(i for i, joint in enumerate(joints) if joint.value == target)
@@ -137,33 +137,33 @@ def _search(parts: Sequence[Expression], target: int) -> tuple[list[list[str]], 
     written: list[list[str]] = []
     for i, last in enumerate(parts):
         joints = _joints(*(part for k, part in enumerate(parts) if k != i))
-        made = {joint.value: joint for joint in reversed(joints)}
+        by_value = {joint.value: joint for joint in reversed(joints)}
         written.append([joint.steps[-1] for joint in joints])
         for wanted, operation, first in _wanted(target, last):
             written[-1].append(wanted.steps[-1])
-            if wanted.value in made:
-                joint = made[wanted.value]
+            if wanted.value in by_value:
+                joint = by_value[wanted.value]
                 written[-1].append(joint.steps[-1])
                 return written, last.then(operation, joint) if first else joint.then(operation, last)
     raise ValueError(f"{_listed([int(part.value) for part in parts])} do not make {target}")
 
 
 def _wanted(target: int, last: Expression) -> list[tuple[Expression, str, bool]]:
-    """What others would have to make, by which operation with the last part, and whether that stands first."""
+    """Values that the other parts would have to make, each with the operation and whether the last part is first."""
     goal = Expression.number(target)
-    found = []
+    wanted = []
     if target != last.value:
         less = target > last.value
-        found.append((goal.then("-", last) if less else last.then("-", goal), "+" if less else "-", not less))
+        wanted.append((goal.then("-", last) if less else last.then("-", goal), "+" if less else "-", not less))
     if target % last.value == 0:
-        found.append((goal.then("/", last), "*", False))
+        wanted.append((goal.then("/", last), "*", False))
     elif last.value % target == 0:
-        found.append((last.then("/", goal), "/", True))
-    return [*found, (goal.then("+", last), "-", False), (goal.then("*", last), "/", False)]
+        wanted.append((last.then("/", goal), "/", True))
+    return [*wanted, (goal.then("+", last), "-", False), (goal.then("*", last), "/", False)]
 
 
 def _joints(one: Expression, other: Expression) -> list[Expression]:
-    """Both by each operation that gives a positive whole number; the greater stands first."""
+    """Results of combining two parts by each operation that gives a positive whole number; the greater stands first."""
     if one.value < other.value:
         one, other = other, one
     operations = "+"

@@ -16,7 +16,7 @@ from gridzero.envs.tasks.numbers import shown
 from gridzero.envs.tasks.task import PATIENCE, CommonOptions, Problem, Task, check_integer
 
 MOVES = "URDL"
-"""How answers write the four actions of ``GridWorld``, in their order."""
+"""Letters of the four actions of ``GridWorld``, in their order."""
 FAR = -1
 _LEGEND = DEFAULT_LEGEND[:4]  # free, wall, start, target
 _INDICES = {tile.symbol: index for index, tile in enumerate(_LEGEND)}

@@ -125,16 +125,16 @@ class GridWalk(GridPath):
         for completion in completions[: self.turns]:
             if world.distances[state] == 0:
                 break
-            found = self.template.extract(completion)
-            well_formed &= found.well_formed
-            answer = found.answer or ""
+            extraction = self.template.extract(completion)
+            well_formed &= extraction.well_formed
+            answer = extraction.answer or ""
             if len(answer) == 1 and answer in MOVES:
                 state = world.next_states[state][MOVES.index(answer)]
                 moves += answer
-                reason = reason or found.reason
+                reason = reason or extraction.reason
             else:
                 moves += "?"
-                reason = reason or found.reason or "an answer was not one move"
+                reason = reason or extraction.reason or "an answer was not one move"
         return _Walk(world, state, moves, well_formed, reason)
 
     def _drawn(self, problem: Problem, walk: _Walk) -> str:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import gcd
 
 MAX_DIGITS = 1_000
-"""Of a number in an answer; far below where Python refuses, far above what a task asks."""
+"""Longest number in an answer, in characters; far below where Python refuses, far above what a task asks."""
 
 _NUMBER = re.compile(
     r"(?P<sign>[+-]?)"
@@ -61,7 +61,7 @@ def same_number(answer: str, expected: Fraction | int) -> tuple[bool, str]:
 
 
 def shown(text: str) -> str:
-    """A text, as a line of a message has room for it."""
+    """Shorten a text for a line of a message."""
     short = text if len(text) <= 40 else f"{text[:37]}…"
     return short if short.isprintable() else repr(short)
 

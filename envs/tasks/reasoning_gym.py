@@ -120,5 +120,5 @@ def _dataset(name: str, settings: str) -> Any:
 
 
 def _literal_eval(source: Any, *scopes: Any) -> Any:
-    """A bare text is read as a literal; what comes with names of its own is the output of a parser."""
+    """Read a bare text as a literal; what comes with names of its own is the output of a parser."""
     return _EVAL(source, *scopes) if scopes else ast.literal_eval(source)

@@ -67,7 +67,7 @@ class RewardFunction(Protocol):
 Weights: TypeAlias = "str | Mapping[str | RewardFunction, float]"
 
 REWARDS: dict[str, str] = {"brevity": "gridzero.envs.tasks.reward:brevity"}
-"""Where each named reward function is; imported when it is asked for."""
+"""Entry points of named reward functions, imported when they are asked for."""
 
 
 def register(name: str, entry_point: str) -> None:
@@ -104,9 +104,9 @@ def reward_function(name: str) -> RewardFunction:
         plugins.load_installed()
     if registered not in REWARDS and registered == name:
         for entry_point in _RESOLVERS:
-            found: RewardFunction | None = plugins.load(entry_point)(name)
-            if found is not None:
-                return found
+            resolved: RewardFunction | None = plugins.load(entry_point)(name)
+            if resolved is not None:
+                return resolved
         raise ValueError(f"no reward is called {name!r}; {closest(name, [*OF_THE_VERDICT, *REWARDS])}")
     function: RewardFunction = plugins.load(REWARDS.get(registered, name))
     if not callable(function):

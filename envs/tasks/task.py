@@ -15,7 +15,7 @@ from gridzero.envs.tasks.templates import TAGS, Template, find_template
 Split = Literal["train", "held-out", "all"]
 HELD_OUT_SHARE = 0.1
 PATIENCE = 10_000
-"""How many problems are drawn, or tried to, before giving up on one that is allowed."""
+"""Problems that are drawn before giving up on one that is allowed."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,11 @@ class Task(ABC):
         """A problem of either split."""
 
     def key(self, problem: Problem) -> str:
-        """What problems that are the same in substance share; the split goes by it."""
+        """Key of a problem, equal for problems that are the same in substance; the split goes by it."""
         return problem.question
 
     def prompt(self, problem: Problem) -> str:
-        """What a model is shown: the question in its template."""
+        """Prompt of a problem: the question in its template."""
         question = problem.question
         if self.template.explains and self.explanation:
             separator = "\n" if "\n" in question else " "
@@ -143,7 +143,7 @@ class Task(ABC):
         return problem.reference
 
     def guess(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
-        """What one answers who skips the work; it may be wrong."""
+        """Answer of someone who skips the work; it may be wrong."""
         return self.answer(problem, completions)
 
     def demonstrate(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
@@ -159,7 +159,7 @@ class Task(ABC):
         return self.template.completion("", self.guess(problem, rng, completions))
 
     def reply(self, problem: Problem, completions: Sequence[str]) -> str | None:
-        """What the task answers to the completions so far; None when the episode is over.
+        """Reply of the task to the completions so far; None when the episode is over.
 
         A function of its arguments alone.
         """

@@ -21,7 +21,7 @@ _THINK, _END_THINK, _ANSWER, _END_ANSWER = TAGS
 
 
 class Extraction(NamedTuple):
-    """What a template finds in a completion: the answer (None without one), whether the form is kept, and why not."""
+    """Reading of a completion by a template: the answer (None without one), whether the form is kept, and why not."""
 
     answer: str | None
     well_formed: bool
@@ -30,7 +30,7 @@ class Extraction(NamedTuple):
 
 @dataclass(frozen=True)
 class Template:
-    r"""How a question is put, and how a completion answers it.
+    r"""Form of a prompt and of the completion that answers it.
 
     Attributes:
         name: what it is called.
@@ -74,7 +74,7 @@ class Template:
         return self.before + question + self.after
 
     def next_prompt(self, text: str) -> str:
-        """What a task answers, as the next turn of the conversation: on a new line, and as the question was put."""
+        """Reply of a task as the next turn of the conversation: on a new line, in the form of the prompt."""
         return "\n" + self.before.rpartition("\n")[2] + text + self.after
 
     def completion(self, thought: str, answer: str) -> str:
@@ -92,15 +92,15 @@ class Template:
         if len(completion) > MAX_COMPLETION:
             return Extraction(None, False, f"the completion is longer than {MAX_COMPLETION:,} characters")
         if self.form == "tags":
-            found = _between_tags(_THINK + completion if self.opened else completion)
+            extraction = _between_tags(_THINK + completion if self.opened else completion)
         else:
-            found = _last_line(completion)
-        if found.answer is None:
-            return found
-        if len(found.answer) > MAX_ANSWER:
-            return Extraction(None, found.well_formed, f"the answer is longer than {MAX_ANSWER:,} characters")
-        answer = found.answer.strip(_BLANK)
-        return found._replace(answer=answer) if answer else Extraction(None, False, "the answer is empty")
+            extraction = _last_line(completion)
+        if extraction.answer is None:
+            return extraction
+        if len(extraction.answer) > MAX_ANSWER:
+            return Extraction(None, extraction.well_formed, f"the answer is longer than {MAX_ANSWER:,} characters")
+        answer = extraction.answer.strip(_BLANK)
+        return extraction._replace(answer=answer) if answer else Extraction(None, False, "the answer is empty")
 
 
 def _last_line(text: str) -> Extraction:

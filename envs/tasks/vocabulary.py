@@ -50,22 +50,22 @@ class Vocabulary:
 
     @classmethod
     def of(cls, characters: Iterable[str]) -> Vocabulary:
-        """The marks, all tags, and these characters, sorted."""
+        """Vocabulary of the special tokens, all tags, and these characters, sorted."""
         return cls((PAD, END, *TAGS, *sorted(set(characters))))
 
     @classmethod
     def for_task(cls, task: Task) -> Vocabulary:
-        """What the prompts and demonstrations of a task are made of."""
+        """Vocabulary of the prompts and demonstrations of a task."""
         return cls.of(task.alphabet())
 
     @property
     def pad(self) -> int:
-        """The id of what fills up, 0."""
+        """Id of the padding token, 0."""
         return 0
 
     @property
     def end(self) -> int:
-        """The id of what ends a completion, 1."""
+        """Id of the end token, 1."""
         return 1
 
     def __len__(self) -> int:

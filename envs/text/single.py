@@ -94,7 +94,7 @@ class ProblemEnv(gym.Env[Any, Any]):
         return None if rendered is None else rendered[0]
 
     def get_state(self) -> dict[str, Any]:
-        """All that goes on from here."""
+        """State to continue from."""
         state: dict[str, Any] = self._vector.get_state()
         return state
 

@@ -221,7 +221,7 @@ class TokenGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some li
         return np.asarray(self._allowed[self._forms])
 
     def get_state(self) -> dict[str, Any]:
-        """All that goes on from here: the random streams, the problems by their place in them, the conversations."""
+        """State to continue from: the random streams, the problems by their place in them, the conversations."""
         state = super().get_state()
         return {**state, "written": [self._written(i) if i not in self._verdicts else "" for i in range(self.num_envs)]}
 
@@ -255,7 +255,7 @@ class TokenGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some li
         return self._observe()
 
     def _write(self, i: int, actions: Sequence[int]) -> None:
-        """Go on with actions none of which ends a completion."""
+        """Write tokens, none of which ends a completion."""
         for action in actions:
             token = int(self.action_tokens[action])
             self._tokens[i, self._lengths[i]] = token

@@ -1,4 +1,4 @@
-"""Every completion there can be, as a tree and as an exact model; and what keeps a completion well-formed."""
+"""Tree of all possible completions, and its exact model; and what keeps a completion well-formed."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class TokenTree:
 
 
 def well_formed_continuations(template: Template, vocabulary: Vocabulary) -> tuple[IntArray, NDArray[np.bool_]]:
-    """How the form of a completion goes on with each token, as an automaton.
+    """Automaton of the form of a completion, which each token moves on.
 
     Row k of K is: k of the tags are written, in their order; the last row: the form is broken.
 

@@ -168,11 +168,15 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
 
     @abstractmethod
     def _check(self, actions: Any) -> Any:
-        """The actions, or a ``ValueError``."""
+        """Check the actions.
+
+        Raises:
+            ValueError: for actions that are not allowed.
+        """
 
     @abstractmethod
     def _act(self, actions: Any, acting: BoolArray) -> None:
-        """Go on where ``acting``; every completion that is finished is given to :meth:`_say`."""
+        """Act in the environments ``acting``; every completion that is finished is given to :meth:`_say`."""
 
     @abstractmethod
     def _observe(self) -> Any:
@@ -353,7 +357,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         return tuple(drawn)
 
     def get_state(self) -> dict[str, Any]:
-        """All that goes on from here: the random streams, the problems by their place in them, the conversations."""
+        """State to continue from: the random streams, the problems by their place in them, the conversations."""
         if not self._ready:
             self.reset()
         return {

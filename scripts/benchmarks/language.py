@@ -68,7 +68,7 @@ def _steps(makers: Mapping[str, Maker], repeats: int, updates: int) -> list[Row]
             return step
 
         figures = rounds({name: functools.partial(measure, name) for name in makers}, repeats)
-        generation = {name: statistics.median(found) for name, found in parts.items()}
+        generation = {name: statistics.median(result) for name, result in parts.items()}
     note = f"generation {generation['ours'] * 1000:.0f} ms"
     if PEER in makers:
         note += f" against {generation[PEER] * 1000:.0f} ms"
@@ -185,8 +185,8 @@ def ours(generation: list[float], seed: int = 0, **fields: Any) -> Agent:
     """GRPO of gridzero."""
     agent: Any = make("grpo", _world(), seed=seed, **fields)
     agent.collector.episodes = _timed(agent.collector.episodes, generation)
-    found: Agent = agent
-    return found
+    result: Agent = agent
+    return result
 
 
 def theirs(generation: list[float], seed: int = 0, **fields: Any) -> Agent:
@@ -197,9 +197,9 @@ def theirs(generation: list[float], seed: int = 0, **fields: Any) -> Agent:
         """Notes how long its trainer generates."""
 
         def trainer(self, folder: Path) -> Any:
-            found = super().trainer(folder)
-            found._generate = _timed(found._generate, generation)
-            return found
+            result = super().trainer(folder)
+            result._generate = _timed(result._generate, generation)
+            return result
 
     env = _world()
     return Timed(env, Timed.Config(**{**Timed.defaults(env, fields), **fields}), seed=seed)
@@ -212,8 +212,8 @@ def _world() -> Any:
 def _timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
     def timed(*arguments: Any, **keywords: Any) -> Any:
         began = clock()
-        found = function(*arguments, **keywords)
+        result = function(*arguments, **keywords)
         seconds.append(clock() - began)
-        return found
+        return result
 
     return timed

@@ -83,7 +83,7 @@ def _rows(repeats: int, steps: int) -> list[Row]:
 
 
 def _seeds(measure: Callable[[int], float]) -> Callable[[], float]:
-    """Another seed at each call."""
+    """Draw a new seed at each call."""
     seed = iter(range(1_000_000))
     return lambda: measure(next(seed))
 

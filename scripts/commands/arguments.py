@@ -63,7 +63,7 @@ def _refuse_foreign_digits(arguments: Sequence[str]) -> None:
 
 
 def _refuse_unknown(options: type[Any], arguments: Sequence[str]) -> None:
-    """Raise ValueError for an option that there is not, or one given twice that is not made to be."""
+    """Raise ValueError for an unknown option, or one given twice that is not repeatable."""
     known = set(_flags(options))
     seen: set[str] = set()
     for argument in arguments:
@@ -78,19 +78,19 @@ def _refuse_unknown(options: type[Any], arguments: Sequence[str]) -> None:
 
 
 def _flags(options: type[Any]) -> list[str]:
-    found: list[str] = []
+    names: list[str] = []
     hints = typing.get_type_hints(options)
     for field in dataclasses.fields(options):
         if dataclasses.is_dataclass(hints[field.name]):
-            found += _flags(typing.cast(type, hints[field.name]))
+            names += _flags(typing.cast(type, hints[field.name]))
         else:
             name = field.name.replace("_", "-")
-            found += [name, f"no-{name}"]
-    return found
+            names += [name, f"no-{name}"]
+    return names
 
 
 def condense(box: str) -> str:
-    r"""What a box of tyro's says, in one line.
+    r"""Message in a box of tyro's, in one line.
 
     >>> condense("╭─ Value error ─╮\n│ Error parsing --gamma: could not convert string to float: 'x' │\n│ ──── │")
     "--gamma takes a number, not 'x'"
@@ -141,7 +141,7 @@ def split_dotted(prefix: str, arguments: Sequence[str]) -> tuple[dict[str, str],
     >>> split_dotted("env", ["--env", "FrozenLake-v1", "--env.is_slippery", "False", "--seed", "1"])
     ({'is_slippery': 'False'}, ['--env', 'FrozenLake-v1', '--seed', '1'])
     """
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     rest: list[str] = []
     remaining = iter(arguments)
     for argument in remaining:
@@ -155,10 +155,10 @@ def split_dotted(prefix: str, arguments: Sequence[str]) -> tuple[dict[str, str],
             if following is None:
                 raise ValueError(f"--{prefix}.{name} needs a value")
             value = following
-        if name in found:
+        if name in values:
             raise ValueError(f"--{prefix}.{name} is given twice")
-        found[name] = value
-    return found, rest
+        values[name] = value
+    return values, rest
 
 
 def take_repeated(flag: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -184,7 +184,7 @@ def take_repeated(flag: str, arguments: Sequence[str]) -> tuple[list[str], list[
 
 @dataclasses.dataclass(frozen=True)
 class EnvironmentWords:
-    """The words of the command line that say what the environment is like, but for its id.
+    """Words of the command line about the environment, its id aside.
 
     Attributes:
         options: of ``--env.KEY VALUE``, by key.
@@ -326,7 +326,7 @@ def _policy_parameters(env: Any) -> Mapping[str, inspect.Parameter]:
 
 
 def coerce(flag: str, text: str, parameter: inspect.Parameter) -> Any:
-    """A word as the parameter's annotation, or else its default, says.
+    """Convert a word to the type of a parameter's annotation, or else of its default.
 
     >>> slip = inspect.Parameter("slip", inspect.Parameter.KEYWORD_ONLY, default=0.0)
     >>> coerce("--env.slip", "0.2", slip), coerce("--env.slip", "1/3", slip)

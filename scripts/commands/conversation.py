@@ -213,7 +213,7 @@ def verdict(info: Mapping[str, Any], judged: bool = True, ended: bool = True) ->
 
 
 def shortened(text: str, length: int = 80) -> str:
-    r"""On one line, and not too long.
+    r"""Shorten a text to one line of limited length.
 
     >>> shortened("one\ntwo", 6)
     'one t…'

@@ -1,4 +1,4 @@
-"""Where the runs of a sweep are trained: in processes on this machine, or on a Ray cluster."""
+"""Engines that train the runs of a sweep: processes on this machine, or tasks of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ _stop: Any = None
 
 
 def _prepare(stop: Any, threads: int) -> None:
-    """In each process, once: leave Ctrl-C to the parent, and end with it, however it ends."""
+    """Prepare a worker process: leave Ctrl-C to the parent, and end with it, however it ends."""
     global _stop
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)

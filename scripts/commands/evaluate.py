@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _not_a_run(name: str) -> str | None:
-    """Why there is nothing to evaluate under a name; None where there is."""
+    """Reason why a name has nothing to evaluate; None where it has."""
     from gridzero.agents import checkpoint, runs
 
     if (Path(name) / checkpoint.MANIFEST).exists():

@@ -40,10 +40,10 @@ def main(argv: Sequence[str]) -> int:
     plugins.load_installed()
     tables = {name: make() for name, make in TABLES.items() if options.what in ("all", name)}
     if options.json:
-        found = {
+        listing = {
             name: [dict(zip(columns, row, strict=True)) for row in rows] for name, (columns, rows) in tables.items()
         }
-        json.dump(found, sys.stdout, indent=1)
+        json.dump(listing, sys.stdout, indent=1)
         print()
         return 0
     from gridzero.commands import report
@@ -125,11 +125,11 @@ def _templates() -> tuple[list[str], list[list[str]]]:
 
 
 def _policies() -> tuple[list[str], list[list[str]]]:
-    """Read, not imported: that would take the seconds that torch and transformers take."""
-    found = importlib.util.find_spec("gridzero.llm_rl.policies.language_options")
-    assert found is not None
-    assert found.origin is not None
-    tree = ast.parse(Path(found.origin).read_text(encoding="utf-8"))
+    """Options of the policies, read from the source: importing torch and transformers takes seconds."""
+    module = importlib.util.find_spec("gridzero.llm_rl.policies.language_options")
+    assert module is not None
+    assert module.origin is not None
+    tree = ast.parse(Path(module.origin).read_text(encoding="utf-8"))
     options = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "LanguageOptions")
     rows = []
     for field, text in itertools.pairwise(options.body):

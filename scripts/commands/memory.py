@@ -1,4 +1,4 @@
-"""The memory that settings need at least, held against what is free before anything is allocated."""
+"""Lower bounds of the memory that settings need, compared with the free memory before anything is allocated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NATIVE, _OBJECT = 64, 1024
 """Bytes of an environment in a native vector, and as a Python object, besides its observations: lower bounds."""
 _STEP = 32
 _COPIES = 4
-"""Of each weight: itself, its gradient, and Adam's two moments; all float32."""
+"""Copies of each weight: itself, its gradient, and Adam's two moments; all float32."""
 _PER_RANK = 1024
 """Bytes for each rank of LoRA in the smallest models."""
 _COLUMN = 1 << 16

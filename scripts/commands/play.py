@@ -213,7 +213,7 @@ class Game:
         """Prepare an episode that has just been reset."""
 
     def _edited(self) -> None:
-        """Take in an edit of the map."""
+        """Update the game after an edit of the map."""
 
     def _result(self, total: float) -> str:
         """A line about an episode that is over."""
@@ -289,7 +289,7 @@ class GridGame(Game):
         layers.policy = layers.numbers = shown
 
     def _edited(self) -> None:
-        """Plan, and work out the best expected score."""
+        """Solve the edited map and compute the best expected score."""
         from gridzero.envs.mdp import FiniteMDP
 
         for _ in self.optimum.learn():

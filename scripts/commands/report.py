@@ -69,7 +69,7 @@ class Progress:
         return self._bar is not None
 
     def show(self, update: Update) -> None:
-        """Cheap: the bar is redrawn ten times a second."""
+        """Show an update; the bar is redrawn at most ten times a second."""
         now = time.monotonic()
         if self._samples and update.samples and now >= self._next_samples:
             self._next_samples = now + SAMPLES_EVERY
@@ -113,7 +113,7 @@ def sample_text(sample: Mapping[str, Any], longest: int | None = None) -> Text:
 
 
 def print_samples(path: Path) -> None:
-    """What the agent wrote last, where it wrote something."""
+    """Print the last samples of a run, if it has any."""
     rows = read_samples(path)
     if not rows:
         return
@@ -130,7 +130,7 @@ def console() -> Console:
 
 
 def shown(path: Path) -> str:
-    """A run as the commands take it: its name under runs/, or its path."""
+    """Name of a run as the commands take it: its name under runs/, or its path."""
     return path.name if path.parent == Path("runs") else str(path)
 
 
@@ -183,7 +183,7 @@ def print_evaluations(results: Mapping[str, tuple[str, str, int, Evaluation]]) -
 
 
 def print_warnings(results: Mapping[str, Evaluation]) -> None:
-    """A line for each thing that the numbers do not show."""
+    """Print the warnings of evaluations, a line each."""
     for name, result in results.items():
         for warning in result.warnings:
             print(f"{name}: {warning}", file=sys.stderr)

@@ -135,7 +135,11 @@ def _viewer(agent: Agent, wanted: bool) -> Any:
 
 
 def new_path(name: str | None, default: str) -> Path:
-    """Where a new run goes; a name that nobody chose gets a number if it is taken."""
+    """Path of a new run; a default name gets a number if it is taken.
+
+    Raises:
+        ValueError: for a name that is blank, begins with a dash or cannot be printed.
+    """
     if name is not None:
         if not name.strip() or name.startswith("-") or not name.isprintable():
             raise ValueError(f"a run needs a name, not {name!r}")

@@ -213,7 +213,7 @@ def split_agent(argv: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def wants_help(arguments: Sequence[str]) -> bool:
-    """Whether there is nothing to do but to say what can be done."""
+    """Whether a command line asks for help, or is empty."""
     return not arguments or bool({"-h", "--help"} & set(arguments))
 
 
@@ -251,7 +251,7 @@ def required_environment(command: str, agent: str, env_id: str | None) -> str:
 
 
 def resumed_name(arguments: Sequence[str]) -> str:
-    """Name of the run or sweep that ``--resume`` goes on with.
+    """Name of the run or sweep to resume.
 
     Raises:
         ValueError: when none was given.

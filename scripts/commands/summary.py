@@ -1,4 +1,4 @@
-"""How a sweep goes while it lasts, and what came of it: intervals over seeds, and the picture."""
+"""Progress of a sweep, and its result: intervals over seeds, and the picture."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Row:
 
     @property
     def mean(self) -> float:
-        """Of the returns."""
+        """Mean of the returns."""
         return float(self.returns.mean())
 
     @property
@@ -113,7 +113,7 @@ class Row:
         return label(self.setting)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, and the paths of the runs; None for an interval that one run does not give."""
+        """The row as JSON, with the paths of the runs; None for an interval that one run does not give."""
         return {
             "setting": dict(self.setting),
             "mean": self.mean,
@@ -128,7 +128,7 @@ class Row:
 
 
 def summarise(setting: Mapping[str, Any], jobs: Sequence[Job]) -> Row:
-    """What came of one combination."""
+    """Result of one combination."""
     results = [json.loads((job.path / FINISHED).read_text()) for job in jobs]
     returns = np.array([r["mean"] if r["expected_return"] is None else r["expected_return"] for r in results])
     optima = {r["optimum"] for r in results}

@@ -44,7 +44,7 @@ from gridzero.envs.suggestions import closest
 FORMAT, VERSION = "gridzero-sweep", 2
 RESULTS, PICTURE = "results.json", "sweep.png"
 CHANGEABLE = ("resume", "run", "jobs", "engine", "json")
-"""What may be different when a sweep is resumed."""
+"""Options that may be different when a sweep is resumed."""
 
 DESCRIPTION = """Train {agent} with every combination of some settings, each with several seeds: {summary}.
 
@@ -73,7 +73,7 @@ example:
 
 @dataclass(frozen=True)
 class Options(TrainingOptions):
-    """What is varied, where, how long."""
+    """Settings that are varied, environment and budget."""
 
     over: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """KEY=V1,V2,...: a setting of the agent, num_envs, or env.KEY, and its values. Give it once for each setting."""
@@ -158,7 +158,7 @@ class Record(TypedDict):
 
 
 def _record(arguments: list[str]) -> dict[str, Any]:
-    """What the sweep that is to be resumed is, and where."""
+    """Record of the sweep that is to be resumed, with its path."""
     name = resumed_name(arguments)
     for path in (Path("runs") / name, Path(name)):
         if (path / runs.SWEEP).is_file():
@@ -275,7 +275,7 @@ class Sweep:
         return {name: getattr(after, name) for name in names if getattr(self.config, name) == getattr(before, name)}
 
     def begin(self) -> None:
-        """Try that every combination can be made, then write down what the sweep is."""
+        """Check that every combination can be built, then write the sweep's record."""
         from gridzero.agents.environments import remake
         from gridzero.agents.evaluation import check_second_environment
         from gridzero.agents.registry import build
@@ -301,7 +301,7 @@ class Sweep:
         files.write_directory(self.path, runs.SWEEP, files.signed(record, FORMAT, VERSION))
 
     def run(self) -> int:
-        """Train what is not finished, then report."""
+        """Train the runs that are not finished, then report."""
         from gridzero.agents.training import interruptible
         from gridzero.commands import report
         from gridzero.commands.summary import Watch, draw, summarise

@@ -34,7 +34,7 @@ from gridzero.envs import plugins
 from gridzero.process import prepare
 
 CHANGEABLE = ("steps", "seconds", "run", "resume", "from_", "watch", "threads")
-"""What may be different when a run is resumed."""
+"""Options that may be different when a run is resumed."""
 
 DESCRIPTION = """Train {agent}: {summary}.
 
@@ -62,7 +62,7 @@ example:
 
 @dataclass(frozen=True)
 class Options(TrainingOptions):
-    """Where, how long, and what is kept."""
+    """Environment, budget, seed, and the run on disk."""
 
     seed: int = 0
     """Decides everything that is random."""

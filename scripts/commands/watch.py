@@ -130,7 +130,7 @@ def watch_writing(agent: Any, options: Options) -> int:
 
 
 def single(env: Any) -> Any:
-    """The environment itself if it is one; one like those of a vector."""
+    """The environment itself if it is not a vector; one like those of a vector."""
     if not hasattr(env, "num_envs"):
         return env
     from gridzero.agents.environments import describe, remake

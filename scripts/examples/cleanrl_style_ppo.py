@@ -108,6 +108,6 @@ for _ in range(max(1, arguments.steps // (N * T))):
 
 mdp = envs.unwrapped.mdp
 policy = torch.nn.functional.one_hot(actor(torch.eye(inputs)).argmax(dim=1), actions_count).double().numpy()
-found = mdp.start @ mdp.finite_horizon_values(200, policy=policy)
+value = mdp.start @ mdp.finite_horizon_values(200, policy=policy)
 print(f"success rate {np.mean(outcomes[-200:] or [0]):.3f} in the last 200 episodes, while exploring")
-print(f"exact return {found:.3f}; the best policy's is {mdp.start @ mdp.finite_horizon_values(200):.3f}")
+print(f"exact return {value:.3f}; the best policy's is {mdp.start @ mdp.finite_horizon_values(200):.3f}")

@@ -309,7 +309,7 @@ class SB3Agent(Agent):
         return _array(actions.distribution.probs)
 
     def action_values(self) -> FloatArray:
-        """(S, A) what the algorithm's network says, else one step of the model and then :meth:`state_values`.
+        """(S, A) outputs of the algorithm's network, else one step of the model and then :meth:`state_values`.
 
         Raises:
             ValueError: without such a network and without a model, or when the states cannot be counted.

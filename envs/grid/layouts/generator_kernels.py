@@ -67,29 +67,29 @@ def _carve_maze(cells: NDArray[np.uint8], state: NDArray[np.uint64]) -> None:
     cells[stack[0] // columns * 2, stack[0] % columns * 2] = FREE
     depth = 1
     while depth > 0:
-        here = stack[depth - 1]
-        row, column = here // columns, here % columns
+        junction = stack[depth - 1]
+        row, column = junction // columns, junction % columns
         count = 0
         if row > 0 and cells[2 * row - 2, 2 * column] == WALL:
-            ways[count] = here - columns
+            ways[count] = junction - columns
             count += 1
         if column + 1 < columns and cells[2 * row, 2 * column + 2] == WALL:
-            ways[count] = here + 1
+            ways[count] = junction + 1
             count += 1
         if row + 1 < rows and cells[2 * row + 2, 2 * column] == WALL:
-            ways[count] = here + columns
+            ways[count] = junction + columns
             count += 1
         if column > 0 and cells[2 * row, 2 * column - 2] == WALL:
-            ways[count] = here - 1
+            ways[count] = junction - 1
             count += 1
         if count == 0:
             depth -= 1
             continue
-        there = ways[_below(state, count)]
-        there_row, there_column = there // columns, there % columns
-        cells[2 * there_row, 2 * there_column] = FREE
-        cells[row + there_row, column + there_column] = FREE
-        stack[depth] = there
+        neighbor = ways[_below(state, count)]
+        next_row, next_column = neighbor // columns, neighbor % columns
+        cells[2 * next_row, 2 * next_column] = FREE
+        cells[row + next_row, column + next_column] = FREE
+        stack[depth] = neighbor
         depth += 1
 
 
@@ -124,23 +124,23 @@ def _open_cheapest_path(flat: NDArray[np.uint8], height: int, width: int) -> Non
             row, column = cell // width, cell % width
             for direction in range(4):
                 if direction == 0 and row > 0:
-                    there = cell - width
+                    neighbor = cell - width
                 elif direction == 1 and column + 1 < width:
-                    there = cell + 1
+                    neighbor = cell + 1
                 elif direction == 2 and row + 1 < height:
-                    there = cell + width
+                    neighbor = cell + width
                 elif direction == 3 and column > 0:
-                    there = cell - 1
+                    neighbor = cell - 1
                 else:
                     continue
-                if parent[there] >= 0:
+                if parent[neighbor] >= 0:
                     continue
-                parent[there] = cell
-                if flat[there] == WALL:
-                    beyond[waiting] = there
+                parent[neighbor] = cell
+                if flat[neighbor] == WALL:
+                    beyond[waiting] = neighbor
                     waiting += 1
                 else:
-                    queue[count] = there
+                    queue[count] = neighbor
                     count += 1
         # Everything within so many walls is seen; the walls found become the next layer.
         queue, beyond = beyond, queue

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gridzero.envs.suggestions import closest
 
 KINDS: Final[tuple[str, ...]] = ("empty", "maze", "obstacles", "rooms")
-"""What can be generated; a kind's index is its code in the compiled functions."""
+"""Kinds of generated maps; a kind's index is its code in the compiled functions."""
 
 DENSITY = 0.3
 MAX_SIDE = 4096
@@ -21,7 +21,7 @@ _SPECIFICATION = re.compile(r"(\d{1,9})x(\d{1,9})(?::(\d{0,20}))?(?::([0-9.eE+-]
 
 @dataclass(frozen=True)
 class Generator:
-    """How to generate a map: what the text ``KIND:HEIGHTxWIDTH[:SEED[:DENSITY]]`` says.
+    """Generator of a map, as the text ``KIND:HEIGHTxWIDTH[:SEED[:DENSITY]]`` describes it.
 
     - ``empty``: no walls.
     - ``maze``: a perfect maze, exactly one path between any two free cells. Junctions lie on even rows and columns

@@ -92,7 +92,7 @@ class Layout:
         return int(self.cells.shape[1])
 
     def mask(self, flag: str) -> NDArray[np.bool_]:
-        """Where a property of the tiles is set.
+        """Mask of the cells whose tile has a property.
 
         Args:
             flag: ``blocks``, ``target``, ``forbidden``, ``ends`` or ``start``.
@@ -159,7 +159,7 @@ class Layout:
 
     @classmethod
     def load(cls, source: str | Path | Layout) -> Layout:
-        r"""The map that ``source`` means, by the first of these rules that applies.
+        r"""Load a map from a name, a text, a file or a generator: the first of these rules that applies.
 
         1. A ``Layout`` is itself; a ``Path`` is a file.
         2. A string with a line break is the map's text (``"S.G\n"``).

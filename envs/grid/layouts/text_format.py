@@ -50,7 +50,7 @@ _PROPERTY = re.compile(r'\s*(?P<key>[^=,"(]*?)\s*(?:=\s*(?P<value>"(?:[^"\\]|\\.
 
 @dataclass(frozen=True)
 class ParsedMap:
-    """What a text says: the arguments of ``Layout``."""
+    """Contents of a map's text: the arguments of ``Layout``."""
 
     cells: NDArray[np.uint8]
     legend: tuple[Tile, ...]
@@ -119,15 +119,15 @@ def _parse_rows(rows: list[str], first: int, legend: tuple[Tile, ...]) -> NDArra
         row = line.strip()
         indent = _indent(line)
         written = np.frombuffer(row.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-        found = order[np.minimum(np.searchsorted(codes, written, sorter=order), len(codes) - 1)]
-        wrong = np.flatnonzero(codes[found] != written)
+        indices = order[np.minimum(np.searchsorted(codes, written, sorter=order), len(codes) - 1)]
+        wrong = np.flatnonzero(codes[indices] != written)
         if wrong.size:
             column = int(wrong[0])
             raise _error(first + number, indent + column, _unknown_symbol(row[column], legend))
         if len(row) != width:
             column = indent + min(len(row), width)
             raise _error(first + number, column, f"this row has {len(row)} cells, the first has {width}")
-        cells[number] = found
+        cells[number] = indices
     return cells
 
 

@@ -36,8 +36,8 @@ def tile_problem(cells: NDArray[np.uint8], legend: Sequence[Tile]) -> tuple[str 
             where = f"{key}={symbol} of tile {tile.symbol!r}"
             if symbol not in present:
                 return tile.symbol, f"{where}: there is no {symbol!r} on the map"
-            there, count = present[symbol]
-            if not _can_stand(there):
+            destination, count = present[symbol]
+            if not _can_stand(destination):
                 return tile.symbol, f"{where}: nobody can stand on {symbol!r}"
             if key == "leads_to" and count > 1:
                 return tile.symbol, f"{where}: there must be one {symbol!r} on the map, not {count}"
