@@ -119,7 +119,8 @@ def condense(box: str) -> str:
             r"invalid choice (.*) for argument '(\S+)'\. Expected one of \((.*?),?\)\.",
             lambda m: f"{m[2]} takes one of {m[3]}, not {m[1]}",
         ),
-        (r"Missing value for argument '(\S+)'\. Expected .*", r"\1 needs a value"),
+        (r"Missing value for argument '(?:\(')?(--[\w.-]+)(?:',\))?'\. Expected .*", r"\1 needs a value"),
+        (r"Argument (--[\w.-]+): expected \d+ arguments?", r"\1 needs a value"),  # tyro before 1.0
         (r"Unrecognized options: (.*)", r"not understood: \1"),
         (r"Error parsing [^-\s]\S*: (.*)", r"\1"),
     ]
