@@ -12,7 +12,6 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ["envs", "agents", "llm_rl", "scripts"]
 LONGEST = 400
 PENDING = {
-    "agents/neural/objectives.py",
     "agents/tabular/td_kernels.py",
     "agents/tabular/temporal_difference.py",
 }

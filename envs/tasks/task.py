@@ -56,6 +56,7 @@ class CommonOptions(TypedDict, total=False):
     split: Split
     template: str | Template | None
     worked: float
+    system: str
 
 
 class Task(ABC):
@@ -68,6 +69,7 @@ class Task(ABC):
         split: "train" or "held-out": which problems :meth:`sample` draws; the two never overlap. "all": both.
         template: the form of prompt and completion; see :data:`~gridzero.envs.tasks.templates.TEMPLATES`.
         worked: the share of demonstrations that show the work; the others have an empty thought and a guess.
+        system: a system prompt, which language models read before every problem; it is no part of the observations.
 
     Attributes:
         name: the registered name.
@@ -84,7 +86,14 @@ class Task(ABC):
     characters: str
     default_template: ClassVar[str] = "tags"
 
-    def __init__(self, *, split: Split = "train", template: str | Template | None = None, worked: float = 0.25) -> None:
+    def __init__(
+        self,
+        *,
+        split: Split = "train",
+        template: str | Template | None = None,
+        worked: float = 0.25,
+        system: str = "",
+    ) -> None:
         if split not in get_args(Split):
             raise ValueError(f"split must be one of {', '.join(get_args(Split))}, not {split!r}")
         if isinstance(worked, bool) or not isinstance(worked, int | float) or not 0 <= worked <= 1:
@@ -92,6 +101,7 @@ class Task(ABC):
         self.split = split
         self.template = find_template(template or self.default_template)
         self.worked = worked
+        self.system = system
         self.turns = 1
 
     def sample(self, rng: np.random.Generator) -> Problem:
@@ -174,7 +184,7 @@ class Task(ABC):
         text = self.prompt(Problem("", "")) + self.template.completion("\n", "")
         for tag in TAGS:
             text = text.replace(tag, "")
-        return "".join(sorted(set(text + self.characters)))
+        return "".join(sorted(set(text + self.characters + (f"{self.system}\n" if self.system else ""))))
 
 
 def held_out(task: str, key: str) -> bool:

@@ -39,6 +39,7 @@ class Template:
         form: "tags": ``<think>…</think> <answer>…</answer>`` and nothing else but white space; "last-line": the answer
             is the last line that is not blank.
         explains: whether prompts say in words what is asked, for models that were not made for the task.
+        is_conversation: whether a prompt is a conversation in words already, so that no chat template goes around it.
 
     Raises:
         ValueError: for an unknown form.
@@ -59,6 +60,7 @@ class Template:
     after: str = "\n"
     form: Form = "tags"
     explains: bool = False
+    is_conversation: bool = False
 
     def __post_init__(self) -> None:
         if self.form not in get_args(Form):
@@ -150,6 +152,7 @@ TEMPLATES: dict[str, Template] = {
             "User: ",
             after="\nAssistant:",
             explains=True,
+            is_conversation=True,
         ),
         Template("plain", form="last-line"),
     )

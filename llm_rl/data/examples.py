@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from torch import Tensor
 
 from gridzero.agents.neural.batches import Steps
 from gridzero.envs.tasks.task import Task
+from gridzero.llm_rl.models.rendering import Renderer
 from gridzero.llm_rl.rollouts.conversations import joined
 
 
@@ -79,28 +79,21 @@ class StepExample:
     labels: list[float]
 
 
-class Encode(Protocol):
-    """A function from a text to its tokens."""
-
-    def __call__(self, text: str, *, begins: bool) -> list[int]:
-        """The tokens of ``text``; ``begins`` says whether a conversation begins with it."""
-
-
-def demonstrate(task: Task, rng: np.random.Generator, encode: Encode, end: int) -> Example:
-    """A demonstration of a random problem; each completion ends with the token ``end``.
+def demonstrate(task: Task, rng: np.random.Generator, renderer: Renderer) -> Example:
+    """A demonstration of a random problem.
 
     Raises:
         ValueError: for a task without worked solutions, or text that has no tokens.
     """
     problem = task.sample(rng)
-    tokens = encode(task.prompt(problem), begins=True)
+    tokens = renderer.prompt(task.prompt(problem))
     completion = [False] * len(tokens)
     completions: list[str] = []
     reply: str | None = ""
     while reply is not None:
-        heard = encode(reply, begins=False) if reply else []
+        heard = renderer.reply(reply) if reply else []
         completions.append(task.demonstrate(problem, rng, completions))
-        written = [*encode(completions[-1], begins=False), end]
+        written = renderer.completion(completions[-1])
         tokens += heard + written
         completion += [False] * len(heard) + [True] * len(written)
         reply = task.reply(problem, completions)

@@ -109,20 +109,19 @@ def step_example(
     policy: LanguagePolicy, prompt: str, steps: list[str], labels: list[float], separator: str
 ) -> StepExample:
     """A completion of labelled steps as tokens; each step, with what ends it, is encoded for itself."""
-    tokens = policy.encode(prompt)
+    tokens = policy.renderer.prompt(prompt)
     first, ends = len(tokens), []
     for i, step in enumerate(steps):
         last = i == len(steps) - 1
-        after = [policy.end[0]] if last else policy.encode(separator, begins=False)
-        tokens = tokens + policy.encode(step, begins=False) + after
+        after = [policy.renderer.end] if last else policy.renderer.text(separator)
+        tokens = tokens + policy.renderer.text(step) + after
         ends.append(len(tokens) - 1)
     return StepExample(Example(tokens, [i >= first for i in range(len(tokens))]), ends, labels)
 
 
 def rendered(policy: LanguagePolicy, prompt: str, completion: str) -> Example:
     """Prompt and completion as tokens, with the end token."""
-    before = policy.encode(prompt)
-    after = [*policy.encode(completion, begins=False), policy.end[0]]
+    before, after = policy.renderer.prompt(prompt), policy.renderer.completion(completion)
     return Example(before + after, [False] * len(before) + [True] * len(after))
 
 

@@ -58,6 +58,7 @@ def generate(
     end: Collection[int],
     pad: int,
     rng: np.random.Generator | Draws,
+    limits: Sequence[int] | None = None,
     on_token: OnToken | None = None,
 ) -> Completions:
     """Complete each prompt ``copies`` times.
@@ -73,6 +74,7 @@ def generate(
         end: tokens that end a completion.
         pad: fills up what is shorter.
         rng: decides the draws.
+        limits: (B,) tokens that each completion may have; by default ``sampling.max_tokens``, which none exceeds.
         on_token: is called after each step with the step, from 0, and, for the rows that were going on, their numbers
             (n,) among the B, their new tokens (n,), and log-probabilities (n,), all on the CPU.
 
@@ -83,9 +85,13 @@ def generate(
         ValueError: for no prompts, an empty one, a token that the model does not know, or more tokens than it takes.
     """
     config = model.config.get_text_config(decoder=True)
-    _check(prompts, copies, sampling, end, config)
     device = next(model.parameters()).device
-    size, steps = len(prompts) * copies, sampling.max_tokens
+    size = len(prompts) * copies
+    bounds = np.full(size, sampling.max_tokens)
+    if limits is not None:
+        bounds = np.minimum(bounds, np.asarray(limits).reshape(size))
+    _check(prompts, copies, bounds, end, config)
+    steps = int(bounds.max())
     # All outside the inference mode: such tensors may enter a graph later.
     tokens = torch.full((steps, size), pad, dtype=torch.long, device=device)
     log_probs = torch.zeros(steps, size, device=device)
@@ -94,7 +100,7 @@ def generate(
         uniforms = torch.from_numpy(rng.random((steps, size), dtype=np.float32)).to(device)
     ends = np.zeros(config.vocab_size, np.bool_)
     ends[list(end)] = True
-    lengths = np.full(size, steps)
+    lengths = bounds.copy()
     with _evaluating(model), torch.inference_mode():
         prompt, prompt_lengths = _pad_left(prompts, pad, device)
         length = prompt.shape[1] + steps
@@ -109,6 +115,7 @@ def generate(
             sampling,
             uniforms,
             ends,
+            None if bool((bounds == steps).all()) else bounds,
             tokens,
             log_probs,
             lengths,
@@ -150,6 +157,7 @@ def _decode(
     sampling: Sampling,
     uniforms: Tensor | None,
     ends: NDArray[np.bool_],
+    bounds: NDArray[np.int64] | None,
     tokens: Tensor,
     log_probs: Tensor,
     lengths: NDArray[np.int64],
@@ -157,12 +165,13 @@ def _decode(
 ) -> None:
     """Draw tokens until all rows are finished; write into tokens and log_probs (T, B), and lengths (B,).
 
-    What rows get after their end means nothing.
+    Rows finish by one of the ``ends`` (V,), at their ``bounds`` (B,), where they differ, or after T tokens. What they
+    get after their end means nothing.
     """
     rows = torch.arange(tokens.shape[1], device=tokens.device)  # slot → row
     going_on = np.ones(len(rows), np.bool_)  # by slot
     whole = True  # slots are rows
-    for step in range(sampling.max_tokens):
+    for step in range(len(tokens)):
         u = None if uniforms is None else uniforms[step]
         drawn, their_log_probs = choose(logits, u if whole or u is None else u[rows], sampling)
         if whole:
@@ -173,12 +182,14 @@ def _decode(
             slots = torch.from_numpy(going_on)
             on_token(step, rows.cpu()[slots], drawn.cpu()[slots], their_log_probs.cpu()[slots])
         finished = ends[drawn.cpu().numpy()]
+        if bounds is not None:
+            finished |= bounds[rows.cpu().numpy()] <= step + 1
         finished &= going_on
         if finished.any():
             lengths[rows.cpu().numpy()[finished]] = step + 1
             going_on &= ~finished
         left = int(np.count_nonzero(going_on))
-        if left == 0 or step == sampling.max_tokens - 1:
+        if left == 0 or step == len(tokens) - 1:
             break
         if left <= len(going_on) * (1 - decoder.drop):
             # The rows at the end move to where others have finished.
@@ -193,7 +204,7 @@ def _decode(
 
 
 def _check(
-    prompts: Sequence[Sequence[int]], copies: int, sampling: Sampling, end: Collection[int], config: Any
+    prompts: Sequence[Sequence[int]], copies: int, bounds: NDArray[np.int64], end: Collection[int], config: Any
 ) -> None:
     if not prompts:
         raise ValueError("there must be at least one prompt")
@@ -206,7 +217,11 @@ def _check(
     for token in (*end, *(f(p) for p in prompts for f in (min, max))):
         if not 0 <= token < known:
             raise ValueError(f"the model's tokens are 0 to {known - 1}, not {token}")
-    check_positions(config, max(map(len, prompts)), sampling.max_tokens)
+    lengths = np.repeat([len(prompt) for prompt in prompts], copies)
+    if bounds.min() < 1:
+        raise ValueError(f"a completion has at least 1 token, not {bounds.min()}")
+    longest = int((lengths + bounds).argmax())
+    check_positions(config, int(lengths[longest]), int(bounds[longest]))
 
 
 def check_positions(config: Any, prompt: int, more: int) -> None:

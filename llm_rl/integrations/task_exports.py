@@ -16,6 +16,7 @@ import numpy as np
 
 from gridzero.envs.tasks import Problem, Task, Verdict
 from gridzero.envs.tasks.reward import DEFAULT, RewardSum, Weights
+from gridzero.llm_rl.models.rendering import messages, with_system
 
 FORM_WEIGHT = 0.1
 
@@ -54,7 +55,8 @@ def rows(task: Task, size: int, seed: int = 0, *, conversational: bool = False) 
         task: with one turn.
         size: how many; the same one may come more than once.
         seed: decides which.
-        conversational: prompts as messages, for models with a chat template, instead of text.
+        conversational: prompts as messages, for models with a chat template, instead of text; the task's system prompt
+            is the first message, or before the text.
 
     Raises:
         ValueError: for a task that answers back, or a size below 1.
@@ -74,7 +76,7 @@ def row(task: Task, problem: Problem, *, conversational: bool = False) -> dict[s
     """One problem; see :func:`rows`."""
     text = task.prompt(problem)
     return {
-        "prompt": [{"role": "user", "content": text}] if conversational else text,
+        "prompt": messages(task.system, text) if conversational else with_system(task.system, text),
         "problem": to_json(problem),
     }
 
@@ -115,7 +117,7 @@ def trl_reward(task: Task, rewards: Weights = DEFAULT) -> RewardFunction:
         prompts: Sequence[Any], completions: Sequence[Any], problem: Sequence[str], **columns: Any
     ) -> list[float]:
         judgements = [
-            paid.judge(from_json(given), [[_text(completion)]])[0]
+            paid.judge(from_json(given), [[written(completion)]])[0]
             for given, completion in zip(problem, completions, strict=True)
         ]
         verdicts = [judgement.verdict for judgement in judgements]
@@ -135,7 +137,7 @@ def reward_of(verdict: Verdict, form_weight: float = FORM_WEIGHT) -> float:
     return float(verdict.correct) + form_weight * verdict.well_formed
 
 
-def _text(completion: Any) -> str:
+def written(completion: Any) -> str:
     """What was written: the completion itself, or the content of its last message."""
     if isinstance(completion, str):
         return completion

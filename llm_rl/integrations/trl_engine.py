@@ -20,8 +20,9 @@ from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.grpo import GRPO, GRPOConfig
 from gridzero.agents.neural.objectives import overlong_penalty
 from gridzero.envs.tasks import Problem
-from gridzero.llm_rl.integrations.task_exports import from_json, row, trl_reward
+from gridzero.llm_rl.integrations.task_exports import from_json, row, trl_reward, written
 from gridzero.llm_rl.models.pretrained import save_model
+from gridzero.llm_rl.models.rendering import ChatRenderer
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 
 PROMPTS = 16_384
@@ -153,7 +154,8 @@ class TRLGRPO(GRPO):
             problem: Problem = few[int(self.rng.integers(len(few)))] if few else source.task.sample(self.rng)
             return problem
 
-        return [row(source.task, draw()) for _ in range(count)]
+        chat = isinstance(self.network, LanguagePolicy) and isinstance(self.network.renderer, ChatRenderer)
+        return [row(source.task, draw(), conversational=chat) for _ in range(count)]
 
 
 class _Rewards:
@@ -186,9 +188,10 @@ class _Rewards:
         ]
         return [float(reward) for reward in rewards * self._factor]
 
-    def _sample(self, prompt: str, completion: str, problem: str) -> dict[str, Any]:
-        verdict = self._task.verify(from_json(problem), completion)
-        return {"prompt": prompt, "completion": completion, "correct": verdict.correct, "reason": verdict.reason}
+    def _sample(self, prompt: Any, completion: Any, problem: str) -> dict[str, Any]:
+        said = written(completion)
+        verdict = self._task.verify(from_json(problem), said)
+        return {"prompt": written(prompt), "completion": said, "correct": verdict.correct, "reason": verdict.reason}
 
 
 def gradient_steps(config: GRPOConfig) -> int:

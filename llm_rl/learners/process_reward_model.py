@@ -246,7 +246,8 @@ def rollout_labels(
     sampling = policy.sampling(policy.limit)
     for rows in slices(len(places)):
         part = places[rows]
-        prompts = [policy.encode(task.prompt(problems[i])) + policy.encode(begun[i, k], begins=False) for i, k in part]
+        renderer = policy.renderer
+        prompts = [renderer.prompt(task.prompt(problems[i])) + renderer.text(begun[i, k]) for i, k in part]
         if not prompts:
             continue
         texts = policy.decode(policy.generate(prompts, rollouts, sampling, rng).tokens.cpu().numpy())

@@ -102,7 +102,7 @@ class SFT(SupervisedLearner):
         )
         device = device_of(options.device)
         model = model.to(device=device, dtype=dtype_of(options.dtype, device))
-        return LanguagePolicy(model, tokenizer, options, limit=config.episode_limit, seed=adapter_seed)
+        return LanguagePolicy(model, tokenizer, options, task=self.task, limit=config.episode_limit, seed=adapter_seed)
 
     def set_up(self) -> None:
         """Begin without examples."""
@@ -128,7 +128,7 @@ class SFT(SupervisedLearner):
             if self.steps >= self.span():
                 return
             if self.examples is None:
-                items = [demonstrate(self.task, self.rng, policy.encode, policy.end[0]) for _ in range(size)]
+                items = [demonstrate(self.task, self.rng, policy.renderer) for _ in range(size)]
             else:
                 items = [self.examples[i] for i in passes(len(self.examples), self.seed, self.steps, size)]
             yield Batch([item.cut(self.max_length) for item in items], size)

@@ -18,6 +18,9 @@ class LanguageOptions:
 
     model: str | None = None
     """A folder in Hugging Face's format, or a GGUF file; by default a tiny model warmed up on the task's solutions."""
+    chat: str = "auto"
+    """Whether the tokenizer's chat template is around prompts: "on", "off", or "auto": where it has one and the task's
+    template is no conversation itself."""
     temperature: float = 1.0
     """Divides the logits, in acting and in learning."""
     top_k: int = 0
@@ -40,7 +43,12 @@ class LanguageOptions:
         Sampling(self.temperature, self.top_k, self.top_p)
         if self.lora_rank < 0:
             raise ValueError(f"lora_rank must be at least 0, not {self.lora_rank}")
-        for name, allowed in (("dtype", ("auto", "float32", "bfloat16")), ("device", ("auto", "cpu", "cuda"))):
+        choices = {
+            "chat": ("auto", "on", "off"),
+            "dtype": ("auto", "float32", "bfloat16"),
+            "device": ("auto", "cpu", "cuda"),
+        }
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -14,25 +14,35 @@ from torch import Tensor
 from gridzero.agents.neural.batches import Steps
 from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.policy import Policy, Scores, ValuedScores
-from gridzero.envs.tasks.numbers import shown
 from gridzero.envs.tasks.task import Task
-from gridzero.llm_rl.decoding.generate import Completions, check_positions, generate
+from gridzero.llm_rl.decoding.generate import Completions, OnToken, check_positions, generate
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling
 from gridzero.llm_rl.models.causal import ValueHead, hidden_states, output_head
 from gridzero.llm_rl.models.peft import Reference, add_lora
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, write_model
+from gridzero.llm_rl.models.rendering import encode_text, renderer_of
 from gridzero.llm_rl.policies.base_models import base_model
 from gridzero.llm_rl.policies.language_options import LanguageOptions, device_of, dtype_of, language_options
+from gridzero.llm_rl.policies.token_limit import DEMONSTRATIONS, usual_limit
 from gridzero.llm_rl.rollouts.conversations import joined
 from gridzero.llm_rl.scoring.packed_forward import packed_forward
 from gridzero.llm_rl.scoring.packing import Packing
 from gridzero.llm_rl.scoring.token_log_probs import token_log_probs
 
 _NETWORKS_ONLY = ("hidden", "activation", "memory", "normalise_observations", "action_masks", "initial_log_std")
-_TURN = "</answer>\n"
 _ROWS_AT_ONCE = 512
-_MARGIN = 1.25
-_DEMONSTRATIONS = 200
+
+
+class History(NamedTuple):
+    """A conversation so far.
+
+    Attributes:
+        tokens: all of them.
+        written: how many of them the model wrote.
+    """
+
+    tokens: list[int]
+    written: int
 
 
 class LanguagePolicy(Policy):
@@ -46,12 +56,14 @@ class LanguagePolicy(Policy):
         model: a causal model of Hugging Face's transformers.
         tokenizer: its tokenizer.
         options: see :class:`LanguageOptions`.
+        task: of the environment, for its system prompt and template; None: none.
         limit: tokens in a conversation, at most.
         critic: whether to have a value head on the model's hidden states.
         seed: decides the initial weights of what is added to the model.
 
     Attributes:
         limit: tokens that the model may write in one conversation.
+        renderer: makes tokens of conversations.
     """
 
     Options = LanguageOptions
@@ -59,7 +71,15 @@ class LanguagePolicy(Policy):
     default_steps: ClassVar[Mapping[str, int]] = {"GRPO": 20_480, "TRLGRPO": 20_480, "PPO": 40_960}
 
     def __init__(
-        self, model: Any, tokenizer: Any, options: LanguageOptions, *, limit: int, critic: bool = False, seed: int = 0
+        self,
+        model: Any,
+        tokenizer: Any,
+        options: LanguageOptions,
+        *,
+        limit: int,
+        task: Task | None = None,
+        critic: bool = False,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.options = options
@@ -76,12 +96,17 @@ class LanguagePolicy(Policy):
         self.reference: Reference | None = None
         self.end = _end_tokens(model, tokenizer)
         self.pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end[0])
+        self.renderer = renderer_of(
+            tokenizer, self.end, chat=_chats(tokenizer, options, task), system=getattr(task, "system", "")
+        )
+        self._histories: dict[str, History] = {}
 
     @classmethod
     def defaults(cls, agent: str, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Settings for language models: no discount, no bonus, and for pretrained ones a small learning rate."""
-        limit = _usual_limit(getattr(env.unwrapped, "task", None))
-        pretrained = fields.get("policy", {}).get("model") is not None
+        model = fields.get("policy", {}).get("model")
+        pretrained = model is not None
+        limit = usual_limit(getattr(env.unwrapped, "task", None), model)
         found: dict[str, Any] = {
             "gamma": 1.0,
             "learning_rate": 1e-6 if pretrained else 3e-4,
@@ -136,15 +161,20 @@ class LanguagePolicy(Policy):
             model = model.to(device=device, dtype=dtype)
         else:
             model, tokenizer = load_model(options.model, dtype=dtype, device=device)
-        return cls(model, tokenizer, options, limit=limit, critic=critic, seed=seed)
+        return cls(model, tokenizer, options, task=task, limit=limit, critic=critic, seed=seed)
 
     def _check_prompts(self, task: Any) -> None:
-        """Raise ValueError where some of a task's prompts leave too few positions, before training begins."""
+        """Raise ValueError where none of some prompts of a task leave enough positions, before training begins."""
         if task is None:
             return
         rng = np.random.default_rng(0)
-        longest = max(len(self.encode(task.prompt(task.sample(rng)))) for _ in range(_DEMONSTRATIONS))
-        check_positions(self.model.config.get_text_config(decoder=True), longest, self.limit)
+        lengths = [len(self.renderer.prompt(task.prompt(task.sample(rng)))) for _ in range(DEMONSTRATIONS)]
+        check_positions(self.model.config.get_text_config(decoder=True), min(lengths), self.limit)
+
+    def room(self, tokens: Sequence[int], left: int) -> int:
+        """How many tokens the model can write after these, of ``left`` that it may; perhaps below 1."""
+        positions = getattr(self.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        return left if positions is None else min(left, positions - len(tokens))
 
     # Writing
 
@@ -154,23 +184,14 @@ class LanguagePolicy(Policy):
         Raises:
             ValueError: for a text that the tokenizer has no tokens for.
         """
-        try:
-            ids: list[int] = self.tokenizer.encode(text, add_special_tokens=begins)
-        except Exception as error:  # tokenizers raises nothing more specific
-            raise ValueError(f"the model's tokenizer has no tokens for {shown(text)} ({error})") from error
-        return ids
+        return encode_text(self.tokenizer, text, begins=begins)
 
-    def _conversation(self, text: str) -> list[int]:
-        """Tokens of a conversation so far, with an end token after each of the model's turns, as rollouts have.
-
-        A turn of its ends in ``</answer>`` and is followed by a new line.
-        """
-        first, *rest = text.split(_TURN)
-        tokens = self.encode(first + _TURN[:-1] if rest else first)
-        for i, piece in enumerate(rest):
-            following = "\n" + piece + (_TURN[:-1] if i < len(rest) - 1 else "")
-            tokens += [self.end[0], *self.encode(following, begins=False)]
-        return tokens
+    def _history(self, text: str) -> History:
+        """The conversation that a text shows: one that the model took part in when it acted last, or a new one."""
+        for before, history in self._histories.items():
+            if len(text) > len(before) and text.startswith(before):
+                return History(history.tokens + self.renderer.reply(text[len(before) :]), history.written)
+        return History(self.renderer.prompt(text), 0)
 
     def decode(self, tokens: NDArray[np.int64]) -> list[str]:
         """The texts of completions (B, T) of which nothing after the end token counts, which is left out."""
@@ -192,21 +213,46 @@ class LanguagePolicy(Policy):
         rng: np.random.Generator | None,
         action_masks: NDArray[np.bool_] | None = None,
     ) -> tuple[tuple[str, ...], Tensor]:
-        """A completion for each text; the most likely tokens without a generator. There is no memory."""
-        texts: list[str] = []
+        """A completion for each text; the most likely tokens without a generator.
+
+        A text that goes on from one of the last call's, with its completion, is the same conversation: the model reads
+        the very tokens that it wrote, and has as many left as its limit leaves. One that has none left is given an
+        empty completion.
+        """
         drawn = np.random.default_rng(0) if rng is None else rng
-        sampling = self.sampling(self.limit, greedy=rng is None)
-        for rows in slices(len(observations)):
-            prompts = [self._conversation(text) for text in observations[rows]]
-            written = self.generate(prompts, 1, sampling, drawn)
-            texts += self.decode(written.tokens.cpu().numpy())
+        histories = [self._history(text) for text in observations]
+        rooms = [self.room(history.tokens, self.limit - history.written) for history in histories]
+        texts = [""] * len(histories)
+        for rows in slices(len(histories)):
+            going = [i for i in range(len(histories))[rows] if rooms[i] > 0]
+            if not going:
+                continue
+            limits = [rooms[i] for i in going]
+            sampling = self.sampling(max(limits), greedy=rng is None)
+            new = self.generate([histories[i].tokens for i in going], 1, sampling, drawn, limits=limits)
+            tokens, lengths = new.tokens.cpu().numpy(), new.lengths.tolist()
+            for row, (i, text) in enumerate(zip(going, self.decode(tokens), strict=True)):
+                own = tokens[row, : lengths[row]].tolist()
+                texts[i], histories[i] = text, History(histories[i].tokens + own, histories[i].written + len(own))
+        pairs = zip(observations, texts, histories, strict=True)
+        self._histories = {shown + text: history for shown, text, history in pairs}
         return tuple(texts), torch.zeros(len(texts), 0)
 
     def generate(
-        self, prompts: list[list[int]], copies: int, sampling: Sampling, rng: np.random.Generator | Draws
+        self,
+        prompts: list[list[int]],
+        copies: int,
+        sampling: Sampling,
+        rng: np.random.Generator | Draws,
+        *,
+        limits: Sequence[int] | None = None,
+        on_token: OnToken | None = None,
     ) -> Completions:
-        """``copies`` completions of each prompt, one prompt after the other."""
-        return generate(self.model, prompts, copies, sampling, end=self.end, pad=self.pad, rng=rng)
+        """``copies`` completions of each prompt, one prompt after the other; see :func:`generate`."""
+        return generate(
+            self.model, prompts, copies, sampling,
+            end=self.end, pad=self.pad, rng=rng, limits=limits, on_token=on_token,
+        )  # fmt: skip
 
     # Scoring
 
@@ -306,14 +352,18 @@ def slices(rows: int) -> list[slice]:
     return [slice(first, first + _ROWS_AT_ONCE) for first in range(0, rows, _ROWS_AT_ONCE)]
 
 
-def _usual_limit(task: Any) -> int:
-    """A quarter more tokens than the longest of some demonstrations: a limit that cuts thoughts stops learning."""
-    try:
-        rng = np.random.default_rng(0)
-        longest = max(len(task.demonstrate(task.sample(rng), rng)) for _ in range(_DEMONSTRATIONS))
-    except (AttributeError, ValueError):
-        return 512
-    return round(_MARGIN * longest) * int(task.turns)
+def _chats(tokenizer: Any, options: LanguageOptions, task: Task | None) -> bool:
+    """Whether the tokenizer's chat template is used.
+
+    Raises:
+        ValueError: when it is to be, and there is none.
+    """
+    has_one = getattr(tokenizer, "chat_template", None) is not None
+    if options.chat == "on" and not has_one:
+        raise ValueError("the model's tokenizer has no chat template; leave out --policy.chat on")
+    if options.chat != "auto":
+        return options.chat == "on"
+    return has_one and not (task is not None and task.template.is_conversation)
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:

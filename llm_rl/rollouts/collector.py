@@ -22,6 +22,8 @@ from gridzero.llm_rl.policies.language_policy import LanguagePolicy, slices
 from gridzero.llm_rl.rollouts.conversations import Conversation, as_rollout
 from gridzero.llm_rl.rollouts.metrics import conversation_metrics, conversation_samples
 
+_ATTEMPTS = 100
+
 
 class ConversationCollector(Collector):
     """Collector of a :class:`LanguagePolicy` in environments of text; every rollout begins new conversations."""
@@ -45,19 +47,16 @@ class ConversationCollector(Collector):
         seeds, keys = _streams(groups, size, rng)
         if groups == 0:
             return self._judged(as_rollout([], policy.pad), [])
-        count, beyond = len(seeds), env.num_envs - len(seeds)  # environments beyond those stand by
-        mask = np.arange(env.num_envs) < count
-        shown, _ = env.reset(seed=[*seeds.tolist(), *[None] * beyond], options={"reset_mask": mask})
-        shown = list(shown)
-        conversations = [Conversation(ids) for prompt in shown[:count:size] for ids in [policy.encode(prompt)] * size]
+        shown, prompts, too_long = self._begin(policy, limit, seeds, size)
+        conversations = [Conversation(ids, limit) for prompt in prompts for ids in [prompt] * size]
         began, written = time.perf_counter(), 0
         active, copies = np.arange(len(conversations)), size
         outcome: dict[int, dict[str, Any]] = {}
         while len(active):
             prompts = [conversations[i].tokens for i in active[::copies]]
-            left = min(limit - conversations[i].written for i in active)
+            left = [conversations[i].room for i in active]
             draws = Draws(keys[active], np.array([conversations[i].written for i in active]))
-            new = policy.generate(prompts, copies, policy.sampling(left), draws)
+            new = policy.generate(prompts, copies, policy.sampling(max(left)), draws, limits=left)
             tokens, log_probs = new.tokens.cpu(), new.log_probs.cpu()
             lengths, ended = new.lengths.tolist(), new.ended.tolist()
             written += sum(lengths)
@@ -75,25 +74,53 @@ class ConversationCollector(Collector):
                 conversation = conversations[i]
                 conversation.text += actions[i]
                 conversation.add_reward(float(rewards[i]))
-                if done[i] or not conversation.ended or conversation.written >= limit:
+                if not done[i] and conversation.ended:
+                    answer = shown[i][len(before[i]) + len(actions[i]) :]
+                    heard = policy.renderer.reply(answer)
+                    conversation.room = policy.room([*conversation.tokens, *heard], limit - conversation.written)
+                if done[i] or not conversation.ended or conversation.room < 1:
                     outcome[int(i)] = _row_of(infos, int(i))
                     if outcome[int(i)].get("step_rewards"):
                         conversation.place_rewards(
                             outcome[int(i)]["step_rewards"], character_ends(policy, conversation)
                         )
                 else:
-                    answer = shown[i][len(before[i]) + len(actions[i]) :]
-                    conversation.add_answer(policy.encode(answer, begins=False))
-                    conversation.text += answer
+                    conversation.add_answer(heard, answer)
             active, copies = np.array([i for i in active if int(i) not in outcome], dtype=np.int64), 1
         seconds = time.perf_counter() - began
         outcomes = [outcome[i] for i in range(len(conversations))]
         self._metrics = conversation_metrics(
             conversations, outcomes, size, lambda text: len(policy.encode(text, begins=False))
         )
+        if too_long:
+            self._metrics["prompts_too_long"] = float(too_long)
         self._metrics["tokens_per_second"] = written / max(seconds, 1e-9)
         self._samples = conversation_samples(conversations, outcomes, policy.tokenizer.decode)
         return self._judged(as_rollout(conversations, policy.pad), outcomes)
+
+    def _begin(
+        self, policy: LanguagePolicy, limit: int, seeds: NDArray[np.int64], size: int
+    ) -> tuple[list[str], list[list[int]], int]:
+        """Begin the first environments; prompts that leave less room than ``limit`` are replaced by others.
+
+        Returns:
+            What all environments show, the prompts of groups of ``size``, and how many prompts were too long.
+        """
+        env: Any = self.vector
+        count, too_long = len(seeds), 0
+        mask = np.arange(env.num_envs) < count  # the others stand by
+        for attempt in range(1, _ATTEMPTS):
+            given = [*seeds.tolist(), *[None] * (env.num_envs - count)]
+            shown, _ = env.reset(seed=given, options={"reset_mask": mask})
+            prompts = [policy.renderer.prompt(text) for text in shown[:count:size]]
+            long = np.array([policy.room(prompt, limit) < limit for prompt in prompts])
+            if not long.any():
+                return list(shown), prompts, too_long
+            too_long += int(long.sum())
+            mask[:count] = long.repeat(size)
+            for row in np.flatnonzero(mask)[::size]:
+                seeds[row : row + size] = np.random.default_rng((int(seeds[row]), attempt)).integers(2**31)
+        raise ValueError(f"of {_ATTEMPTS - 1} prompts none leaves room for {limit} tokens in the model's positions")
 
     def _judged(self, rollout: Rollout, outcomes: Sequence[Mapping[str, Any]]) -> Rollout:
         """The rollout with the verdicts, where the environment pays for them."""
@@ -156,10 +183,15 @@ def _streams(groups: int, size: int, rng: np.random.Generator) -> tuple[NDArray[
 def character_ends(policy: LanguagePolicy, conversation: Conversation) -> list[int]:
     """Where each token since the prompt ends in the conversation's text, in characters."""
     ends: list[int] = []
+    answers = iter(conversation.answers)
     silent = {*policy.end, policy.pad}
     begin = 0
-    for _, run in itertools.groupby(zip(conversation.own, conversation.reply, strict=True), key=lambda pair: pair[0]):
+    for own, run in itertools.groupby(zip(conversation.own, conversation.reply, strict=True), key=lambda pair: pair[0]):
         tokens = [token for _, token in run]
+        if not own:
+            begin += len(next(answers))
+            ends += [begin] * len(tokens)
+            continue
         count = next((k for k, token in enumerate(tokens) if token in silent), len(tokens))  # nothing after it counts
         prefixes = [tokens[: min(k + 1, count)] for k in range(len(tokens))]
         texts = policy.tokenizer.batch_decode(prefixes, clean_up_tokenization_spaces=False)

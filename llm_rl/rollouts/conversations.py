@@ -22,18 +22,22 @@ class Conversation:
         log_probs: of each of them where the model wrote it, else 0.
         own: whether the model wrote it.
         rewards: of each; a completion's reward is its last token's.
+        answers: what the task answered, as text.
         text: the text since the prompt.
         written: number of tokens the model wrote.
         turns: number of completions.
+        room: number of tokens the model may still write.
         ended: whether the last completion came to its end.
     """
 
-    def __init__(self, prompt: list[int]) -> None:
+    def __init__(self, prompt: list[int], room: int) -> None:
         self.prompt = prompt
+        self.room = room
         self.reply: list[int] = []
         self.log_probs: list[float] = []
         self.own: list[bool] = []
         self.rewards: list[float] = []
+        self.answers: list[str] = []
         self.text = ""
         self.written = 0
         self.turns = 0
@@ -51,11 +55,14 @@ class Conversation:
         self.own += [True] * length
         self.rewards += [0.0] * length
         self.written += length
+        self.room -= length
         self.turns += 1
         self.ended = ended
 
-    def add_answer(self, tokens: list[int]) -> None:
-        """Append the task's answer."""
+    def add_answer(self, tokens: list[int], text: str) -> None:
+        """Append the task's answer: the text, and the tokens that it is rendered as."""
+        self.answers.append(text)
+        self.text += text
         self.reply += tokens
         self.log_probs += [0.0] * len(tokens)
         self.own += [False] * len(tokens)

@@ -92,12 +92,10 @@ class Conversations:
             width: at most as many as there are.
             show: is given what is new, with the numbers of the conversations, after each token.
         """
-        from gridzero.llm_rl.decoding.generate import generate
-
         policy = self.agent.network
         shown = self._begin(width)
         show([(i, Segment(text, "prompt")) for i, text in enumerate(shown)])
-        tokens = [policy.encode(text) for text in shown]
+        tokens = [policy.renderer.prompt(text) for text in shown]
         written, turns, active = [0] * width, 0, list(range(width))
         while active:
             turns += 1
@@ -110,13 +108,12 @@ class Conversations:
                 new = [(who[row], readers[row].read(token, log_prob)) for row, token, log_prob in numbers]
                 show([(i, segment) for i, segment in new if segment is not None])
 
-            sampling = policy.sampling(min(policy.limit - written[i] for i in active), greedy=self.temperature == 0)
+            limits = [max(1, policy.room(tokens[i], policy.limit - written[i])) for i in active]
+            sampling = policy.sampling(max(limits), greedy=self.temperature == 0)
             if self.temperature:
                 sampling = dataclasses.replace(sampling, temperature=self.temperature)
-            new = generate(
-                policy.model, [tokens[i] for i in active], 1, sampling,
-                end=policy.end, pad=policy.pad, rng=self._rng, on_token=on_token,
-            )  # fmt: skip
+            prompts = [tokens[i] for i in active]
+            new = policy.generate(prompts, 1, sampling, self._rng, limits=limits, on_token=on_token)
             last = [(i, reader.rest()) for i, reader in zip(active, readers, strict=True)]
             show([(i, segment) for i, segment in last if segment is not None])
             texts, going_on = policy.decode(new.tokens.cpu().numpy()), []
@@ -125,15 +122,18 @@ class Conversations:
                 written[i] += length
                 before = len(shown[i]) + len(texts[row])
                 shown[i], _, terminated, truncated, info = self.envs[i].step(texts[row])
-                cut_off = truncated or not new.ended[row] or written[i] >= policy.limit or turns >= self.max_turns
+                tokens[i] = tokens[i] + new.tokens[row, :length].tolist()
+                reply = shown[i][before:]
+                heard = policy.renderer.reply(reply) if reply else []
+                full = policy.room(tokens[i] + heard, policy.limit - written[i]) < 1
+                cut_off = truncated or not new.ended[row] or full or turns >= self.max_turns
                 if terminated or cut_off:
                     self.ended += 1
                     self.right += bool(info["correct"])
                     show([(i, segment) for segment in verdict(info, bool(terminated), bool(new.ended[row]))])
                     continue
-                reply = shown[i][before:]
                 show([(i, Segment(reply, "reply"))])
-                tokens[i] = tokens[i] + new.tokens[row, :length].tolist() + policy.encode(reply, begins=False)
+                tokens[i] = tokens[i] + heard
                 going_on.append(i)
             active = going_on
 

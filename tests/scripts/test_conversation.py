@@ -116,7 +116,7 @@ def test_the_task_answers_until_the_target_is_reached(tmp_path: Any, monkeypatch
     walk = written("U", "L", "D", "R", "U", "L", "D", "R", "U", "L", "D", "R")
     walk.vocabulary = Vocabulary.for_task(task)
     agent.network.limit = 100
-    monkeypatch.setattr(rollout, "generate", walk)
+    monkeypatch.setattr("gridzero.llm_rl.policies.language_policy.generate", walk)
     (segments,) = told(agent)
     turns = len(text(segments, "model"))
     assert turns > 1
@@ -229,7 +229,7 @@ def test_ctrl_c_is_an_end_like_any_other(
     def interrupted(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rollout, "generate", interrupted)
+    monkeypatch.setattr("gridzero.llm_rl.policies.language_policy.generate", interrupted)
     assert main(["watch", run, "--record", "a.gif"]) == 0
     assert "0 of 0 right" in capsys.readouterr().out
     with Image.open("a.gif") as image:

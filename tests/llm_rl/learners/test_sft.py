@@ -20,6 +20,7 @@ from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl.data.examples import Example, demonstrate
 from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.models.rendering import PlainRenderer
 from gridzero.llm_rl.policies.base_models import Recipe, warm_up
 from gridzero.llm_rl.scoring.completions import completion_loss
 
@@ -62,7 +63,8 @@ def test_the_loss_is_the_cross_entropy_of_completions_alone(task_name: str, fami
     vocabulary = Vocabulary.for_task(task)
     rng = np.random.default_rng(0)
     demonstrations = [
-        demonstrate(task, rng, lambda text, begins: vocabulary.encode(text), vocabulary.end) for _ in range(5)
+        demonstrate(task, rng, PlainRenderer(lambda text, begins: vocabulary.encode(text), vocabulary.end))
+        for _ in range(5)
     ]
     if family == "gpt2":
         demonstrations = [Example(one.tokens[:256], one.completion[:256]) for one in demonstrations]
@@ -86,7 +88,9 @@ def test_the_loss_is_the_cross_entropy_of_completions_alone(task_name: str, fami
 def test_completions_are_what_the_model_says_in_a_conversation_and_end_with_the_end_token() -> None:
     task = make_task("grid-walk")
     vocabulary = Vocabulary.for_task(task)
-    one = demonstrate(task, np.random.default_rng(0), lambda text, begins: vocabulary.encode(text), vocabulary.end)
+    one = demonstrate(
+        task, np.random.default_rng(0), PlainRenderer(lambda text, begins: vocabulary.encode(text), vocabulary.end)
+    )
     rng = np.random.default_rng(0)
     problem = task.sample(rng)
     completions: list[str] = []

@@ -14,6 +14,7 @@ from gridzero.agents.neural.objectives import group_advantages
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.reward import Rewards, StepReward
 from gridzero.envs.tasks.vocabulary import Vocabulary
+from gridzero.llm_rl.decoding.sampling import Draws
 from gridzero.llm_rl.models.causal import tiny_model
 from gridzero.llm_rl.models.pretrained import save_model
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
@@ -126,9 +127,12 @@ def test_what_the_task_answers_is_part_of_the_sequence_but_not_of_what_is_learnt
     problem = envs.unwrapped.problems[0]
     said: list[str] = []
 
-    def scripted(model, prompts, copies, sampling, *, end, pad, rng, on_token=None):
+    read: list[list[int]] = []
+
+    def scripted(model, prompts, copies, sampling, *, end, pad, rng, limits=None, on_token=None):
         from gridzero.llm_rl.decoding.generate import Completions
 
+        read.extend(prompts)
         said.append(task.template.completion("", task.answer(problem, said)))
         tokens = [*policy.encode(said[-1], begins=False), policy.end[0]]
         size = torch.tensor([len(tokens)])
@@ -158,12 +162,76 @@ def test_what_the_task_answers_is_part_of_the_sequence_but_not_of_what_is_learnt
     assert t.rewards.sum() == pytest.approx(1.1)
     assert t.rewards[0, -1] == pytest.approx(1.1)
     assert int(t.env_steps[0]) == len(said)
-    # What acting sees of the conversation are the very tokens of learning.
-    context = task.prompt(problem) + "".join(
-        text + (task.reply(problem, said[: i + 1]) or "") for i, text in enumerate(said[:-1])
-    )
-    before_last = len(policy.encode(said[-1], begins=False)) + 1
-    assert policy._conversation(context) == policy.encode(task.prompt(problem)) + expected[:-before_last]
+    # In evaluation, which shows the policy texts, it reads the very tokens that it read in learning.
+    learning, turns = read.copy(), len(said)
+    read.clear()
+    said.clear()
+    policy.limit = 400
+    env = gym.make("gridzero/TextGeneration-v0", task="grid-walk", height=2, width=2)
+    shown, _ = env.reset(seed=5)
+    ended = False
+    while not ended:
+        (action,), _ = policy.act([shown], None, None)
+        shown, _, ended, _, _ = env.step(action)
+    assert len(said) == turns
+    assert read == learning
+
+
+@pytest.mark.parametrize("template", ["tags", "plain"])
+def test_evaluation_reads_the_tokens_of_training_whatever_ends_a_turn(template):
+    """A completion may end in a blank, in no tag, or at the limit: its own tokens are remembered, not found again."""
+    policy = small_policy("grid-walk", limit=12, height=2, width=2, template=template)
+    options = {"task": "grid-walk", "height": 2, "width": 2, "template": template}
+    t = ConversationCollector(vector(16, **options), 0).episodes(policy, 16, 1, 12, np.random.default_rng(3))
+    numbers = np.random.default_rng(3)
+    seeds, streams = numbers.integers(2**31, size=16), numbers.integers(2**64, size=16, dtype=np.uint64)
+    prompts, lengths = t.steps.observations["prompts"], t.steps.observations["prompt_lengths"]
+    turns, generate = [], type(policy).generate
+    for i in range(16):
+        env = gym.make("gridzero/TextGeneration-v0", **options)
+        shown, _ = env.reset(seed=int(seeds[i]))
+        conversation, ended, said = [], False, 0
+        while not ended:
+            written = sum(map(len, conversation[1::2]))
+
+            def drawn(prompts, copies, sampling, rng, *, limits, i=i, written=written, conversation=conversation):
+                new = generate(
+                    policy, prompts, copies, sampling, Draws(streams[[i]], np.array([written])), limits=limits
+                )
+                conversation += [prompts[0], new.tokens[0].tolist()]
+                return new
+
+            policy.generate = drawn
+            (action,), _ = policy.act([shown], None, np.random.default_rng(0))
+            said += action != ""
+            shown, _, ended, _, _ = env.step(action)
+        learnt = prompts[i, : lengths[i]].tolist() + t.steps.actions[i][: int(t.mask[i].nonzero().max()) + 1].tolist()
+        assert conversation[-2] + conversation[-1] == learnt
+        turns.append(len(conversation) // 2)
+    assert max(turns) > 1
+
+
+def test_a_neighbour_near_its_limit_cuts_no_other_conversation():
+    """Each has its own limit: in whatever batch it is, it has the same tokens."""
+    policy = small_policy("grid-walk", limit=20, height=2, width=2)
+    envs = vector(24, task="grid-walk", height=2, width=2)
+    together = ConversationCollector(envs, 0).episodes(policy, 24, 1, 20, np.random.default_rng(3))
+    numbers = np.random.default_rng(3)
+    seeds, streams = numbers.integers(2**31, size=24), numbers.integers(2**64, size=24, dtype=np.uint64)
+
+    class One:
+        def __init__(self, i):
+            self.i = i
+
+        def integers(self, high, size=None, dtype=None):
+            return (seeds if dtype is None else streams)[self.i : self.i + 1]
+
+    assert int(together.env_steps.max()) > 1
+    for i in range(24):
+        alone = ConversationCollector(vector(1, task="grid-walk", height=2, width=2), 0).episodes(
+            policy, 1, 1, 20, One(i)
+        )
+        assert together.steps.actions[i][together.mask[i]].tolist() == alone.steps.actions[0][alone.mask[0]].tolist()
 
 
 # Metrics
