@@ -40,7 +40,8 @@ def check(described: Mapping[str, Any], num_envs: int | None, config: Any) -> No
     env.close()
     native = find_spec(described["id"]).vector_entry_point is not None and not described.get("wrappers")
     count = settings.get("num_envs", 1)
-    rank = dict(settings.get("policy", {})).get("lora_rank")
+    policy = settings.get("policy")  # options of ours, a network's name of Stable-Baselines3
+    rank = policy.get("lora_rank") if isinstance(policy, Mapping) else None
     needed = {
         "num_envs": count * (size + (_NATIVE if native else _OBJECT)),
         "rollout_steps": count * settings.get("rollout_steps", 1) * (size + _STEP),

@@ -263,6 +263,35 @@ def test_settings_of_the_command_line_beat_those_of_the_map() -> None:
     assert values == [5.8, 3.5]  # Zhao, figures 3.4a and 3.4d
 
 
+def test_an_algorithm_of_another_library_is_trained_by_the_same_command(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--n-steps", "32", "--batch-size", "32", "--n-epochs", "1", "--hidden", "8", "--evaluation-episodes", "2"]
+    assert main(["train", "sb3-ppo", *LAKE, *small, "--steps", "64", "--run", "sb3"]) == 0, capsys.readouterr().err
+    assert runs.read_config(Path("runs/sb3"))["config"]["policy"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("agent", "setting"),
+    [
+        ("ppo", "learning-rate"),
+        ("ppo", "entropy-coefficient"),
+        ("ppo", "clip"),
+        ("grpo", "learning-rate"),
+        ("grpo", "kl-coefficient"),
+        ("sb3-ppo", "learning-rate"),
+        ("sb3-ppo", "ent-coef"),
+    ],
+)
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_rates_and_coefficients_are_finite(
+    agent: str, setting: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", agent, *LAKE, f"--{setting}", value, "--run", "rate"]) == 2
+    error = capsys.readouterr().err
+    assert setting.replace("-", "_") in error
+    assert error.count("\n") == 1
+    assert not Path("runs/rate").exists()
+
+
 def test_a_run_that_nobody_named_gets_a_name_of_its_own() -> None:
     for _ in range(2):
         assert main(["train", "q-learning", *LAKE, *QUICK, "--seed", "4"]) == 0

@@ -241,6 +241,7 @@ def test_ctrl_c_is_an_end_like_any_other(
     [
         (["--temperature", "-1"], "temperature must be at least 0"),
         (["--columns", "0"], "columns must be at least 1"),
+        (["--columns", "1000000000"], "--columns needs at least"),
         (["--delay", "nan"], "delay must be at least 0"),
         (["--learn"], "train"),
         (["--record", "a.avi"], ".gif, .mp4 or .png"),

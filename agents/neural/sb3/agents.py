@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
@@ -136,6 +137,10 @@ def _plain(text: str) -> str:
 
 
 def _check(config: Any) -> None:
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{field.name} must be finite, not {value}")
     if config.schedule_steps < 1:
         raise ValueError(f"schedule_steps must be at least 1, not {config.schedule_steps}")
     if config.hidden is not None and (not config.hidden or min(config.hidden) < 1):
