@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from gridzero.agents.learner import Update
 from gridzero.agents.tabular.monte_carlo_basic import MCBasic, MonteCarloConfig
@@ -216,6 +216,10 @@ class MonteCarlo(PredictionAgent):
         )
         self._episodes += found[0]
         return found
+
+    def tried(self) -> NDArray[np.bool_]:
+        """(S, A) whether an action was ever learnt from in a state; the values of the others are only guesses."""
+        return np.asarray(self.visits > 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs, episodes under way included."""

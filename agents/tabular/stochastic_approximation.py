@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from gridzero.agents.learner import Update
 from gridzero.agents.tabular.monte_carlo_kernels import choose_actions, measure
@@ -311,6 +311,10 @@ class RobbinsMonro(PredictionAgent):
             transition.valid,
         )
         return error
+
+    def tried(self) -> NDArray[np.bool_]:
+        """(S, A) whether an action was ever learnt from in a state; the values of the others are only guesses."""
+        return np.asarray(self.visits > 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs."""

@@ -95,6 +95,10 @@ class TemporalDifference(TabularAgent):
         self.memory |= self._create_memory()
         self._table = (self._action_values, *(self.memory[name] for name in ("visits", "streams", "states", "actions")))
 
+    def tried(self) -> NDArray[np.bool_]:
+        """(S, A) whether an action was ever learnt from in a state; the values of the others are only guesses."""
+        return np.asarray(self.memory["visits"] > 0)
+
     def _create_memory(self) -> dict[str, NDArray[Any]]:
         """The arrays that an algorithm needs beyond those that all have."""
         return {}

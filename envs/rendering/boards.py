@@ -16,6 +16,8 @@ from gridzero.envs.rendering import colors
 from gridzero.envs.rendering.colors import RGB
 
 Move = tuple[int, int]
+LARGEST_MAP = 2500
+"""Cells of a map of which the optimum is worked out for the panel, within some hundredths of a second."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,18 @@ class Board(ABC):
     def success(self, reward: float, terminated: bool) -> bool:
         """Whether an episode that ended so was a success, where the environment does not say."""
         return terminated and reward > 0
+
+    def expected_return(self, limit: int, policy: NDArray[np.float64] | None) -> float | None:
+        """The expected return of a policy (S, A) within ``limit`` steps, by default of the best; None if not known."""
+        return None
+
+    def seen(self) -> NDArray[np.bool_] | None:
+        """(H, W) what the agent sees; None where that is everything, or nothing that has a place."""
+        return None
+
+    def allowed(self) -> NDArray[np.bool_] | None:
+        """(S, A) actions that masks allow; None where there are none."""
+        return None
 
     def thin_walls(self) -> list[tuple[int, int]]:
         """(row, column) of each wall between a cell and the one to its right."""
@@ -236,6 +250,30 @@ class GridWorldBoard(Board):
             return [self.position()]
         cells: list[int] = self.env.cells.tolist()
         return cells
+
+    def expected_return(self, limit: int, policy: NDArray[np.float64] | None) -> float | None:
+        """Exact, by the model of the map; None beyond ``LARGEST_MAP`` cells."""
+        if self.height * self.width > LARGEST_MAP:
+            return None
+        mdp = self.env.mdp
+        if policy is not None and policy.shape != (mdp.num_states, mdp.num_actions):
+            return None
+        return float(mdp.start @ mdp.finite_horizon_values(limit, policy=policy))
+
+    def seen(self) -> NDArray[np.bool_] | None:
+        """(H, W) the window of the observation around the agent; None for other observations."""
+        size = getattr(self.env.observer, "size", None)
+        cells = self.agents()
+        if size is None or len(cells) != 1:
+            return None
+        row, column = divmod(cells[0], self.width)
+        rows, columns = np.ogrid[: self.height, : self.width]
+        return np.asarray((abs(rows - row) <= size // 2) & (abs(columns - column) <= size // 2))
+
+    def allowed(self) -> NDArray[np.bool_] | None:
+        """(S, A) moves that lead somewhere."""
+        model = getattr(self.env, "model", None)
+        return None if model is None else np.asarray(model.masks)
 
     def face(self, tile: Any) -> Face:
         """How a tile looks."""

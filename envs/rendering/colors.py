@@ -24,6 +24,9 @@ JUMP: Final[RGB] = (124, 92, 176)
 AGENT: Final[RGB] = (205, 32, 116)
 TRACE: Final[RGB] = (205, 32, 116)
 ACCENT: Final[RGB] = (37, 99, 170)
+UNKNOWN: Final[RGB] = (226, 225, 221)
+HATCH: Final[RGB] = (196, 194, 188)
+"""Ground and lines of what is not known yet: no color of a scale."""
 
 
 def oklab_to_srgb(lab: ArrayLike) -> NDArray[np.uint8]:

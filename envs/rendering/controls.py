@@ -14,7 +14,7 @@ from gridzero.envs.rendering.renderer import Layers
 RATES = (1, 2, 4, 8, 15, 30, 60, 120, 240)
 """Steps per second to choose from."""
 BACKGROUND_KEYS = {pygame.K_v: "state values", pygame.K_a: "action values", pygame.K_c: "visits"}
-SWITCH_KEYS = {pygame.K_n: "numbers", pygame.K_p: "policy", pygame.K_t: "trace"}
+SWITCH_KEYS = {pygame.K_n: "numbers", pygame.K_p: "policy", pygame.K_t: "trace", pygame.K_m: "view"}
 
 Request = Literal["quit", "save picture", "start over"]
 
@@ -157,6 +157,7 @@ class Controls:
                 ("P", "policy", layers.policy),
                 ("N", "numbers", layers.numbers),
                 ("T", "trace", layers.trace),
+                ("M", "view, masks", layers.view),
             ]
         keys += [
             ("space", "pause", self.paused),

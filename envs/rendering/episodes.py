@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Any
 
@@ -119,3 +120,21 @@ class Episodes:
         self.hearing = False
         if self.single and "reset" in vars(self.env):
             del self.env.reset
+
+
+class StepRate:
+    """Steps per second, over about the last second."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self.last = 0
+        self._since = time.perf_counter()
+        self._from = 0
+
+    def note(self, step: int) -> None:
+        """Take in how many steps there have been."""
+        self.last = step
+        now = time.perf_counter()
+        if now - self._since >= 0.5:
+            self.value = (step - self._from) / (now - self._since)
+            self._since, self._from = now, step

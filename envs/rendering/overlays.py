@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ TRACE_LENGTH = 60
 """Moves after which the trace has faded."""
 FADING = 6
 """The shades that it fades through."""
+LIFTED = 0.4
+"""Height of the middle of arrows that were lifted above a number, in units of the cell's side."""
 REMEMBERED = 65536
 """Size of the cache of numbers' places; it is emptied when full."""
 FADES = [age * FADING // TRACE_LENGTH for age in range(TRACE_LENGTH)]
@@ -47,13 +50,13 @@ class Overlays:
         self.surface, self.board, self.ground, self.cell, self.corners = surface, board, ground, cell, corners
         self._solid = ground.solid.reshape(-1)
         self._open = np.flatnonzero(~self._solid)
-        self._font_size = min(26, max(11, round(cell * 0.27)))
+        self._font_size = min(40, max(11, round(cell * 0.27)))
         self._arrow_sprites: dict[tuple[int, int, bool, bool], Placed] = {}
-        self._open_list: list[int] = self._open.tolist()
         self._arrows: dict[int, Blit] = {}
         self._numbers: dict[tuple[int, str, bool, bool], Blit] = {}
         self._segments: dict[tuple[int, int, int], Blit] = {}
         self._decorations = self._decorate()
+        self._barred: list[Blit] | None = None
 
     def decorations(self) -> None:
         """Draw frames, letters, rewards and wind of the cells that have them."""
@@ -114,15 +117,17 @@ class Overlays:
         x, y = self.corners[before]
         if (rows, columns) == (0, 0) or max(abs(rows), abs(columns)) > 3:
             return pygame.Surface((1, 1), pygame.SRCALPHA, 32), (x, y)
-        thickness = max(2, self.cell // 10)
-        sprite = sprites.segment(rows, columns, self.cell, thickness, colors.TRACE, 0.6 * (1 - fade / FADING))
+        thickness = max(2, self.cell // 16)
+        sprite = sprites.segment(rows, columns, self.cell, thickness, colors.TRACE, 0.5 * (1 - fade / FADING))
         middle = self.cell // 2 - thickness
         return sprite, (x + middle + min(columns, 0) * self.cell, y + middle + min(rows, 0) * self.cell)
 
     def arrows(self, policy: FloatArray, dark: NDArray[np.bool_], lifted: bool) -> None:
-        """Draw for each action of probability p an arrow of length p·reach; a ring of half that radius for staying."""
-        reach = self.cell * (0.33 if lifted else 0.42)
-        lengths = np.rint(policy * reach).astype(np.intp)
+        """Draw for each action of probability p an arrow of length p·reach; a ring of half that radius for staying.
+
+        Several arrows of a cell begin at its centre; one that is certain has its middle there.
+        """
+        lengths = np.rint(policy * (self.cell * _reach(lifted))).astype(np.intp)
         lengths[self._solid] = 0
         cells, actions = np.nonzero(lengths >= 2)
         # One number for each picture of an arrow in its place, so that drawing it again is one look-up.
@@ -155,18 +160,24 @@ class Overlays:
         else:
             sprite = sprites.ring(round(length * 0.5), thickness, color)
         used = sprite.get_bounding_rect()
+        x, y = self.cell // 2, round(self.cell * (LIFTED if lifted else 0.5))
+        if length == round(self.cell * _reach(lifted)) and move != (0, 0):  # certain: its middle is the cell's
+            back = length / 2 / math.hypot(*move)
+            x, y = x - round(back * move[1]), y - round(back * move[0])
         half = sprite.get_width() // 2
-        centre_y = round(self.cell * (0.40 if lifted else 0.5))
-        return sprite.subsurface(used), self.cell // 2 - half + used.x, centre_y - half + used.y
+        return sprite.subsurface(used), x - half + used.x, y - half + used.y
 
-    def numbers(self, values: NDArray[Any], dark: NDArray[np.bool_], lifted: bool) -> None:
-        """Draw the values (H·W,) of the cells; lower down where arrows have been lifted to make room."""
+    def numbers(
+        self, values: NDArray[Any], dark: NDArray[np.bool_], lifted: bool, shown: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Draw the values (H·W,) of the cells, or of those ``shown``; lower where arrows were lifted to make room."""
+        cells = self._open if shown is None else self._open[shown[self._open]]
         if values.dtype.kind == "i":
-            strings = [str(value) for value in values[self._open].tolist()]
+            strings = [str(value) for value in values[cells].tolist()]
         else:
-            strings = format_numbers(values[self._open], self.cell - 6, self._font_size)
+            strings = format_numbers(values[cells], self.cell - 6, self._font_size)
         known = self._numbers
-        keys = zip(self._open_list, strings, dark[self._open].tolist(), itertools.repeat(lifted), strict=False)
+        keys = zip(cells.tolist(), strings, dark[cells].tolist(), itertools.repeat(lifted), strict=False)
         blits: list[Blit] = []
         for key in keys:
             placed = known.get(key)
@@ -185,16 +196,31 @@ class Overlays:
         centre = round(self.cell * (0.83 if lifted else 0.5))
         return sprite, (x + (self.cell + 1 - width) // 2, y + centre - height // 2)
 
-    def wedge_numbers(self, values: FloatArray, light: NDArray[np.bool_], wedges: Wedges) -> None:
-        """Draw the action values (H·W, A), each in its wedge, white where ``light``."""
+    def greedy(self, values: FloatArray, tried: NDArray[np.bool_] | None, wedges: Wedges) -> None:
+        """Outline the wedge of the greedy action (H·W, A), the first of the best, where anything was tried."""
+        shown = ~self._solid if tried is None else ~self._solid & tried.any(axis=1)
+        cells = np.flatnonzero(shown)
+        actions = values[cells].argmax(axis=1)
+        outlines = wedges.outlines(colors.INK, colors.FLOOR)
+        blits = [
+            (outlines[action], self.corners[cell])
+            for cell, action in zip(cells.tolist(), actions.tolist(), strict=True)
+        ]
+        self.surface.fblits(blits, sprites.BLEND)
+
+    def wedge_numbers(
+        self, values: FloatArray, light: NDArray[np.bool_], wedges: Wedges, tried: NDArray[np.bool_] | None
+    ) -> None:
+        """Draw the action values (H·W, A) that were tried, each in its wedge, white where ``light``."""
         blits: list[Blit] = []
         for action, (x, y) in enumerate(wedges.centres.tolist()):
             room = round(self.cell * wedges.widths[action])
             size = max(11, min(round(self.cell * 0.17), round(room * 0.55)))
-            strings = format_numbers(values[self._open, action], room, size)
+            cells = self._open if tried is None else self._open[tried[self._open, action]]
+            strings = format_numbers(values[cells, action], room, size)
             if any(sprites.text_width(string, size) > room for string in strings):
                 continue
-            for cell, string in zip(self._open.tolist(), strings, strict=True):
+            for cell, string in zip(cells.tolist(), strings, strict=True):
                 left, top = self.corners[cell]
                 sprite = sprites.text(string, size, colors.FLOOR if light[cell, action] else colors.INK)
                 width, height = sprite.get_size()
@@ -217,21 +243,49 @@ class Overlays:
                 sprite = sprites.frame(self.cell - 1, max(2, self.cell // 10), marker.color)
                 self.surface.blit(sprite, (x + 1, y + 1), special_flags=sprites.BLEND)
 
-    def things(self) -> None:
-        """Draw agents and passengers."""
+    def view(self) -> None:
+        """Darken the cells that the agent does not see; bar the moves that lead nowhere, as action masks have them."""
+        seen = self.board.seen()
+        if seen is not None:
+            shade = sprites.shade(self.cell, colors.WATER, 0.45)
+            blits = [(shade, self.corners[cell]) for cell in np.flatnonzero(~seen.reshape(-1)).tolist()]
+            self.surface.fblits(blits, sprites.BLEND)
+        if self._barred is None:
+            self._barred = self._bars()
+        self.surface.fblits(self._barred, sprites.BLEND)
+
+    def _bars(self) -> list[Blit]:
+        allowed = self.board.allowed()
+        if allowed is None or self.cell < 8:
+            return []
+        bars = [sprites.bar(move, self.cell, colors.PIT) for move in self.board.moves]
+        pairs = np.argwhere(~allowed[: self._solid.size] & ~self._solid[:, None]).tolist()
+        return [(bars[action], self.corners[cell]) for cell, action in pairs if self.board.moves[action] != (0, 0)]
+
+    def agents(self, lifted: bool) -> None:
+        """Draw agents, below letters, arrows and numbers; behind the arrow where it has been lifted."""
         radius = max(3, round(self.cell * 0.2))
         rim = max(1, self.cell // 24)
         sprite = sprites.disc(radius, colors.AGENT, colors.FLOOR, rim)
         offset = self.cell // 2 - sprite.get_width() // 2
+        down = round(self.cell * LIFTED) - sprite.get_height() // 2 if lifted else offset
         cells = self.board.agents()
         places = [self.corners[cell] for cell in (set(cells) if len(cells) > 1 else cells)]
-        self.surface.fblits([(sprite, (x + offset, y + offset)) for x, y in places], sprites.BLEND)
+        self.surface.fblits([(sprite, (x + offset, y + down)) for x, y in places], sprites.BLEND)
+
+    def passengers(self) -> None:
+        """Draw passengers."""
         for marker in self.board.markers():
             if marker.label == "passenger":
                 x, y = self.corners[marker.row * self.board.width + marker.column]
                 person = sprites.person(max(6, round(self.cell * 0.36)), marker.color)
                 at = (x + round(self.cell * 0.62), y + round(self.cell * 0.06))
                 self.surface.blit(person, at, special_flags=sprites.BLEND)
+
+
+def _reach(lifted: bool) -> float:
+    """The length of an arrow that is certain, in units of the cell's side."""
+    return 0.33 if lifted else 0.42
 
 
 def format_numbers(values: FloatArray, width: int, size: int) -> list[str]:

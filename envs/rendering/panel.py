@@ -14,6 +14,8 @@ from gridzero.envs.rendering.colors import RGB, Scale
 WIDTH = 300
 PAD = 16
 CURVE_POINTS = 512
+LARGEST_CURVE, MARKED = 280, 40
+"""Pixels that a curve is high, at most, and points, at most, that have a dot each."""
 
 
 class Curve:
@@ -73,13 +75,30 @@ class Dashboard:
     layer: str = ""
 
 
-def draw_panel(surface: pygame.Surface, left: int, dashboard: Dashboard, scale: Scale | None) -> None:
-    """Draw the panel from ``left`` to the right edge of ``surface``."""
-    area = pygame.Rect(left, 0, surface.get_width() - left, surface.get_height())
+def draw_panel(surface: pygame.Surface, area: pygame.Rect, dashboard: Dashboard, scale: Scale | None) -> None:
+    """Draw the panel: a column beside the picture, or, where there is more breadth than height, two below it."""
     surface.fill(colors.PAPER, area)
-    surface.fill(colors.HAIRLINE, (left, PAD, 1, area.height - 2 * PAD))
-    x, right = left + PAD, area.right - PAD
-    y = PAD
+    if area.width <= 2 * WIDTH:
+        surface.fill(colors.HAIRLINE, (area.left, area.top + PAD, 1, area.height - 2 * PAD))
+        inner = area.inflate(-2 * PAD, -2 * PAD)
+        y = _draw_numbers(surface, dashboard, inner)
+        _draw_rest(surface, dashboard, scale, pygame.Rect(inner.x, y, inner.width, inner.bottom - y))
+    else:
+        surface.fill(colors.HAIRLINE, (area.left + PAD, area.top, area.width - 2 * PAD, 1))
+        inner = area.inflate(-2 * PAD, -2 * PAD)
+        left = pygame.Rect(inner.x, inner.y, WIDTH - PAD, inner.height)
+        _draw_numbers(surface, dashboard, left)
+        _draw_rest(
+            surface,
+            dashboard,
+            scale,
+            pygame.Rect(left.right + 2 * PAD, inner.y, inner.right - left.right - 2 * PAD, inner.height),
+        )
+
+
+def _draw_numbers(surface: pygame.Surface, dashboard: Dashboard, area: pygame.Rect) -> int:
+    """Title and rows, as many as there is room for; gives where they end."""
+    x, y, right = area.x, area.y, area.right
     write(surface, dashboard.title, x, y, 22, colors.INK, right - x)
     y += 22
     if dashboard.subtitle:
@@ -87,22 +106,29 @@ def draw_panel(surface: pygame.Surface, left: int, dashboard: Dashboard, scale: 
         y += 20
     y += 6
     for name, value in dashboard.rows:
+        if y + 19 > area.bottom:
+            break
         write(surface, name, x, y, 17, colors.MUTED, 0)
         write_right(surface, value, right, y, 17, colors.INK)
         y += 19
+    return y
+
+
+def _draw_rest(surface: pygame.Surface, dashboard: Dashboard, scale: Scale | None, area: pygame.Rect) -> None:
+    """Scale, curve, keys and message."""
+    x, y, right, bottom = area.x, area.y, area.right, area.bottom
     if scale is not None:
-        y = _draw_scale(surface, scale, dashboard.layer, pygame.Rect(x, y + 8, right - x, 12))
-    bottom = area.bottom - PAD
+        y = _draw_scale(surface, scale, dashboard.layer, pygame.Rect(x, y + 8, min(right - x, 400), 12))
     if dashboard.message:
         bottom -= 18
         write(surface, dashboard.message, x, bottom, 16, colors.AGENT, right - x)
     if dashboard.help and dashboard.keys:
-        bottom = _draw_keys(surface, dashboard, x, right, bottom)
+        bottom = _draw_keys(surface, dashboard, x, min(right, x + 400), bottom)
     elif dashboard.keys:
         bottom -= 18
         write(surface, "H  keys", x, bottom, 16, colors.MUTED, 0)
     if dashboard.curve is not None:
-        height = min(150, bottom - y - 16)
+        height = min(LARGEST_CURVE, bottom - y - 8)
         if height >= 48:
             _draw_curve(surface, dashboard.curve, pygame.Rect(x, y + 8, right - x, height))
 
@@ -147,6 +173,8 @@ def _draw_scale(surface: pygame.Surface, scale: Scale, name: str, bar: pygame.Re
     )
     y = bar.bottom + 3
     write(surface, number(float(low)), bar.x, y, 15, colors.INK, 0)
+    if low == high:
+        return y + 16
     write_right(surface, number(float(high)), bar.right, y, 15, colors.INK)
     if scale.diverging:
         zero = sprites.text("0", 15, colors.INK)
@@ -159,7 +187,8 @@ def _draw_curve(surface: pygame.Surface, curve: Curve, area: pygame.Rect) -> Non
     plot = pygame.Rect(area.x, area.y + 20, area.width, area.height - 22)
     surface.fill(colors.FLOOR, plot)
     values = np.asarray(curve.points())
-    if values.size < 2:
+    if not values.size:
+        write(surface, "the first is under way", plot.x + 6, plot.y + 6, 15, colors.MUTED, 0)
         return
     logarithmic = bool(values.min() > 0) and values.max() / values.min() > 1000
     heights = np.log10(values) if logarithmic else values
@@ -173,6 +202,11 @@ def _draw_curve(surface: pygame.Surface, curve: Curve, area: pygame.Rect) -> Non
         zero = round(inner.bottom - (0 - low) / span * inner.height)
         surface.fill(colors.HAIRLINE, (plot.x, zero, plot.width, 1))
     y = inner.bottom - (heights - low) / span * inner.height
+    if values.size == 1:
+        x = np.array([inner.centerx])
+    if values.size <= MARKED:
+        for point in zip(np.rint(x).astype(int).tolist(), np.rint(y).astype(int).tolist(), strict=True):
+            pygame.draw.circle(surface, colors.ACCENT, point, 3)
     window = max(1, values.size // 25)
     if window > 1:
         pygame.draw.aalines(
@@ -180,7 +214,9 @@ def _draw_curve(surface: pygame.Surface, curve: Curve, area: pygame.Rect) -> Non
         )
         padded = np.concatenate([np.full(window - 1, y[0]), y])
         y = np.convolve(padded, np.full(window, 1 / window), mode="valid")
-    pygame.draw.aalines(surface, colors.ACCENT, False, np.column_stack([x, y]).tolist())
+    if values.size > 1:
+        pygame.draw.aalines(surface, colors.ACCENT, False, np.column_stack([x, y]).tolist())
+    write_right(surface, f"last {number(float(values[-1]))}", area.right, area.y, 15, colors.INK)
     write(surface, number(float(values.max())), plot.x + 4, plot.y + 2, 14, colors.MUTED, 0)
     if values.min() < values.max():
         write(surface, number(float(values.min())), plot.x + 4, plot.bottom - 13, 14, colors.MUTED, 0)

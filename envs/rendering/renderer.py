@@ -24,6 +24,8 @@ WEDGE_NUMBERS = 56
 """The smallest cell, in pixels, with room for the numbers of all actions; the arrows then give way to them."""
 NUMBERS = 34
 """The smallest cell with room for one number."""
+GREEDY = 16
+"""The smallest cell in which the greedy action is marked among all."""
 ARROWS = 10
 """The smallest cell with room for an arrow."""
 
@@ -39,12 +41,14 @@ class Layers:
         numbers: the numbers behind the colours.
         policy: an arrow for each action, as long as it is probable.
         trace: the way the agent came.
+        view: darken what the agent does not see, and bar the moves that action masks forbid.
     """
 
     background: str = "state values"
     numbers: bool = True
     policy: bool = True
     trace: bool = True
+    view: bool = False
 
 
 @dataclass
@@ -55,6 +59,7 @@ class Picture:
         state_values: (S,).
         action_values: (S, A).
         policy: (S, A) probabilities.
+        tried: (S, A) whether an action was ever taken in a state; elsewhere values are only a guess, which is hatched.
         visits: (H·W,) how often each cell was entered.
         trace: the cells of the episode under way, oldest first.
         layers: which of it to draw.
@@ -64,6 +69,7 @@ class Picture:
     state_values: FloatArray | None = None
     action_values: FloatArray | None = None
     policy: FloatArray | None = None
+    tried: NDArray[np.bool_] | None = None
     visits: NDArray[np.int64] | None = None
     trace: Sequence[int] = ()
     layers: Layers = field(default_factory=Layers)
@@ -107,11 +113,12 @@ class GridRenderer:
 
     def _measure(self) -> None:
         rows, columns = self.board.height, self.board.width
-        self.cell = max(1, min(160, self.size // max(rows, columns)))
+        self.cell = max(1, self.size // max(rows, columns))
         width, height = columns * self.cell + 2 * MARGIN, rows * self.cell + 2 * MARGIN
         self.surface = pygame.Surface((width + width % 2, height + height % 2), 0, 32)
         self.surface.fill(colors.PAPER)
         self._wedges = Wedges(self.board.moves, self.cell)
+        self._hatch = _hatch(self.cell)
         xs, ys = (range(MARGIN, MARGIN + count * self.cell, self.cell) for count in (columns, rows))
         self._corners = [(x, y) for y in ys for x in xs]
 
@@ -144,13 +151,16 @@ class GridRenderer:
         self._grid_lines()
         overlays = self._overlays
         overlays.destinations()
+        if picture is not None and picture.layers.trace and len(picture.trace) > 1:
+            overlays.trace(picture.trace)
+        overlays.agents(picture is not None and self._numbers(picture) and self._arrows(picture))
         overlays.decorations()
         overlays.walls()
         if picture is not None:
-            if picture.layers.trace and len(picture.trace) > 1:
-                overlays.trace(picture.trace)
             self._arrows_and_numbers(picture, states, dark)
-        overlays.things()
+            if picture.layers.view:
+                overlays.view()
+        overlays.passengers()
         if picture is not None and picture.cursor is not None:
             row, column = picture.cursor
             sprite = sprites.frame(self.cell + 1, max(1, self.cell // 20), colors.AGENT)
@@ -159,20 +169,37 @@ class GridRenderer:
 
     def _arrows_and_numbers(self, picture: Picture, states: NDArray[np.intp], dark: NDArray[np.bool_]) -> None:
         layers, scale = picture.layers, self.scale
-        numbers = layers.numbers and self.cell >= NUMBERS and scale is not None
-        arrows = layers.policy and picture.policy is not None and self.cell >= ARROWS
+        numbers, arrows = self._numbers(picture), self._arrows(picture)
         if scale is not None and layers.background == "action values" and picture.action_values is not None:
+            values, tried = picture.action_values[states], None if picture.tried is None else picture.tried[states]
+            if layers.policy and self.cell >= GREEDY:
+                self._overlays.greedy(values, tried, self._wedges)
             if numbers and self.cell >= WEDGE_NUMBERS:
-                values = picture.action_values[states]
-                self._overlays.wedge_numbers(values, _DARK[id(scale.table)][scale.levels(values)], self._wedges)
-                return
-            numbers = False
+                light = _DARK[id(scale.table)][scale.levels(values)]
+                self._overlays.wedge_numbers(values, light, self._wedges, tried)
+            return
+        known = self._known(picture, states)
         if arrows and picture.policy is not None:
-            self._overlays.arrows(picture.policy[states], dark, numbers)
+            policy = picture.policy[states]
+            self._overlays.arrows(policy if known is None else policy * known[:, None], dark, numbers)
         if numbers and layers.background == "visits" and picture.visits is not None:
-            self._overlays.numbers(picture.visits, dark, arrows)
+            self._overlays.numbers(picture.visits, dark, arrows, picture.visits > 0)
         elif numbers and picture.state_values is not None:
-            self._overlays.numbers(picture.state_values[states], dark, arrows)
+            self._overlays.numbers(picture.state_values[states], dark, arrows, known)
+
+    def _numbers(self, picture: Picture) -> bool:
+        """Whether there is a number in each cell."""
+        return picture.layers.numbers and self.cell >= NUMBERS and self.scale is not None
+
+    def _arrows(self, picture: Picture) -> bool:
+        """Whether there are arrows, which the wedges of action values take the place of."""
+        wedges = picture.layers.background == "action values" and picture.action_values is not None
+        return picture.layers.policy and picture.policy is not None and self.cell >= ARROWS and not wedges
+
+    @staticmethod
+    def _known(picture: Picture, states: NDArray[np.intp]) -> NDArray[np.bool_] | None:
+        """(H·W,) where something was tried; None where all is known."""
+        return None if picture.tried is None else np.asarray(picture.tried.any(axis=1))[states]
 
     def corner(self, cell: int) -> tuple[int, int]:
         """(x, y) of a cell's upper left pixel."""
@@ -219,28 +246,45 @@ class GridRenderer:
         if picture is None or background == "none":
             pass
         elif background == "action values" and picture.action_values is not None:
-            return self._color_wedges(picture.action_values[states])
+            tried = None if picture.tried is None else picture.tried[states]
+            return self._color_wedges(picture.action_values[states], tried)
         elif background == "state values" and picture.state_values is not None:
-            return self._color_cells(picture.state_values[states])
+            return self._color_cells(picture.state_values[states], known=self._known(picture, states))
         elif background == "visits" and picture.visits is not None:
-            return self._color_cells(np.log1p(picture.visits), colors.COUNTS)
+            return self._color_cells(np.log1p(picture.visits), colors.COUNTS, picture.visits > 0)
         self._fill(self._ground_pixels)
         return self._ground_dark
 
-    def _color_cells(self, values: FloatArray, table: NDArray[np.uint8] | None = None) -> NDArray[np.bool_]:
-        self.scale = self._scale_of(values, table)
+    def _color_cells(
+        self, values: FloatArray, table: NDArray[np.uint8] | None = None, known: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.bool_]:
+        self.scale = self._scale_of(values, table, known)
         levels = self.scale.levels(values)
         pixels = _packed(self.scale.table)[levels].reshape(self.ground.solid.shape)
         self._fill(np.where(self.ground.solid, self._ground_pixels, pixels))
-        return np.asarray(_DARK[id(self.scale.table)][levels])
+        dark = np.asarray(_DARK[id(self.scale.table)][levels])
+        if known is None or known.all():
+            return dark
+        blocks = self._blocks()
+        blocks[~known.reshape(self.ground.solid.shape) & ~self.ground.solid] = self._hatch
+        return dark & known
 
-    def _color_wedges(self, values: FloatArray) -> NDArray[np.bool_]:
-        self.scale = self._scale_of(values)
+    def _blocks(self) -> NDArray[np.uint32]:
+        """(H, W, cell, cell) view of the map's pixels by cells; the surface is locked while it lives."""
+        rows, columns = self.ground.solid.shape
+        return self._pixels().reshape(rows, self.cell, columns, self.cell).transpose(0, 2, 1, 3)
+
+    def _color_wedges(self, values: FloatArray, tried: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        self.scale = self._scale_of(values, known=tried)
         rows, columns = self.ground.solid.shape
         packed = _packed(self.scale.table)[self.scale.levels(values)]
+        if tried is not None:
+            packed[~tried] = _UNKNOWN
         pixels = self._pixels()
         self._wedges.paint(pixels, packed.reshape(rows, columns, -1))
-        blocks = pixels.reshape(rows, self.cell, columns, self.cell).transpose(0, 2, 1, 3)
+        blocks = self._blocks()
+        if tried is not None:
+            blocks[~tried.any(axis=1).reshape(rows, columns)] = self._hatch
         blocks[self.ground.solid] = self._ground_pixels[self.ground.solid][:, None, None]
         del pixels, blocks
         if self.cell >= 12:
@@ -250,8 +294,13 @@ class GridRenderer:
                 self.surface.fblits([(sprite, (x + offset, y + offset)) for x, y in corners], sprites.BLEND)
         return np.zeros(rows * columns, dtype=np.bool_)
 
-    def _scale_of(self, values: FloatArray, table: NDArray[np.uint8] | None = None) -> Scale:
+    def _scale_of(
+        self, values: FloatArray, table: NDArray[np.uint8] | None = None, known: NDArray[np.bool_] | None = None
+    ) -> Scale:
         shown = values[self._open]
+        shown = shown if known is None else shown[known[self._open]]
+        if not shown.size:
+            return Scale(0.0, 0.0, table)
         if table is not None:
             return Scale(0.0, max(float(shown.max(initial=0.0)), 1.0), table)
         low, high = float(shown.min(initial=np.inf)), float(shown.max(initial=-np.inf))
@@ -274,5 +323,14 @@ def _packed(table: NDArray[np.uint8]) -> NDArray[np.uint32]:
     return np.asarray((wide[:, 0] << 16) | (wide[:, 1] << 8) | wide[:, 2])
 
 
+def _hatch(cell: int) -> NDArray[np.uint32]:
+    """(cell, cell) pixels of a cell of which nothing is known: lines askew, plain where there is no room for any."""
+    rows, columns = np.indices((cell, cell))
+    spacing = max(5, cell // 8)
+    lines = ((rows + columns) % spacing < max(1, spacing // 5)) & (cell >= 10)
+    return np.where(lines, np.uint32(_HATCH), np.uint32(_UNKNOWN))
+
+
 _LINE = int(_packed(np.array([colors.HAIRLINE], dtype=np.uint8))[0])
+_UNKNOWN, _HATCH = (int(pixel) for pixel in _packed(np.array([colors.UNKNOWN, colors.HATCH], dtype=np.uint8)))
 _DARK = {id(table): colors.is_dark(table) for table in (colors.SEQUENTIAL, colors.DIVERGING, colors.COUNTS)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pygame
@@ -21,6 +22,21 @@ def to_array(surface: pygame.Surface) -> NDArray[np.uint8]:
     pixels = np.empty((height, width, 3), dtype=np.uint8)
     pygame.image.frombuffer(pixels.data, (width, height), "RGB").blit(surface, (0, 0))
     return pixels
+
+
+def save_picture(surface: pygame.Surface, folder: Path) -> Path:
+    """Write a PNG under the first free name ``gridzero-0001.png``, ``gridzero-0002.png``, …"""
+    number = 1
+    while True:
+        path = folder / f"gridzero-{number:04d}.png"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            number += 1
+            continue
+        with os.fdopen(descriptor, "wb") as file:
+            pygame.image.save(surface, file, "picture.png")
+        return path
 
 
 def open_display() -> None:

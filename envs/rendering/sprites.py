@@ -108,6 +108,26 @@ def frame(cell: int, thickness: int, color: RGB) -> pygame.Surface:
     return surface.premul_alpha()
 
 
+@lru_cache(maxsize=16)
+def shade(cell: int, color: RGB, alpha: float) -> pygame.Surface:
+    """A cell's area, half transparent."""
+    surface = pygame.Surface((cell, cell), pygame.SRCALPHA, 32)
+    surface.fill((*color, round(255 * alpha)))
+    return surface.premul_alpha()
+
+
+@lru_cache(maxsize=64)
+def bar(move: tuple[int, int], cell: int, color: RGB) -> pygame.Surface:
+    """A bar at the side of a cell that a move would cross; a stud in the corner for a move askew."""
+    surface = pygame.Surface((cell, cell), pygame.SRCALPHA, 32)
+    breadth, length = max(2, cell // 14), cell // 2
+    width, height = (length if move[1] == 0 else breadth), (length if move[0] == 0 else breadth)
+    x = (cell - width) // 2 if move[1] == 0 else 1 if move[1] < 0 else cell - width
+    y = (cell - height) // 2 if move[0] == 0 else 1 if move[0] < 0 else cell - height
+    surface.fill(color, (x, y, width, height))
+    return surface.premul_alpha()
+
+
 def _words(string: str, size: int, color: RGB) -> pygame.Surface:
     """Text without premultiplied alpha; drawn large and scaled down, which spaces small letters evenly."""
     large = font(size * OVERSAMPLING).render(string, True, color)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,14 +31,14 @@ from numpy.typing import NDArray
 from gridzero.envs.rendering import colors
 from gridzero.envs.rendering.boards import find_board
 from gridzero.envs.rendering.controls import Controls
-from gridzero.envs.rendering.episodes import Episodes
+from gridzero.envs.rendering.episodes import Episodes, StepRate
 from gridzero.envs.rendering.frame_renderer import FrameRenderer
 from gridzero.envs.rendering.map_editor import MapEditor
 from gridzero.envs.rendering.overlays import TRACE_LENGTH
 from gridzero.envs.rendering.panel import WIDTH, Curve, Dashboard, draw_panel, number
 from gridzero.envs.rendering.recording import Recorder, grid_palette
 from gridzero.envs.rendering.renderer import GridRenderer, Picture
-from gridzero.envs.rendering.screen import Window, to_array
+from gridzero.envs.rendering.screen import Window, save_picture, to_array
 
 MOST_FRAMES = 30
 """Frames a second, at most, while the agent learns."""
@@ -129,10 +128,12 @@ class Viewer:
         self.on_key: Callable[[int], bool] | None = None
         self.curve: Curve | None = None
         self._latest: UpdateLike | None = None
+        self._exact: tuple[object, float | None, float | None] | None = None
+        self._reached: float | None = None
         self._seen: dict[str, str] = {}
         self._surface: pygame.Surface | None = None
         self._due = self._next = 0.0
-        self._rate = _Rate()
+        self._rate = StepRate()
 
     @property
     def closed(self) -> bool:
@@ -198,8 +199,8 @@ class Viewer:
             if self.window is not None:
                 self._rate.note(episodes.total_steps + episodes.steps)
                 self.rows |= {"steps per second": number(self._rate.value)}
+            self.curve = self.curve or Curve("episode_return")
             for total in episodes.take_returns():
-                self.curve = self.curve or Curve("episode_return")
                 self.curve.append(total)
         self._handle_events()
         surface = self.draw()
@@ -241,8 +242,12 @@ class Viewer:
         self._read_agent()
         picture = self.renderer.draw(self.picture)
         surface = self._canvas(picture)
-        surface.blit(picture, (0, 0))
-        draw_panel(surface, picture.get_width(), self.dashboard(), self.renderer.scale)
+        below = self._below(picture)
+        room = surface.get_height() if not below else picture.get_height()
+        surface.blit(picture, (0, (room - picture.get_height()) // 2))
+        left, top = (0, picture.get_height()) if below else (picture.get_width(), 0)
+        area = pygame.Rect(left, top, surface.get_width() - left, surface.get_height() - top)
+        draw_panel(surface, area, self.dashboard(), self.renderer.scale)
         if self.window is not None:
             self.window.show(surface)
         return surface
@@ -256,6 +261,8 @@ class Viewer:
             picture.state_values = self._table("state_values", background == "state values")
             picture.action_values = self._table("action_values", background == "action values")
             picture.policy = self._table("policy_table", self.layers.policy)
+            tried = self._table("tried", background in ("state values", "action values"))
+            picture.tried = None if tried is None else tried > 0
         picture.visits = np.asarray(self.episodes.visits) if self.episodes.single else None
         picture.trace = self.episodes.trace
 
@@ -270,12 +277,21 @@ class Viewer:
             return None
 
     def _canvas(self, picture: pygame.Surface) -> pygame.Surface:
-        height = max(picture.get_height(), 560 if self.window is not None else 400)
-        size = (picture.get_width() + WIDTH, height + height % 2)
+        least = 560 if self.window is not None else 520
+        if self._below(picture):
+            size = (picture.get_width(), picture.get_height() + (400 if self.window is not None else 300))
+        else:
+            height = max(picture.get_height(), least)
+            size = (picture.get_width() + WIDTH, height + height % 2)
         if self._surface is None or self._surface.get_size() != size:
             self._surface = pygame.Surface(size, 0, 32)
             self._surface.fill(colors.PAPER)
         return self._surface
+
+    @staticmethod
+    def _below(picture: pygame.Surface) -> bool:
+        """Whether the picture is so long that the panel goes below it."""
+        return picture.get_width() > max(2 * WIDTH, 2.5 * picture.get_height())
 
     def frame(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8: what :meth:`draw` draws."""
@@ -299,15 +315,38 @@ class Viewer:
     def _rows(self) -> list[tuple[str, str]]:
         """The numbers of the panel: of the present episode, where it is heard, then the others."""
         episodes = self.episodes
-        rows = {"episode": f"{episodes.count:,}"} if episodes.count else {}
+        rows = {"episodes": f"{episodes.count:,}"} if episodes.count else {}
         if episodes.count and self._latest is None:
             rows |= {"its step": f"{episodes.steps:,}", "its return": number(episodes.total_reward)}
         if episodes.outcomes:
             rows["success rate"] = f"{np.mean(episodes.outcomes):.0%} of {len(episodes.outcomes)}"
         if self._latest is not None:
-            rows |= {"step": f"{self._latest.step:,}", "steps per second": number(self._rate.value)}
+            word = "sweeps" if getattr(self.agent, "default_steps", 0) is None else "steps"
+            rows |= {word: f"{self._latest.step:,}", f"{word} per second": number(self._rate.value)}
             rows |= self._metrics(self._latest.metrics)
+        rows |= self._optimum()
+        gamma = getattr(getattr(self.agent, "config", None), "gamma", None)
+        if gamma is not None:
+            rows["discount γ"] = number(float(gamma))
         return list((rows | self.rows).items())
+
+    def _optimum(self) -> dict[str, str]:
+        """The best expected return, where the map says it, and what the agent's falls short of it by."""
+        board = self.renderer.board
+        limit = getattr(getattr(self.env, "spec", None), "max_episode_steps", None)
+        if board is None or limit is None:
+            return {}
+        if self._exact is None or self._exact[0] is not board.key():
+            best = board.expected_return(limit, None)
+            policy = None if self._latest is not None or best is None else self._table("policy_table", True)
+            self._exact = (board.key(), best, None if policy is None else board.expected_return(limit, policy))
+        _, best, reached = self._exact
+        if best is None:
+            return {}
+        if self._latest is not None:
+            reached = self._latest.metrics.get("evaluation_return", self._reached)
+            self._reached = reached
+        return {"optimum": number(best)} | ({} if reached is None else {"gap to it": number(best - reached)})
 
     def _metrics(self, metrics: Mapping[str, float]) -> dict[str, str]:
         """The metrics in words, each as it last was, but for those that the panel has anyway."""
@@ -339,38 +378,6 @@ class Viewer:
             self.recorder.close()
         if self.window is not None:
             self.window.close()
-
-
-class _Rate:
-    """Steps per second, over about the last second."""
-
-    def __init__(self) -> None:
-        self.value = 0.0
-        self.last = 0
-        self._since = time.perf_counter()
-        self._from = 0
-
-    def note(self, step: int) -> None:
-        self.last = step
-        now = time.perf_counter()
-        if now - self._since >= 0.5:
-            self.value = (step - self._from) / (now - self._since)
-            self._since, self._from = now, step
-
-
-def save_picture(surface: pygame.Surface, folder: Path) -> Path:
-    """Write a PNG under the first free name ``gridzero-0001.png``, ``gridzero-0002.png``, …"""
-    number = 1
-    while True:
-        path = folder / f"gridzero-{number:04d}.png"
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        except FileExistsError:
-            number += 1
-            continue
-        with os.fdopen(descriptor, "wb") as file:
-            pygame.image.save(surface, file, "picture.png")
-        return path
 
 
 def _name(env: Any) -> str:

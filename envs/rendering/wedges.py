@@ -62,12 +62,21 @@ class Wedges:
                 self._lines = (*self._lines, (0.5, 0.5 - CORE, 0.5, 0.5 + CORE))
             self.actions = np.where(inside, np.asarray(staying)[sector], self.actions)
         self._core = bool(staying)
+        self._outlines: list[pygame.Surface] | None = None
 
     def paint(self, pixels: NDArray[np.uint32], colors: NDArray[np.uint32]) -> None:
         """Fill (H·cell, W·cell) pixels from the colours (H, W, A) of all actions."""
         rows, columns, _ = colors.shape
         block = colors[:, :, self.actions]
         pixels.reshape(rows, self.cell, columns, self.cell)[:] = block.transpose(0, 2, 1, 3)
+
+    def outlines(self, color: RGB, rim: RGB) -> list[pygame.Surface]:
+        """For each action a sprite of a cell's size: the edge of its wedge."""
+        if self._outlines is None:
+            thickness = max(1, self.cell // 50)
+            regions = [self.actions == action for action in range(len(self.centres))]
+            self._outlines = [_outline(region, thickness, color, rim) for region in regions]
+        return self._outlines
 
     def lines(self, color: RGB) -> list[tuple[pygame.Surface, int]]:
         """Sprites, each with its offset from the cell's corner, of the lines between wedges."""
@@ -76,6 +85,28 @@ class Wedges:
             circle = sprites.ring(round(CORE * self.cell), 1, color, 0.55)
             found.append((circle, (self.cell - circle.get_width()) // 2))
         return found
+
+
+def _outline(region: NDArray[np.bool_], thickness: int, color: RGB, rim: RGB) -> pygame.Surface:
+    """The edge of a region of a cell's pixels, with a thin light line inside it, readable on every color."""
+    cell, inner = len(region), _eroded(region, thickness)
+    surface = pygame.Surface((cell, cell), pygame.SRCALPHA, 32)
+    for pixels, paint in ((region & ~inner, color), (inner & ~_eroded(inner, 1), rim)):
+        layer = pygame.Surface((cell, cell), pygame.SRCALPHA, 32)
+        layer.fill((*paint, 255))
+        alpha = pygame.surfarray.pixels_alpha(layer)
+        alpha[:] = np.where(pixels.T, 255, 0)
+        del alpha
+        surface.blit(layer, (0, 0))
+    return surface.premul_alpha()
+
+
+def _eroded(region: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
+    """The pixels whose neighbours, so many away along rows and columns, belong to the region too."""
+    padded = np.pad(region, by)
+    size = len(region)
+    moved = [padded[by + dy : by + dy + size, by + dx : by + dx + size] for dy in (-by, 0, by) for dx in (-by, 0, by)]
+    return np.asarray(np.logical_and.reduce(moved))
 
 
 def _between(headings: NDArray[np.float64]) -> list[float]:

@@ -88,6 +88,9 @@ def test_arrows_are_as_long_as_they_are_probable(actions, probability):
         drawn = np.argwhere((inside(renderer, frame, 12, 0) != inside(renderer, blank, 12, 0)).any(axis=2))
         direction = np.array(move) / np.linalg.norm(move)
         reach = (drawn - renderer.cell // 2) @ direction
+        if probability == 1.0:  # its middle is the cell's
+            assert reach.max() == pytest.approx(-reach.min(), abs=3)
+            reach = reach - reach.min()
         assert reach.max() == pytest.approx(probability * 0.42 * renderer.cell, abs=2)
         assert reach.min() > -5
 
@@ -262,3 +265,71 @@ def test_others_may_quit_pygame():
     lake.close()
     sprites.text.cache_clear()
     assert sprites.text("some words", 20, (0, 0, 0)).get_size() == before
+
+
+def test_what_was_never_tried_is_hatched_and_leaves_the_scale_alone():
+    env = GridWorld("...\n..G\n")
+    renderer = GridRenderer(env)
+    tried = np.ones((6, env.mdp.num_actions), dtype=bool)
+    tried[1] = False
+    values = np.array([1.0, 99.0, 2.0, 3.0, 4.0, 0.0])
+    layers = only("state values", numbers=True, policy=True)
+    policy = np.full((6, env.mdp.num_actions), 1.0) / env.mdp.num_actions
+    frame = renderer.frame(Picture(values, policy=policy, tried=tried, layers=layers))
+    assert (renderer.scale.low, renderer.scale.high) == (1.0, 4.0)
+    shown = {tuple(pixel) for pixel in inside(renderer, frame, 1, 2).reshape(-1, 3).tolist()}
+    assert shown == {colors.UNKNOWN, colors.HATCH}  # no number, no arrow
+    renderer.frame(Picture(values, tried=np.zeros_like(tried), layers=layers))  # nothing is known
+    renderer.frame(Picture(action_values=np.ones((6, 5)), tried=np.zeros((6, 5), bool), layers=only("action values")))
+
+
+def test_the_greedy_action_is_outlined_among_all():
+    env = GridWorld(OPEN, actions=4)
+    renderer = GridRenderer(env)
+    values = np.zeros((25, 4))
+    values[12] = [1.0, 3.0, 2.0, 0.0]  # up, right, down, left
+    plain = renderer.frame(Picture(action_values=values, layers=only("action values")))
+    marked = renderer.frame(Picture(action_values=values, layers=only("action values", policy=True)))
+    changed = np.argwhere((inside(renderer, plain, 12, 3) != inside(renderer, marked, 12, 3)).any(axis=2))
+    assert len(changed)
+    middle = renderer.cell / 2 - 3
+    assert (changed[:, 1] >= middle - 2).all()
+    assert (abs(changed[:, 0] - middle) <= changed[:, 1] - middle + 3).all()
+
+
+def test_the_agent_hides_neither_the_target_nor_an_arrow():
+    env = GridWorld("S.G\n")
+    renderer = GridRenderer(env)
+    env.set_state(0)
+    away = renderer.frame()
+    env.reset(seed=0)
+    env.step(1)
+    env.step(1)
+    frame = inside(renderer, renderer.frame(), 2, 0).astype(int)
+    letter = (inside(renderer, away, 2, 0) > 250).all(axis=2)
+    assert letter.any()
+    assert (frame[letter] > 250).all()
+    assert (frame == colors.AGENT).all(axis=2).any()
+
+
+def test_partial_views_and_masks_are_a_layer():
+    env = GridWorld("S....\n.....\n....G\n", observation="window", window_size=3)
+    env.reset(seed=0)
+    renderer = GridRenderer(env)
+    plain = renderer.frame(Picture(layers=only()))
+    shown = renderer.frame(Picture(layers=only(view=True)))
+    changed = [(inside(renderer, plain, c) != inside(renderer, shown, c)).any() for c in range(15)]
+    assert [bool(changed[cell]) for cell in (6, 7, 4, 14)] == [False, True, True, True]  # the agent is on 0
+    assert changed[0]  # moves up and left are barred
+    seen = renderer.board.seen()
+    assert seen is not None
+    assert np.flatnonzero(seen).tolist() == [0, 1, 5, 6]
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (5, 5), (1, 21), (21, 1), (100, 100)])
+def test_boards_of_every_shape_fill_the_canvas(shape):
+    rows, columns = shape
+    renderer = GridRenderer(GridWorld("\n".join(["." * columns] * rows) + "\n"), size=512)
+    height, width, _ = renderer.frame().shape
+    assert max(height, width) > 500
+    assert renderer.cell == 512 // max(shape)

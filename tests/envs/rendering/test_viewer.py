@@ -1,3 +1,4 @@
+import contextlib
 import math
 import time
 
@@ -8,8 +9,9 @@ import pytest
 import gridzero
 from gridzero.agents import Update
 from gridzero.envs.grid.world import GridWorld
-from gridzero.envs.rendering import Viewer
+from gridzero.envs.rendering import Viewer, colors
 from gridzero.envs.rendering.episodes import Episodes
+from gridzero.envs.rendering.panel import number
 from gridzero.envs.rendering.screen import open_display
 
 CORRIDOR = "S..\n.#.\n..G\n"
@@ -273,7 +275,7 @@ def test_updates_reach_the_panel():
     for step in range(1, 200):
         viewer.note(Update(step, {"episode_return": step / 200, "epsilon": 0.25}))
     shown = dict(viewer.dashboard().rows)
-    assert shown["step"] == "199"
+    assert shown["steps"] == "199"
     assert shown["epsilon"] == "0.25"
     assert viewer.curve.points()[-1] == pytest.approx(199 / 200)
     viewer.close()
@@ -346,3 +348,38 @@ def test_a_learner_reroutes_around_walls_painted_while_it_learns():
             break
     assert route() == [0, 1, 2, 3, 4, 9, 14]
     viewer.close()
+
+
+def test_the_panel_has_the_optimum_the_gap_and_the_words_of_planners():
+    env = gym.make("gridzero/GridWorld-v0", layout="zhao-5x5")
+    agent = gridzero.agents.make("value-iteration", env, gamma=0.9)
+    with contextlib.closing(Viewer(env, agent, human=False)) as viewer:
+        for update in agent.learn():
+            viewer.note(update)
+        rows = dict(viewer.dashboard().rows)
+        assert (rows["sweeps"], rows["discount γ"]) == (str(update.step), "0.9")
+        assert "steps" not in rows
+    with contextlib.closing(Viewer(env, agent, human=False)) as viewer:
+        viewer.present()
+        rows = dict(viewer.dashboard().rows)
+        optimum = env.unwrapped.mdp.start @ env.unwrapped.mdp.finite_horizon_values(200)
+        assert rows["optimum"] == number(float(optimum))
+        assert rows["gap to it"] == "0"
+
+
+def test_the_curve_says_something_from_the_first_episode_on():
+    viewer = Viewer(gym.make("FrozenLake-v1"), human=False)
+    blank = viewer.frame()
+    viewer.note(Update(1, {"episode_return": 0.5}))
+    viewer.rows = {}
+    shown = viewer.frame()
+    panel = shown[:, viewer.renderer.surface.get_width() :]
+    assert (panel == colors.ACCENT).all(axis=2).any()
+    assert not (blank[:, viewer.renderer.surface.get_width() :] == colors.ACCENT).all(axis=2).any()
+
+
+def test_the_panel_of_a_long_map_is_below_it():
+    wide = Viewer(gym.make("gridzero/GridWorld-v0", layout="S" + "." * 19 + "G\n"), human=False).frame()
+    square = Viewer(gym.make("FrozenLake-v1"), human=False).frame()
+    assert wide.shape[1] > 2 * wide.shape[0]
+    assert square.shape[1] > square.shape[0] > 600
