@@ -375,6 +375,18 @@ def test_watching_without_a_screen_leaves_no_run(
     assert not Path("runs/seen").exists()
 
 
+def test_environments_in_other_processes_cannot_be_watched(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    processes = ["--asynchronous", "--num-envs", "2", "--steps", "64"]
+    assert main(["train", "ppo", "--env", "Acrobot-v1", *processes, "--watch", "--run", "seen"]) == 2
+    error = capsys.readouterr().err
+    assert "drawn in other processes" in error
+    assert error.count("\n") == 1
+    assert not Path("runs/seen").exists()
+
+
 def test_watching_shows_the_updates_and_ends_when_the_window_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 

@@ -28,7 +28,6 @@ from gridzero.commands.summary import summarise
 LAKE = ["--env", "FrozenLake-v1"]
 SHORT = ["--steps", "1000", "--steps-per-update", "500", "--evaluation-episodes", "5"]
 FROZEN = {"id": "FrozenLake-v1", "kwargs": {}}
-with_ray = pytest.param("ray", marks=pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray"))
 
 
 @pytest.fixture(autouse=True)
@@ -53,11 +52,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.name != ".lock"}
 
 
-@pytest.mark.parametrize("engine", ["local", with_ray])
-def test_each_run_is_the_one_of_train(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_run_is_the_one_of_train(capsys: pytest.CaptureFixture[str]) -> None:
     fixed = ["--evaluation-episodes", "3", "--steps", "512", "--rollout-steps", "32", "--hidden", "8"]
     varied = ["--over", "learning_rate=0.01", "--over", "env.is_slippery=False", "--seeds", "2"]
-    assert main(["sweep", "ppo", *LAKE, *fixed, *varied, "--run", "many", "--jobs", "1", "--engine", engine]) == 0
+    assert main(["sweep", "ppo", *LAKE, *fixed, *varied, "--run", "many", "--jobs", "1"]) == 0
     table = capsys.readouterr().out
     assert "0.01" in table
     for seed in ("0", "1"):
