@@ -288,7 +288,7 @@ def _check_file(folder: Path, manifest: Manifest, name: str) -> None:
         raise DamagedError(f"{folder} is damaged: its manifest does not name {name}")
     expected, path = manifest["files"][name], folder / name
     parts = PurePosixPath(name).parts
-    inside = name == "/".join(parts) and not {"..", "/"} & set(parts)
+    inside = bool(parts) and name == "/".join(parts) and not {"..", "/"} & set(parts)
     if not inside or any((folder / Path(*parts[:depth])).is_symlink() for depth in range(1, len(parts) + 1)):
         raise DamagedError(f"{folder} is damaged: its manifest names {name!r}, which is not a file of its own")
     if not path.is_file():
