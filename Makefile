@@ -8,7 +8,7 @@ INTEGRATIONS ?= .venv-integrations
 LOWEST ?= .venv-lowest
 MODULES := $(shell find envs agents llm_rl scripts -name '*.py' | sort)
 
-.PHONY: demo figures test test-slow test-integrations test-lowest lint format benchmark install clean FORCE
+.PHONY: demo docs figures test test-slow test-integrations test-lowest lint format benchmark install clean FORCE
 
 install: $(VENV)/.installed
 
@@ -27,7 +27,7 @@ demo: install
 	$(BIN)/gridzero demo
 
 test: install
-	$(PYTEST) --doctest-modules --doctest-glob=README.md --pyargs gridzero ./tests README.md \
+	$(PYTEST) --doctest-modules --doctest-glob='*.md' --pyargs gridzero ./tests README.md docs/guide docs/subjects \
 		--ignore=tests/integrations
 
 test-slow: install
@@ -61,6 +61,11 @@ $(LOWEST)/.installed: pyproject.toml setup.py tests/lowest_constraints.py $(VENV
 # Every figure of books and papers, into figures/, with its table; some take minutes.
 figures: install
 	$(BIN)/gridzero figure --all --folder figures
+
+# The guide, as HTML in docs/_build: a warning is an error.
+docs: install
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
 
 lint: install
 	$(BIN)/ruff check .
