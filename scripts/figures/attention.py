@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,11 +24,11 @@ LENGTHS = (128, 256, 512, 1024, 2048)
 HEADS, WIDTH, BLOCK = 4, 32, 128
 
 
-class Peak(TorchDispatchMode):
+class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
     """The largest number of bytes that tensors made in this mode hold at once."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.bytes = self.peak = 0
         self._seen: set[int] = set()
 
@@ -57,13 +59,17 @@ def whole(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     length = queries.shape[-2]
     scores = queries @ keys.transpose(-1, -2) / WIDTH**0.5
     later = torch.ones(length, length, dtype=torch.bool).triu(1)
-    return scores.masked_fill(later, -torch.inf).softmax(-1) @ values
+    attended: Tensor = scores.masked_fill(later, -torch.inf).softmax(-1) @ values
+    return attended
 
 
 def make(seed: int) -> Figure:
     """Peak memory and time of a forward and a backward pass over the length."""
     generator = torch.Generator().manual_seed(seed)
-    ways = {"all scores at once": whole, f"tiles of {BLOCK}": lambda q, k, v: tiled_attention(q, k, v, block=BLOCK)}
+    ways: dict[str, Callable[..., Tensor]] = {
+        "all scores at once": whole,
+        f"tiles of {BLOCK}": partial(tiled_attention, block=BLOCK),
+    }
     memory: dict[str, list[float]] = {name: [] for name in ways}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     difference = 0.0
