@@ -205,7 +205,7 @@ def print_sweep(title: str, rows: Sequence[Any]) -> None:
             str(len(row.returns)),
             number(row.mean) if alone else _range(row.mean, row.low, row.high),
             number(row.optimum),
-            "" if row.optimum is None else number(row.optimum - row.mean),
+            number(row.gap),
             number(row.success),
             style="bold" if row.mean == best and len(rows) > 1 else None,
         )

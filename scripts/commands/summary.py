@@ -92,6 +92,7 @@ class Row:
         high: of it.
         success: the mean success rate; None where the environment does not say.
         optimum: the best expected return, exact; None where the model is not known, or differs between runs.
+        gap: mean of the gaps to the optimum that the evaluations of the runs report; None where one reports none.
     """
 
     setting: Mapping[str, Any]
@@ -101,6 +102,7 @@ class Row:
     high: float
     success: float | None
     optimum: float | None
+    gap: float | None
 
     @property
     def mean(self) -> float:
@@ -120,7 +122,7 @@ class Row:
             "low": None if math.isnan(self.low) else self.low,
             "high": None if math.isnan(self.high) else self.high,
             "optimum": self.optimum,
-            "gap": None if self.optimum is None else self.optimum - self.mean,
+            "gap": self.gap,
             "success": self.success,
             "returns": self.returns.tolist(),
             "runs": ["/".join(job.path.parts[-2:] if self.setting else job.path.parts[-1:]) for job in self.jobs],
@@ -134,7 +136,7 @@ def summarise(setting: Mapping[str, Any], jobs: Sequence[Job]) -> Row:
     optima = {r["optimum"] for r in results}
     optimum = optima.pop() if len(optima) == 1 else None
     low, high = (float(end[0]) for end in intervals(returns[:, None]))
-    successes = [r["success"] for r in results]
+    successes, gaps = [r["success"] for r in results], [r["gap"] for r in results]
     return Row(
         setting,
         jobs,
@@ -143,6 +145,7 @@ def summarise(setting: Mapping[str, Any], jobs: Sequence[Job]) -> Row:
         high,
         None if None in successes else float(np.mean(successes)),
         optimum,
+        None if None in gaps else float(np.mean(gaps)),
     )
 
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -433,6 +434,39 @@ def test_evaluate_as_table_and_as_json(
     assert (rows[0]["agent"], rows[0]["step"]) == ("q-learning", 2000)
     assert rows[1]["optimal_value"] == pytest.approx(0.54202593, abs=1e-7)
     assert rows[1]["gap"] == pytest.approx(rows[1]["optimum"] - rows[1]["expected_return"])
+
+
+class Rare(gym.Env[Any, Any]):
+    """Two steps of -1; one episode in a thousand also costs 100."""
+
+    observation_space = action_space = gym.spaces.Discrete(1)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[int, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.elapsed = 0
+        return 0, {}
+
+    def step(self, action: Any) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        self.elapsed += 1
+        rare = self.elapsed == 2 and self.np_random.random() < 0.001
+        return 0, -101.0 if rare else -1.0, self.elapsed == 2, False, {}
+
+
+def test_evaluate_warns_of_rare_events_that_the_sample_may_lack(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to 1 - 0.05^(1/20) = 13.9 % of episodes may be unlike 20 that are all alike."""
+    monkeypatch.setitem(gym.registry, "Rare-v0", gym.envs.registration.EnvSpec("Rare-v0", Rare))
+    assert main(["train", "q-learning", "--env", "Rare-v0", *QUICK, "--run", "rare"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "rare", "--episodes", "20"]) == 0
+    output, errors = capsys.readouterr()
+    assert "-2.0000" in output
+    assert "up to 13.9% of episodes may be missing from the sample" in errors
+    assert main(["evaluate", "rare", "--episodes", "20", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["mean"], row["low"], row["high"]) == (-2.0, -2.0, -2.0)
+    assert len(row["warnings"]) == 1
 
 
 def test_evaluate_with_other_options_of_the_environment(

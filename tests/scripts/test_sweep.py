@@ -133,13 +133,14 @@ def test_intervals_are_over_the_seeds(tmp_path: Path) -> None:
         )
         job.path.mkdir()
         evaluation = {"mean": mean, "expected_return": None, "optimum": 2.0 + (seed == 2), "success": mean}
+        evaluation["gap"] = evaluation["optimum"] - mean
         (job.path / "evaluation.json").write_text(json.dumps(evaluation))
         jobs.append(job)
     row = summarise({"gamma": 1}, jobs)
     # Resampled means of three values: 1/27 of them is the least and 1/27 the greatest value, beyond the outer 2.5 %.
     assert (row.mean, row.low, row.high) == pytest.approx((0.75, 0.5, 1.0))
     assert (row.success, row.optimum) == (0.75, None)  # two optima are none
-    assert row.to_json()["gap"] is None
+    assert row.to_json()["gap"] == row.gap == pytest.approx((1.5 + 1.25 + 2.0) / 3)
     assert summarise({}, jobs[:1]).to_json()["low"] is None
 
 
