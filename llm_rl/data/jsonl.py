@@ -12,16 +12,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from gridzero.envs.tasks.numbers import shown
 from gridzero.llm_rl.data.examples import Example, Pair, StepExample
+from gridzero.llm_rl.models.rendering import ChatRenderer, Message, renderer_of
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 
 MAX_LINE = 1 << 24
 """Bytes; a longer line is refused."""
 Made = TypeVar("Made")
 Record = Mapping[str, Any]
+Said: TypeAlias = "str | list[Message]"
+_ROLES = ("system", "user", "assistant")
 
 
 def read_records(path: Path, make: Callable[[Record], Made]) -> list[Made]:
@@ -67,7 +70,7 @@ def read_completions(path: Path, policy: LanguagePolicy) -> list[Example]:
     """Examples of a file of prompts and completions, as the tokens of a policy's model."""
 
     def make(record: Record) -> Example:
-        return rendered(policy, _text(record, "prompt"), _text(record, "completion"))
+        return rendered(policy, _said(record, "prompt"), _said(record, "completion"))
 
     return read_records(path, make)
 
@@ -76,8 +79,8 @@ def read_preferences(path: Path, policy: LanguagePolicy) -> list[Pair]:
     """Pairs of a file of preferences, as the tokens of a policy's model."""
 
     def make(record: Record) -> Pair:
-        prompt = _text(record, "prompt")
-        chosen, rejected = _text(record, "chosen"), _text(record, "rejected")
+        prompt = _said(record, "prompt")
+        chosen, rejected = _said(record, "chosen"), _said(record, "rejected")
         if chosen == rejected:
             raise ValueError('"chosen" and "rejected" are equal')
         probability = record.get("probability", 1.0)
@@ -119,10 +122,49 @@ def step_example(
     return StepExample(Example(tokens, [i >= first for i in range(len(tokens))]), ends, labels)
 
 
-def rendered(policy: LanguagePolicy, prompt: str, completion: str) -> Example:
-    """Prompt and completion as tokens, with the end token."""
-    before, after = policy.renderer.prompt(prompt), policy.renderer.completion(completion)
-    return Example(before + after, [False] * len(before) + [True] * len(after))
+def rendered(policy: LanguagePolicy, prompt: Said, completion: Said) -> Example:
+    """Prompt and completion as tokens, with the end token.
+
+    Raises:
+        ValueError: for messages in another order than a system prompt, if any, then user and assistant in turn, of whom
+            the assistant is the last; or a prompt of messages with a completion of text.
+    """
+    if isinstance(prompt, str) and isinstance(completion, str):
+        before, after = policy.renderer.prompt(prompt), policy.renderer.completion(completion)
+        return Example(before + after, [False] * len(before) + [True] * len(after))
+    if isinstance(prompt, str) or isinstance(completion, str):
+        raise ValueError("prompt and completion must both be texts, or both lists of messages")
+    turns, renderer, first = [*prompt, *completion], policy.renderer, len(prompt)
+    if turns[0]["role"] == "system":
+        chat = isinstance(renderer, ChatRenderer)
+        renderer = renderer_of(policy.tokenizer, policy.end, chat=chat, system=turns[0]["content"])
+        turns, first = turns[1:], first - 1
+    roles = ["user", "assistant"] * (len(turns) // 2)
+    if not roles or [turn["role"] for turn in turns] != roles:
+        raise ValueError("messages must be of user and assistant in turn, and the last of the assistant")
+    tokens: list[int] = []
+    own: list[bool] = []
+    for i, turn in enumerate(turns):
+        text = turn["content"]
+        part = renderer.completion(text) if i % 2 else renderer.reply(text) if i else renderer.prompt(text)
+        tokens += part
+        own += [i % 2 == 1 and i >= first] * len(part)
+    return Example(tokens, own)
+
+
+def _said(record: Record, key: str) -> Said:
+    """A text, or a list of messages."""
+    value = record.get(key)
+    if not isinstance(value, list):
+        return _text(record, key)
+    turns: list[Message] = []
+    for turn in value:
+        if not isinstance(turn, dict) or turn.get("role") not in _ROLES:
+            raise ValueError(f'"{key}" must have messages of {", ".join(_ROLES)}, not {shown(json.dumps(turn))}')
+        turns.append({"role": turn["role"], "content": _checked(f"{key}: content", turn.get("content"))})
+    if not turns:
+        raise ValueError(f'"{key}" has no message')
+    return turns
 
 
 def _text(record: Record, key: str) -> str:

@@ -10,8 +10,8 @@ import pytest
 
 from gridzero.__main__ import main
 from gridzero.envs.tasks import make_task
-from gridzero.envs.tasks.vocabulary import Vocabulary
-from gridzero.llm_rl.data.jsonl import read_completions, read_preferences, read_steps
+from gridzero.envs.tasks.vocabulary import END, PAD, Vocabulary
+from gridzero.llm_rl.data.jsonl import read_completions, read_preferences, read_steps, rendered
 from gridzero.llm_rl.models.causal import tiny_model
 from gridzero.llm_rl.models.pretrained import save_model
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
@@ -59,6 +59,54 @@ def test_steps_end_at_separators_and_at_the_end(policy: LanguagePolicy, tmp_path
     assert example.labels == [1.0, 0.0, 1.0]
 
 
+def message(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+CHAT = [message("user", "1+2=\n")]
+SAID = [message("assistant", "3")]
+
+
+def test_messages_are_read_as_the_texts_they_hold(policy: LanguagePolicy, tmp_path: Path) -> None:
+    row = {"prompt": CHAT, "completion": SAID}
+    longer = [*CHAT, *SAID, message("user", "1+1=\n")]
+    rows = [row, {"prompt": longer, "completion": [message("assistant", "2")]}]
+    rows.append({"prompt": [message("system", "1"), *CHAT], "completion": SAID})
+    plain, turns, system = read_completions(write(tmp_path / "chat.jsonl", *rows), policy)
+    assert plain == rendered(policy, "1+2=\n", "3")
+    end = VOCABULARY.end
+    assert turns.tokens == [*VOCABULARY.encode("1+2=\n3"), end, *VOCABULARY.encode("1+1=\n2"), end]
+    assert turns.completion == [False] * 12 + [True] * 2
+    assert system.tokens == [*VOCABULARY.encode("1\n\n1+2=\n3"), end]
+    (pair,) = read_preferences(
+        write(tmp_path / "pairs.jsonl", {"prompt": CHAT, "chosen": SAID, "rejected": [message("assistant", "4")]}),
+        policy,
+    )
+    assert pair.chosen == plain
+    assert pair.rejected == rendered(policy, "1+2=\n", "4")
+
+
+def test_a_chat_template_renders_messages_as_it_does_itself(tmp_path: Path) -> None:
+    letters = "".join(sorted({*"COMPLETION", *"prompt", *"reply", *"0123456789+=\n"}))
+    vocabulary = Vocabulary((PAD, END, *letters))
+    tokenizer = character_tokenizer(vocabulary)
+    tokenizer.split_special_tokens = False
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '=' if m.role == 'user' else '+' }}{{ m.content }}"
+        "{{ eos_token if m.role == 'assistant' else '' }}{% endfor %}{% if add_generation_prompt %}{{ '+' }}{% endif %}"
+    )
+    model = tiny_model(len(vocabulary), width=16, layers=1, heads=2, positions=32)
+    policy = LanguagePolicy(model, tokenizer, LanguageOptions(chat="on"), limit=8)
+    turns = [*CHAT, *SAID, message("user", "1+1="), message("assistant", "2")]
+    (example,) = read_completions(
+        write(tmp_path / "chat.jsonl", {"prompt": turns[:3], "completion": turns[3:]}), policy
+    )
+    whole = [message("user", "1+2="), *turns[1:]]
+    text = tokenizer.apply_chat_template(whole, tokenize=False)
+    assert example.tokens == tokenizer.encode(text, add_special_tokens=False)
+    assert example.completion == [False] * (len(example.tokens) - 2) + [True] * 2
+
+
 GOOD = {"prompt": "1+2=\n", "completion": "3"}
 PAIR = {"prompt": "1+2=\n", "chosen": "3", "rejected": "4"}
 STEPS = {"prompt": "1+2=\n", "completions": ["3"], "labels": [True]}
@@ -75,6 +123,17 @@ WRONG: list[tuple[str, bytes, str]] = [
     ("sft", b'{"prompt": "1", "completion": "\\ud800"}\n', "half a surrogate pair"),
     ("sft", json.dumps(GOOD | {"prompt": "1" * 100}).encode(), "all completions are cut away"),
     ("sft", json.dumps(GOOD | {"prompt": "§"}).encode(), "has no tokens for"),
+    ("sft", json.dumps({"prompt": CHAT, "completion": "3"}).encode(), "must both be texts, or both lists"),
+    (
+        "sft",
+        json.dumps({"prompt": SAID, "completion": SAID}).encode(),
+        "line 1: messages must be of user and assistant",
+    ),
+    ("sft", json.dumps({"prompt": [], "completion": SAID}).encode(), 'line 1: "prompt" has no message'),
+    ("sft", json.dumps({"prompt": ["x"], "completion": SAID}).encode(), 'line 1: "prompt" must have messages of'),
+    ("sft", json.dumps({"prompt": [message("tool", "x")], "completion": SAID}).encode(), "must have messages of"),
+    ("sft", b'{"prompt": [{"role": "user"}], "completion": "3"}', 'line 1: "prompt: content" must be a text'),
+    ("dpo", json.dumps(PAIR | {"chosen": SAID, "rejected": SAID, "prompt": CHAT}).encode(), "are equal"),
     ("dpo", json.dumps(PAIR | {"rejected": "3"}).encode(), 'line 1: "chosen" and "rejected" are equal'),
     ("dpo", json.dumps(GOOD).encode(), 'line 1: "chosen" is missing'),
     ("dpo", json.dumps(PAIR | {"probability": 2}).encode(), 'line 1: "probability" must be'),
