@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from typing import Any
 
 from gridzero.agents.learner import Learner
+from gridzero.envs import html
 
 
 class Agent(Learner):
     """A learner that acts in its environment, and so can be evaluated and watched."""
+
+    def _repr_png_(self) -> bytes | None:
+        """Values and policy over the grid that it learns on, in notebooks; None where it is no grid."""
+        from gridzero.envs.rendering.notebook import picture_of
+
+        return picture_of(self.env, self)
+
+    def _repr_html_(self) -> str:
+        """Settings as a table beside the picture, in notebooks."""
+        return html.table(repr(self), dataclasses.asdict(self.config), self._repr_png_())
 
     @abstractmethod
     def act(self, observations: Any, *, explore: bool = False) -> Any:

@@ -18,6 +18,7 @@ from gridzero.agents.environments import describe, find_spec, remake, second
 from gridzero.agents.intervals import interval, sample_warnings, wilson_interval
 from gridzero.agents.return_range import LARGEST_TABLE, limit_warnings, return_range
 from gridzero.agents.tabular.simulation import SimulatedMDP
+from gridzero.envs import html
 from gridzero.envs.mdp import FiniteMDP
 
 FloatArray = NDArray[np.float64]
@@ -26,7 +27,7 @@ STEP_LIMIT = 1000
 DIRECT_SOLVE_LIMIT = 20_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     r"""Result of an evaluation: returns of an agent, and the exact optimum where it is known.
 
@@ -81,6 +82,17 @@ class Evaluation:
         if self.value is None or self.optimal_value is None:
             return None
         return self.optimal_value - self.value
+
+    def __repr__(self) -> str:
+        success = "" if self.success is None else f", success {self.success:.1%}"
+        gap = "" if self.gap is None else f", {self.gap:.4g} short of the optimum {self.optimum:.4g}"
+        mean = f"{self.mean:.4g} [{self.low:.4g}, {self.high:.4g}]"
+        return f"<Evaluation: return {mean} over {self.episodes} episodes{success}{gap}>"
+
+    def _repr_html_(self) -> str:
+        """The numbers as a table, in notebooks."""
+        rows = {name.replace("_", " "): value for name, value in self.to_json().items() if value not in (None, [])}
+        return html.table("Evaluation", rows)
 
     def to_json(self) -> dict[str, Any]:
         """All fields and both gaps; null for what is not finite (the interval around a single episode)."""

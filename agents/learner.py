@@ -57,6 +57,11 @@ class Learner(ABC):
         """Defaults of ``Config`` that are others for this environment, given the fields that are set."""
         return {}
 
+    def __repr__(self) -> str:
+        spec = getattr(self.env, "spec", None)
+        where = repr(getattr(self.env, "unwrapped", self.env)) if spec is None else spec.id
+        return f"<{self.name or type(self).__name__} on {where}, seed {self.seed}>"
+
     def prepare(self) -> None:  # noqa: B027  (most have nothing to prepare)
         """Fetch what learning begins with; called before a run is begun, so that nothing is left if it cannot be had.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gridzero.envs import html
 from gridzero.envs.transition_tables import states_entered, table_shape
 
 if TYPE_CHECKING:
@@ -122,6 +123,10 @@ class FiniteMDP:
     def __repr__(self) -> str:
         states, actions, outcomes = self.successors.shape
         return f"FiniteMDP({states} states, {actions} actions, at most {outcomes} successors)"
+
+    def _repr_html_(self) -> str:
+        """Sizes and ranges as a table, in notebooks."""
+        return html.model(self)
 
     @property
     def num_states(self) -> int:

@@ -320,6 +320,16 @@ class GridWorld(gym.Env[Any, Any]):
         self._install(GridModel(self.layout.with_tile(row, column, tile), self.rules))
         self._edited = True
 
+    def __repr__(self) -> str:
+        layout, actions = self.layout, self.rules.actions
+        return f"GridWorld({layout.name!r}, {layout.height}x{layout.width}, {actions} actions)"
+
+    def _repr_png_(self) -> bytes | None:
+        """The map and the agent as a picture, in notebooks."""
+        from gridzero.envs.rendering.notebook import picture_of
+
+        return picture_of(self)
+
     def render(self) -> Any:
         """A picture (H, W, 3) uint8, a text, or a window's next frame, by ``render_mode``."""
         if self.render_mode is None:

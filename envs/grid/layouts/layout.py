@@ -81,6 +81,12 @@ class Layout:
     def __repr__(self) -> str:
         return f"Layout({self.name!r}, {self.height}x{self.width})"
 
+    def _repr_png_(self) -> bytes | None:
+        """The map as a picture, in notebooks."""
+        from gridzero.envs.grid.world import GridWorld
+
+        return GridWorld(self)._repr_png_()
+
     @property
     def height(self) -> int:
         """H, the number of rows."""
