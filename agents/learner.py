@@ -17,11 +17,13 @@ class Update:
         step: environment steps taken so far; sweeps, for agents that plan.
         metrics: named numbers to log.
         samples: things to read, such as completions of a language model, as JSON holds them.
+        completions: all that a language model wrote, where it is to be kept.
     """
 
     step: int
     metrics: Mapping[str, float]
     samples: Sequence[Mapping[str, Any]] = ()
+    completions: Sequence[Mapping[str, Any]] = ()
 
 
 class Learner(ABC):

@@ -31,6 +31,7 @@ FORMAT = "gridzero-run"
 VERSION = 1
 SWEEP = "sweep.json"
 SAMPLES = "samples.jsonl"
+COMPLETIONS = "completions.jsonl"
 METRICS = "metrics.jsonl"
 WALL_CLOCK = ("seconds", "steps_per_second", "tokens_per_second")
 """Metrics that the clock decides: all others are the same whenever the seed is."""
@@ -160,25 +161,30 @@ class Run:
         self.config = record
 
     def log(
-        self, step: int, metrics: Mapping[str, float], seconds: float, samples: Sequence[Mapping[str, Any]] = ()
+        self,
+        step: int,
+        metrics: Mapping[str, float],
+        seconds: float,
+        samples: Sequence[Mapping[str, Any]] = (),
+        completions: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """One line of metrics, and a line for each sample.
+        """One line of metrics, and a line for each sample and completion.
 
         Args:
             step: of the update.
             metrics: finite or not; what is not finite is logged as null.
             seconds: of training so far.
             samples: to ``samples.jsonl``, each with its step.
+            completions: to ``completions.jsonl``, each with its step.
         """
         row: dict[str, float | None] = {"step": step, "seconds": round(seconds, 3)}
         row |= {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
         now = time.monotonic()
         with self._writing():
-            if samples:
-                with open(self.path / SAMPLES, "a", encoding="utf-8") as file:
-                    file.writelines(
-                        json.dumps({"step": step, **sample}, ensure_ascii=False) + "\n" for sample in samples
-                    )
+            for name, texts in ((SAMPLES, samples), (COMPLETIONS, completions)):
+                if texts:
+                    with open(self.path / name, "a", encoding="utf-8") as file:
+                        file.writelines(json.dumps({"step": step, **text}, ensure_ascii=False) + "\n" for text in texts)
             self._metrics.write(json.dumps(row).encode() + b"\n")
             self._lines += 1
             if self._events is None:
@@ -272,9 +278,9 @@ class Run:
             raise _too_short(path, lines, number)
         os.truncate(path, size)
         self._lines = lines
-        samples = self.path / SAMPLES
-        if samples.is_file():
-            replace_file(samples, b"".join(line for line, row in read_lines(samples, Step) if row["step"] <= step))
+        for texts in (self.path / SAMPLES, self.path / COMPLETIONS):
+            if texts.is_file():
+                replace_file(texts, b"".join(line for line, row in read_lines(texts, Step) if row["step"] <= step))
         self._events = EventFile(self.path, purge_from=step + 1)
 
 

@@ -171,7 +171,7 @@ def training(
                 if on_the_way.due(step):
                     metrics |= on_the_way.evaluate(step)
             if run is not None:
-                run.log(step, metrics, elapsed, update.samples)
+                run.log(step, metrics, elapsed, update.samples, update.completions)
                 if budget.checkpoint_due(step, saved):
                     save()
                     saved = step

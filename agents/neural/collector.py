@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,7 +23,14 @@ class Collector(ABC):
     Args:
         vector: the environments.
         seed: decides their episodes, where a rollout does not draw them.
+
+    Attributes:
+        texts: whether episodes are texts, so that :meth:`completions` can have them.
+        keeps_completions: whether it does.
     """
+
+    texts: ClassVar[bool] = False
+    keeps_completions = False
 
     def __init__(self, vector: VectorEnv[Any, Any, Any], seed: int) -> None:
         self.vector = vector
@@ -60,6 +67,10 @@ class Collector(ABC):
 
     def samples(self) -> Sequence[Mapping[str, Any]]:
         """A few of the episodes collected last, to be read, as JSON holds them."""
+        return ()
+
+    def completions(self) -> Sequence[Mapping[str, Any]]:
+        """All texts collected since this was last asked, where :attr:`keeps_completions`, as JSON holds them."""
         return ()
 
     def state_dict(self) -> dict[str, Any]:

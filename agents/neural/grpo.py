@@ -94,7 +94,7 @@ class GRPO(PolicyGradientAgent):
             self.updates += 1
             if config.kl_coefficient > 0 and config.reference_updates and self.updates % config.reference_updates == 0:
                 self.network.make_reference()
-            yield Update(self.steps, metrics, self.collector.samples())
+            yield Update(self.steps, metrics, self.collector.samples(), self._completions())
 
     def _collect(self) -> tuple[Rollout, int, dict[str, float]]:
         """Groups of episodes, the environment's steps, and metrics of the groups drawn first.
@@ -115,6 +115,8 @@ class GRPO(PolicyGradientAgent):
             more = self._episodes(int(flat.sum()))
             taken += int(more.env_steps.sum())
             rollout = join([rollout[self._rows((~flat).nonzero().squeeze(-1))], more])
+        rollout, distance = self._rescored(rollout)
+        metrics |= distance
         if config.kl_coefficient > 0 and config.kl_in_reward:
             rewards, metrics["kl_to_reference"] = self._with_penalty(rollout)
             rollout = rollout.replace(rewards=rewards)

@@ -12,19 +12,26 @@ from gridzero.agents.neural.distributed import process_group
 
 
 class Optimiser:
-    """Adam with the gradient's norm clipped.
+    """Adam with the gradient's norm clipped, and master weights in single precision.
 
     The parameters become views of one vector, and so do their gradients, which halves the cost of a step for small
-    networks. Their values do not change, and ``state_dict`` of their module works as before.
+    networks. Their values do not change, and ``state_dict`` of their module works as before. Parameters in half
+    precision have a vector of their own: a step changes their master weights, single precision in :attr:`vector`, to
+    which they are then rounded; else a small learning rate would change nothing of them.
 
     Args:
-        parameters: of one type; each keeps its place as long as nothing assigns its ``data``.
+        parameters: each keeps its place as long as nothing assigns its ``data``.
         epsilon: of Adam.
         max_norm: of the gradient of all parameters together; 0 for no clipping.
         betas: decay of the averages of gradients and of their squares.
         weight_decay: the share of each weight that a step at learning rate 1 takes away (AdamW).
 
-    Source: Huang et al. (2022), The 37 implementation details of PPO, details 3 (Adam's ε) and 11 (gradient clipping).
+    Attributes:
+        vector: the weights that Adam changes, those of parameters in half precision first.
+        gradient: of them.
+
+    Source: Huang et al. (2022), The 37 implementation details of PPO, details 3 (Adam's ε) and 11 (gradient clipping);
+    Micikevicius et al. (2018), Mixed precision training, section 3.1 (master weights).
     """
 
     def __init__(
@@ -36,16 +43,19 @@ class Optimiser:
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
     ) -> None:
-        self.vector = nn.Parameter(torch.cat([parameter.detach().reshape(-1) for parameter in parameters]))
+        rounded = [parameter for parameter in parameters if parameter.element_size() < 4]
+        exact = [parameter for parameter in parameters if parameter.element_size() >= 4]
+        flat = [parameter.detach().reshape(-1) for parameter in rounded + exact]
+        precision = exact[0].dtype if exact else torch.float32
+        self.vector = nn.Parameter(torch.cat([part.to(precision) for part in flat]))
         self.gradient = torch.zeros_like(self.vector)
         self.vector.grad = self.gradient
         self.max_norm = max_norm
-        offset = 0
-        for parameter in parameters:
-            end = offset + parameter.numel()
-            parameter.data = self.vector.data[offset:end].view_as(parameter)
-            parameter.grad = self.gradient[offset:end].view_as(parameter)
-            offset = end
+        self._rounded = torch.cat(flat[: len(rounded)]) if rounded else self.vector.new_empty(0)
+        self._rounded_gradient = torch.zeros_like(self._rounded)
+        _lay_out(rounded, self._rounded, self._rounded_gradient)
+        count = len(self._rounded)
+        _lay_out(exact, self.vector.data[count:], self.gradient[count:])
         self.adam = torch.optim.AdamW([self.vector], eps=epsilon, betas=betas, weight_decay=weight_decay, fused=True)
 
     def step(self, losses: Iterable[Tensor], learning_rate: float) -> Tensor:
@@ -55,22 +65,50 @@ class Optimiser:
         several processes learn together, the sum is of the losses of all of them.
         """
         self.gradient.zero_()
+        count = len(self._rounded)
         for loss in losses:
             loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation for it
+            if count:  # added up in single precision
+                self.gradient[:count] += self._rounded_gradient
+                self._rounded_gradient.zero_()
         process_group().all_reduce(self.gradient)
         norm: Tensor = torch.linalg.vector_norm(self.gradient)
         if self.max_norm > 0:
             self.gradient.mul_((self.max_norm / (norm + 1e-6)).clamp(max=1.0))
         self.adam.param_groups[0]["lr"] = learning_rate
         self.adam.step()
+        self._rounded.copy_(self.vector.data[:count])
         return norm
 
     def state_dict(self) -> dict[str, Any]:
-        """Adam's moments and step count."""
-        return dict(self.adam.state.get(self.vector, {}))
+        """Adam's moments and step count, and the master weights of parameters in half precision."""
+        state = dict(self.adam.state.get(self.vector, {}))
+        return state | {"master": self.vector.detach()[: len(self._rounded)]} if state and len(self._rounded) else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state``."""
+        """Continue from ``state``, with the parameters as they were then.
+
+        Raises:
+            ValueError: when it lacks the master weights.
+        """
         self.adam.state.clear()
-        if state:
-            self.adam.state[self.vector] = {name: torch.as_tensor(value).clone() for name, value in state.items()}
+        device, count = self.vector.device, len(self._rounded)
+        if not state:
+            self.vector.data[:count] = self._rounded
+            return
+        if count and "master" not in state:
+            raise ValueError("the optimiser's state has no master weights for parameters in half precision")
+        tensors = {name: torch.as_tensor(value).clone().to(device) for name, value in state.items()}
+        if count:
+            self.vector.data[:count] = tensors.pop("master")
+        self.adam.state[self.vector] = tensors
+
+
+def _lay_out(parameters: Sequence[nn.Parameter], values: Tensor, gradients: Tensor) -> None:
+    """Make parameters and their gradients views of these vectors."""
+    offset = 0
+    for parameter in parameters:
+        end = offset + parameter.numel()
+        parameter.data = values[offset:end].view_as(parameter)
+        parameter.grad = gradients[offset:end].view_as(parameter)
+        offset = end

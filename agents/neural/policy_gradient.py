@@ -36,6 +36,7 @@ _SCHEDULES = ("learning_rate_schedule", "clip_schedule", "entropy_schedule")
 FloatArray = NDArray[np.float64]
 Terms = Mapping[str, torch.Tensor]
 Batch = TypeVar("Batch", bound=Minibatch)
+AnyRollout = TypeVar("AnyRollout", bound=Rollout)
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,11 @@ class PolicyGradientConfig:
     """Choose only among the actions that env.unwrapped.action_masks() allows."""
     initial_log_std: float = 0.0
     """log σ of continuous actions at the beginning."""
+    rescore: bool = False
+    """Score the actions again before an update, lest what acts and what learns differ in the last digits: on a GPU, in
+    half precision, the difference is larger than GSPO's clip range."""
+    log_completions: bool = False
+    """Write everything that a language model says in learning to completions.jsonl."""
     policy: Annotated[Mapping[str, Any], tyro.conf.Suppress] = dataclasses.field(default_factory=dict)
     """Options of a policy that has its own, such as a language model's: on the command line, --policy.KEY VALUE."""
 
@@ -155,6 +161,9 @@ class PolicyGradientAgent(Agent):
             self.vector, config, critic=self.critic, shared=self.shared, seed=network_seed
         )
         self.collector: Collector = registration.collector_class()(self.vector, self.environment_seed)
+        if config.log_completions and not self.collector.texts:
+            raise ValueError("log_completions is for language models; these episodes are no texts")
+        self.collector.keeps_completions = config.log_completions
         self.visits: VisitCounts | None = None
         if config.exploration_bonus > 0:
             check_countable(self.vector.single_observation_space, "observations")
@@ -210,6 +219,26 @@ class PolicyGradientAgent(Agent):
         kl = kl_estimate(rollout.log_probs, self.network.reference_log_probs(steps), "k1")
         kl = kl.masked_fill(~steps.mask, 0.0)
         return rollout.rewards - self.config.kl_coefficient * kl, float(steps.mean(kl))
+
+    def _rescored(self, rollout: AnyRollout) -> tuple[AnyRollout, dict[str, float]]:
+        """The rollout with log-probabilities that are scored as in learning, and their mean distance from its own."""
+        if not self.config.rescore or len(rollout) == 0:
+            return rollout, {}
+        rows = max(1, (self.config.microbatch_size or self.config.minibatch_size) // rollout.mask.shape[1])
+        with torch.no_grad():
+            parts = [
+                self.network.evaluate_actions(rollout.steps[slice(i, i + rows)]).log_probs
+                for i in range(0, len(rollout), rows)
+            ]
+        scored = torch.cat(parts)
+        distance = rollout.steps.mean((scored - rollout.log_probs).abs())
+        return rollout.replace(log_probs=scored), {"rescoring_distance": float(distance)}
+
+    def _completions(self) -> list[Mapping[str, Any]]:
+        """What was written in the update, by all processes."""
+        if not self.config.log_completions:
+            return []
+        return [one for part in process_group().all_gather(list(self.collector.completions())) for one in part]
 
     def _with_bonus(self, rollout: Rollout) -> tuple[torch.Tensor, dict[str, float]]:
         """Rewards (B, T) and the bonus for pairs that were seldom tried, and the mean bonus of a step to log."""

@@ -94,7 +94,8 @@ class PPO(PolicyGradientAgent):
         """One :class:`Update` per rollout; never ends, but with linear schedules when they do."""
         while self._goes_on():
             rollout = self.collector.rollout(self.network, self.rollout_steps, self.rng)
-            metrics = self.collector.metrics()
+            rollout, distance = self._rescored(rollout)
+            metrics = self.collector.metrics() | distance
             if self.config.kl_coefficient > 0:
                 rewards, metrics["kl_to_reference"] = self._with_penalty(rollout)
                 rollout = rollout.replace(rewards=rewards)
@@ -103,7 +104,7 @@ class PPO(PolicyGradientAgent):
             metrics |= bonus | self._update(self._batch(rollout), rollout)
             metrics = process_group().mean(metrics)
             self.steps += process_group().sum(int(rollout.env_steps.sum()))
-            yield Update(self.steps, metrics, self.collector.samples())
+            yield Update(self.steps, metrics, self.collector.samples(), self._completions())
 
     def _batch(self, rollout: ValuedRollout) -> CriticMinibatch:
         """The whole rollout with its advantages and the critic's targets."""

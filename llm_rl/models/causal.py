@@ -7,6 +7,7 @@ A model is one of Hugging Face's transformers. Two functions take it apart, so t
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 Architecture = Literal["llama", "qwen3"]
 
@@ -166,7 +168,48 @@ def hidden_states(
         position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
     if position_ids is not None and _takes_positions(type(backbone)):
         inputs["position_ids"] = position_ids
-    return backbone(**inputs).last_hidden_state  # type: ignore[no-any-return]  # the models are Any
+    with _checkpointing(backbone):
+        return backbone(**inputs).last_hidden_state  # type: ignore[no-any-return]  # the models are Any
+
+
+def checkpoint_gradients(model: Any) -> None:
+    """Let a model compute the inside of its layers again in the backward pass, instead of keeping it.
+
+    Raises:
+        ValueError: for a model that cannot.
+
+    Source: Chen et al. (2016), Training deep nets with sublinear memory cost, section 4.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    layers = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
+    if not layers:
+        raise ValueError(f"{type(_causal(model)).__name__} has no gradient checkpointing")
+    recompute: Any = functools.partial(checkpoint, use_reentrant=False)
+    for layer in layers:
+        # Not by the model's own method, whose hook on the embedding would make it another kind of model.
+        layer.gradient_checkpointing = True
+        layer._gradient_checkpointing_func = recompute
+        for name in [name for name, value in vars(layer).items() if "drop" in name and isinstance(value, float)]:
+            setattr(layer, name, 0.0)  # there is no dropout here, though the layer will believe that it is trained
+
+
+def checkpointed(model: Any) -> list[nn.Module]:
+    """Layers whose inside is computed again in the backward pass."""
+    return [layer for layer in model.modules() if getattr(layer, "_gradient_checkpointing_func", None) is not None]
+
+
+@contextmanager
+def _checkpointing(backbone: Any) -> Iterator[None]:
+    """Let the layers checkpoint, which they do in training mode alone, while all within them is in evaluation."""
+    layers = checkpointed(backbone) if torch.is_grad_enabled() else []
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False
 
 
 def _takes_positions(backbone: type) -> bool:

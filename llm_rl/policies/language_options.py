@@ -33,6 +33,9 @@ class LanguageOptions:
     """Adapters count lora_alpha / lora_rank."""
     lora_targets: str = "all-linear"
     """Names of the adapted layers, with commas between, or "all-linear"."""
+    gradient_checkpointing: bool = False
+    """Keep the states between layers only, and compute the rest again for the gradient: less memory, a third more
+    time."""
     dtype: str = "auto"
     """"float32", "bfloat16", or "auto": bfloat16 on a GPU."""
     device: str = "auto"

@@ -17,7 +17,7 @@ from gridzero.agents.neural.policy import Policy, Scores, ValuedScores
 from gridzero.envs.tasks.task import Task
 from gridzero.llm_rl.decoding.generate import Completions, OnToken, check_positions, generate
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling
-from gridzero.llm_rl.models.causal import ValueHead, hidden_states, output_head
+from gridzero.llm_rl.models.causal import ValueHead, checkpoint_gradients, hidden_states, output_head
 from gridzero.llm_rl.models.peft import Reference, add_lora
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, write_model
 from gridzero.llm_rl.models.rendering import encode_text, renderer_of
@@ -91,6 +91,8 @@ class LanguagePolicy(Policy):
             targets = targets if targets == "all-linear" else targets.split(",")
             model = add_lora(model, options.lora_rank, options.lora_alpha, targets, seed=seed)
         self.model = model.eval()
+        if options.gradient_checkpointing:
+            checkpoint_gradients(model)
         self.device: torch.device = next(model.parameters()).device
         self.value_head = ValueHead(model).to(self.device) if critic else None
         self.reference: Reference | None = None

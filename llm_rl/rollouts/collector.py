@@ -20,7 +20,7 @@ from gridzero.agents.neural.distributed import process_group
 from gridzero.llm_rl.decoding.sampling import Draws
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy, slices
 from gridzero.llm_rl.rollouts.conversations import Conversation, as_rollout
-from gridzero.llm_rl.rollouts.metrics import conversation_metrics, conversation_samples
+from gridzero.llm_rl.rollouts.metrics import conversation_metrics, conversation_records, conversation_samples
 
 _ATTEMPTS = 100
 
@@ -28,10 +28,13 @@ _ATTEMPTS = 100
 class ConversationCollector(Collector):
     """Collector of a :class:`LanguagePolicy` in environments of text; every rollout begins new conversations."""
 
+    texts = True
+
     def __init__(self, vector: VectorEnv[Any, Any, Any], seed: int) -> None:
         super().__init__(vector, seed)
         self._metrics: dict[str, float] = {}
         self._samples: list[dict[str, Any]] = []
+        self._completions: list[dict[str, Any]] = []
 
     def episodes(self, policy: LanguagePolicy, groups: int, size: int, limit: int, rng: np.random.Generator) -> Rollout:
         """Conversations in groups, each from one prompt; see :meth:`Collector.episodes`.
@@ -96,6 +99,8 @@ class ConversationCollector(Collector):
             self._metrics["prompts_too_long"] = float(too_long)
         self._metrics["tokens_per_second"] = written / max(seconds, 1e-9)
         self._samples = conversation_samples(conversations, outcomes, policy.tokenizer.decode)
+        if self.keeps_completions:
+            self._completions += conversation_records(conversations, outcomes, policy.tokenizer.decode)
         return self._judged(as_rollout(conversations, policy.pad), outcomes)
 
     def _begin(
@@ -161,6 +166,11 @@ class ConversationCollector(Collector):
     def metrics(self) -> dict[str, float]:
         """Accuracy, form, lengths and speed of the conversations collected last."""
         return dict(self._metrics)
+
+    def completions(self) -> Sequence[Mapping[str, Any]]:
+        """All conversations since this was last asked, with their verdicts."""
+        kept, self._completions = self._completions, []
+        return kept
 
     def samples(self) -> Sequence[Mapping[str, Any]]:
         """A few of the conversations collected last, with their verdicts."""

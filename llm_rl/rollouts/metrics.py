@@ -77,6 +77,26 @@ def conversation_samples(
     ]
 
 
+def conversation_records(
+    conversations: Sequence[Conversation], outcomes: Sequence[Mapping[str, Any]], decode: Callable[[list[int]], str]
+) -> list[dict[str, Any]]:
+    """All of the conversations, with their rewards, lengths and, where there are some, verdicts; see
+    :func:`conversation_samples`.
+    """
+    verdicts = [name for name in ("correct", "well_formed", "answer", "reason") if name in outcomes[0]]
+    return [
+        {
+            "prompt": decode(conversation.prompt),
+            "completion": conversation.text,
+            "reward": sum(conversation.rewards),
+            "tokens": conversation.written,
+            "ended": conversation.ended,
+            **{name: outcome[name].item() if hasattr(outcome[name], "item") else outcome[name] for name in verdicts},
+        }
+        for conversation, outcome in zip(conversations, outcomes, strict=True)
+    ]
+
+
 def thought_of(text: str) -> str | None:
     """Text between the tags of a thought; None without one."""
     _, began, rest = text.partition("<think>")

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from gridzero.llm_rl.decoding.llama_weights import plain_llama, rotations
+from gridzero.llm_rl.models.causal import checkpointed
 from gridzero.llm_rl.scoring.operations import attend, side_by_side
 from gridzero.llm_rl.scoring.packing import Packing
 
@@ -29,13 +31,22 @@ def packed_forward(model: Any, packing: Packing) -> Tensor | None:
     backbone = inner.model
     states = backbone.embed_tokens(packing.tokens)
     cosines, sines = (table[packing.positions] for table in rotations(model, packing.places.shape[1]))
+    again = torch.is_grad_enabled() and bool(checkpointed(backbone))
     for block in backbone.layers:
-        normed = block.input_layernorm(states)
-        states = states + _attend(block.self_attn, normed, (cosines, sines), packing)
-        normed, mlp = block.post_attention_layernorm(states), block.mlp
-        states = states + mlp.down_proj(functional.silu(mlp.gate_proj(normed)) * mlp.up_proj(normed))
+        if again:
+            states = checkpoint(_block, block, states, (cosines, sines), packing, use_reentrant=False)
+        else:
+            states = _block(block, states, (cosines, sines), packing)
     normed_states: Tensor = backbone.norm(states)
     return normed_states
+
+
+def _block(block: Any, states: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing) -> Tensor:
+    """One layer of the model: attention, then the gated layers."""
+    states = states + _attend(block.self_attn, block.input_layernorm(states), rotation, packing)
+    normed, mlp = block.post_attention_layernorm(states), block.mlp
+    after: Tensor = states + mlp.down_proj(functional.silu(mlp.gate_proj(normed)) * mlp.up_proj(normed))
+    return after
 
 
 def _attend(attention: Any, states: Tensor, rotation: tuple[Tensor, Tensor], packing: Packing) -> Tensor:

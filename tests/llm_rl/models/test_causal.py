@@ -13,11 +13,14 @@ from gridzero.llm_rl.models.causal import (
     OutputHead,
     ValueHead,
     check_model,
+    checkpoint_gradients,
     hidden_states,
     output_head,
     tiny_model,
 )
 from gridzero.llm_rl.models.peft import Reference, adapter_off, add_lora, merge_lora
+from gridzero.llm_rl.scoring.packed_forward import packed_forward
+from gridzero.llm_rl.scoring.packing import Packing
 from gridzero.llm_rl.scoring.token_log_probs import token_log_probs
 
 VOCABULARY = 61
@@ -321,3 +324,39 @@ def test_heads_are_what_models_say() -> None:
     assert output_head(build("gemma2"))[2:] == (1.0, 3.0)
     head = output_head(build("granite"))
     assert head == OutputHead(head.weight, None, 0.2, None)
+
+
+def saved_bytes(model: Any, tokens: Any) -> tuple[int, list[Tensor]]:
+    """What a forward pass keeps for the gradient, and the gradients of all parameters."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    model.zero_grad()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        packing = Packing.of(tokens, torch.full((len(tokens),), 4), torch.full((len(tokens),), tokens.shape[1]))
+        states = packed_forward(model, packing)
+        states = hidden_states(model, tokens) if states is None else states
+        loss = (states.reshape(-1, 16) * torch.randn(16, generator=torch.Generator().manual_seed(1))).sum()
+    total = sum(kept.values())
+    loss.backward()
+    return total, [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+
+
+@pytest.mark.parametrize("family", ["Llama", "Gemma3Text", "GPT2", "OPT"])
+def test_checkpointing_keeps_less_and_has_the_same_gradients(family: str) -> None:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 11, "hidden_size": 16, "num_hidden_layers": 6, "num_attention_heads": 2, "head_dim": 8}
+    sizes |= {"intermediate_size": 64, "num_key_value_heads": 2, "ffn_dim": 64, "word_embed_proj_dim": 16}
+    config = getattr(transformers, f"{family}Config")(**sizes)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    tokens = torch.arange(8 * 24).view(8, 24) % 11
+    plain, gradients = saved_bytes(model, tokens)
+    checkpoint_gradients(model)
+    less, found = saved_bytes(model, tokens)
+    assert less < plain / 2
+    torch.testing.assert_close(found, gradients)
+    assert not any(module.training for module in model.modules())

@@ -1,6 +1,7 @@
 """The language policy: what it scores is what it drew, whatever the lengths; conversations; GRPO and PPO on it."""
 
 import itertools
+import json
 
 import gymnasium as gym
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 import gridzero
+from gridzero.__main__ import main
 from gridzero.agents import checkpoint
 from gridzero.agents.neural.objectives import group_advantages
 from gridzero.envs.tasks import make_task
@@ -355,13 +357,15 @@ FIELDS = {
 }
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", [*FIELDS, "grpo-bfloat16", "ppo-bfloat16"])
 def test_interrupted_and_resumed_is_uninterrupted(name, saved, tmp_path):
+    kind = name.removesuffix("-bfloat16")
     policy = {"model": saved} | ({"lora_rank": 2} if "lora" in name else {})
+    policy |= {"dtype": "bfloat16"} if "bfloat16" in name else {}
 
     def agent():
         env = gym.make("gridzero/TextGeneration-v0", rewards="correct,form=0.5")
-        return gridzero.agents.make(name.split("-")[0], env, seed=3, policy=policy, **FIELDS[name])
+        return gridzero.agents.make(kind.split("-")[0], env, seed=3, policy=policy, **FIELDS[kind])
 
     whole = collected(agent(), 4)
     assert collected(agent(), 4) == whole
@@ -370,6 +374,43 @@ def test_interrupted_and_resumed_is_uninterrupted(name, saved, tmp_path):
     checkpoint.save(first, tmp_path / "2")
     second = checkpoint.load(tmp_path / "2")
     assert begun + collected(second, 2) == whole
+    types = {parameter.dtype for parameter in second.network.model.parameters()}
+    assert types == {torch.bfloat16 if "bfloat16" in name else torch.float32}  # a critic's head makes no other of it
+
+
+def test_old_log_probabilities_are_scored_again(saved):
+    """As in learning, whatever acted; otherwise those of acting stay."""
+    for rescore in (False, True):
+        agent = gridzero.agents.make(
+            "grpo", "gridzero/TextGeneration-v0", policy={"model": saved}, rescore=rescore, **FIELDS["grpo"]
+        )
+        t = agent._episodes(4)
+        other, distance = agent._rescored(t.replace(log_probs=t.log_probs + 0.25))
+        expected = t.log_probs if rescore else t.log_probs + 0.25
+        torch.testing.assert_close(other.log_probs[t.mask], expected[t.mask], atol=1e-5, rtol=0)
+        assert distance == ({"rescoring_distance": pytest.approx(0.25, abs=1e-5)} if rescore else {})
+        assert ("rescoring_distance" in next(agent.learn()).metrics) is rescore
+
+
+def test_every_completion_is_logged_once_and_cut_off_with_the_metrics(saved, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "grpo", "--env", "gridzero/TextGeneration-v0", "--policy.model", saved, "--run", "logged"]
+    words += ["--groups", "2", "--group-size", "3", "--episode-limit", "8", "--log-completions"]
+    words += ["--evaluation-episodes", "2"]
+    assert main([*words, "--steps", "12"]) == 0
+    path = tmp_path / "runs" / "logged" / "completions.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [6] * 6 + [12] * 6
+    assert {"prompt", "completion", "reward", "tokens", "ended", "correct", "reason"} <= set(rows[0])
+    path.write_text(path.read_text() + json.dumps(rows[0] | {"step": 18}) + "\n")  # it was killed after this
+    assert main(["train", "--run", "logged", "--resume", "--steps", "18"]) == 0
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [6] * 6 + [12] * 6 + [18] * 6
+
+
+def test_completions_of_networks_cannot_be_logged():
+    with pytest.raises(ValueError, match="log_completions is for language models"):
+        gridzero.agents.make("grpo", "gridzero/GridWorld-v0", log_completions=True)
 
 
 def test_the_reference_of_adapters_is_the_model_without_them(saved):
