@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gridzero.agents.learner import Update
 from gridzero.commands.session import Session
 from gridzero.commands.settings import TrainingOptions
 from gridzero.envs import plugins
@@ -57,11 +58,14 @@ class Job:
         """Whether it was trained to its end and evaluated."""
         return (self.path / FINISHED).is_file()
 
-    def train(self, stopped: Callable[[], bool] = lambda: False) -> None:
+    def train(
+        self, stopped: Callable[[], bool] = lambda: False, heard: Callable[[Update], None] = lambda update: None
+    ) -> None:
         """Begin the run, or go on with it from its last checkpoint; a finished one is kept as it is.
 
         Args:
             stopped: asked after each update; once it says so, the run is saved and left.
+            heard: takes in each update; if it raises, the run is saved and left.
         """
         if self.finished:
             return
@@ -69,7 +73,8 @@ class Job:
             session = self._session()
             with contextlib.closing(session.run):
                 with contextlib.closing(session.updates()) as updates:
-                    for _ in updates:
+                    for update in updates:
+                        heard(update)
                         if stopped():
                             return
                 session.evaluate()

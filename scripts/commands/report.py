@@ -189,15 +189,17 @@ def print_warnings(results: Mapping[str, Evaluation]) -> None:
             print(f"{name}: {warning}", file=sys.stderr)
 
 
-def print_sweep(title: str, rows: Sequence[Any]) -> None:
+def print_sweep(title: str, rows: Sequence[Any], metric: str | None = None) -> None:
     """A table with a row for each combination of settings, the best in bold: of :class:`summary.Row`."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
     names = list(rows[0].setting)
     for name in names:
         table.add_column(name, overflow="fold")
-    for name in ("seeds", "return, 95 % interval", "optimum", "gap", "success"):
+    for name in ("seeds", f"{metric or 'return'}, 95 % interval", "optimum", "gap", "success"):
         table.add_column(name, justify="right")
-    best = max(row.mean for row in rows)
+    from gridzero.commands.summary import best_is_low
+
+    best = (min if best_is_low(metric) else max)(row.mean for row in rows)
     for row in rows:
         alone = len(row.returns) == 1
         table.add_row(

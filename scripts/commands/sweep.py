@@ -43,7 +43,7 @@ from gridzero.envs.suggestions import closest
 
 FORMAT, VERSION = "gridzero-sweep", 2
 RESULTS, PICTURE = "results.json", "sweep.png"
-CHANGEABLE = ("resume", "run", "jobs", "engine", "json")
+CHANGEABLE = ("resume", "run", "jobs", "engine", "json", "metric", "trials")
 """Options that may be different when a sweep is resumed."""
 
 DESCRIPTION = """Train {agent} with every combination of some settings, each with several seeds: {summary}.
@@ -56,6 +56,7 @@ Example: gridzero sweep {agent} --env FrozenLake-v1 --over gamma=0.9,0.99 --over
 USAGE = """\
 usage: gridzero sweep AGENT --env ID --over KEY=V1,V2 [--over ...] [--seeds N] [--jobs N | --engine ray]
                       [--env.KEY VALUE ...] [--wrapper module:Class ...] [OPTIONS]
+       gridzero sweep AGENT --env ID --sampler optuna --trials N --over KEY=LOW..HIGH [--over ...] [OPTIONS]
        gridzero sweep --run NAME --resume [OPTIONS]
 
 Train an agent with every combination of some settings, each with several seeds; the result is a table with intervals
@@ -76,7 +77,15 @@ class Options(TrainingOptions):
     """Settings that are varied, environment and budget."""
 
     over: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """KEY=V1,V2,...: a setting of the agent, num_envs, or env.KEY, and its values. Give it once for each setting."""
+    """KEY=V1,V2,...: a setting of the agent, num_envs, or env.KEY, and its values. Give it once for each setting.
+    With --sampler optuna also KEY=LOW..HIGH, drawn evenly on a logarithmic scale."""
+    sampler: Literal["grid", "optuna"] = "grid"
+    """Every combination, or settings that Optuna chooses one after another by what the ones before have shown."""
+    trials: int | None = None
+    """Settings that --sampler optuna tries."""
+    metric: str | None = None
+    """Compare and draw the last value of this metric of training, instead of the final return. Losses, errors, gaps
+    and residuals are better when lower."""
     seeds: int = 5
     """Runs of each combination, with the seeds 0, 1, ..."""
     run: str | None = None
@@ -96,6 +105,12 @@ class Options(TrainingOptions):
             raise ValueError(f"seeds must be at least 1, not {self.seeds}")
         if self.jobs is not None and self.jobs < 1:
             raise ValueError(f"jobs must be at least 1, not {self.jobs}")
+        if self.trials is not None and self.trials < 1:
+            raise ValueError(f"trials must be at least 1, not {self.trials}")
+        if (self.sampler == "optuna") != (self.trials is not None):
+            raise ValueError("--sampler optuna and --trials N belong together")
+        if self.sampler == "optuna" and importlib.util.find_spec("optuna") is None:
+            raise ValueError("the sampler optuna needs Optuna: pip install gridzero[tune]")
         if self.engine == "ray" and importlib.util.find_spec("ray") is None:
             raise ValueError("the engine ray needs Ray: pip install ray")
 
@@ -122,7 +137,12 @@ def main(argv: Sequence[str]) -> int:
         if given:
             raise ValueError("the environment of a sweep that was begun cannot be changed")
         described, path = record["environment"], record["path"]
-    sweep = Sweep(path, name, described, settings.num_envs, settings.config, options)
+    kind: type[Sweep] = Sweep
+    if options.sampler == "optuna":
+        from gridzero.commands.study import Study
+
+        kind = Study
+    sweep = kind(path, name, described, settings.num_envs, settings.config, options)
     if record is None:
         sweep.begin()
     return sweep.run()
@@ -235,21 +255,23 @@ class Sweep:
     @cached_property
     def jobs(self) -> list[list[Job]]:
         """For each combination the runs, one a seed."""
+        groups = []
+        for number, setting in enumerate(self.settings):
+            words = re.sub(r"[^\w.,=+-]+", "_", label(setting).replace(", ", ","))[:80]
+            groups.append(self._jobs_of(setting, self.path / f"{number}-{words}" if setting else self.path))
+        return groups
+
+    def _jobs_of(self, setting: Mapping[str, Any], path: Path) -> list[Job]:
+        """The runs of a combination in a folder, one a seed."""
         names = [field.name for field in dataclasses.fields(TrainingOptions)]
         options = TrainingOptions(**{name: getattr(self.options, name) for name in names})
         imports, cwd = tuple(plugins.imported()), Path.cwd()
-        groups = []
-        for number, setting in enumerate(self.settings):
-            config, environment, num_envs = self._with(setting)
-            words = re.sub(r"[^\w.,=+-]+", "_", label(setting).replace(", ", ","))[:80]
-            folder = (self.path / f"{number}-{words}" if setting else self.path).absolute()
-            groups.append(
-                [
-                    Job(folder / f"seed-{seed}", self.agent, environment, num_envs, config, options, seed, imports, cwd)
-                    for seed in range(self.options.seeds)
-                ]
-            )
-        return groups
+        config, environment, num_envs = self._with(setting)
+        folder = path.absolute()
+        return [
+            Job(folder / f"seed-{seed}", self.agent, environment, num_envs, config, options, seed, imports, cwd)
+            for seed in range(self.options.seeds)
+        ]
 
     def _with(self, setting: Mapping[str, Any]) -> tuple[Any, dict[str, Any], int | None]:
         """Config, environment, and number of environments of a combination."""
@@ -324,20 +346,22 @@ class Sweep:
                     f"gridzero: interrupted, {done} of {len(every)} runs are done; `{again}` goes on", file=sys.stderr
                 )
                 return 130
-        rows = [summarise(setting, group) for setting, group in zip(self.settings, self.jobs, strict=True)]
+        metric = self.options.metric
+        rows = [summarise(setting, group, metric) for setting, group in zip(self.settings, self.jobs, strict=True)]
         result: dict[str, Any] = {
             "agent": self.agent,
             "environment": self.environment["id"],
             "over": list(self.options.over),
+            "metric": metric or "return",
         }
         result |= {"seeds": self.options.seeds, "settings": [row.to_json() for row in rows]}
         text = json.dumps(result, indent=1) + "\n"
         (self.path / RESULTS).write_text(text)
-        draw(rows, self.path / PICTURE)
+        draw(rows, self.path / PICTURE, metric)
         if self.options.json:
             print(text, end="")
         else:
-            report.print_sweep(f"{self.agent} on {self.environment['id']}", rows)
+            report.print_sweep(f"{self.agent} on {self.environment['id']}", rows, metric)
             example = report.shown(self.path / every[0].path.relative_to(self.path.absolute()))
             print(f"saved in {self.path}: {RESULTS}, {PICTURE} and the runs, such as {example}")
         return 0
