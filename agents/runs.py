@@ -25,6 +25,7 @@ from gridzero.agents.files import (
     signed,
     write_directory,
 )
+from gridzero.agents.run_card import CARD, card
 from gridzero.envs.suggestions import closest
 
 FORMAT = "gridzero-run"
@@ -206,9 +207,11 @@ class Run:
                 raise ValueError(f"{error}; {self.last_checkpoint()}") from error
 
     def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
-        """Replace ``evaluation.json``."""
+        """Replace ``evaluation.json``, and the run's card."""
+        text = card(self.path.name if self.path.parent == Path("runs") else str(self.path), self.config, evaluation)
         with self._writing():
             self._flush()
+            replace_file(self.path / CARD, text.encode())
             replace_file(self.path / "evaluation.json", json.dumps(evaluation, indent=1).encode() + b"\n")
 
     def last_checkpoint(self) -> str:
