@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shlex
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from gridzero.agents.registry import agent_class
@@ -13,14 +14,15 @@ from gridzero.agents.registry import agent_class
 CARD = "README.md"
 
 
-def card(name: str, config: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
+def card(path: Path, config: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     """The text of a run's card, in Markdown.
 
     Args:
-        name: of the run, as the commands take it.
+        path: of the run.
         config: what its ``config.json`` holds.
         evaluation: what its ``evaluation.json`` holds.
     """
+    name = path.name if path.parent == Path("runs") else str(path)
     environment = config["environment"] or {"id": "an environment that is not registered", "kwargs": {}}
     rows = [("return", _interval(evaluation, "mean", "low", "high"))]
     for key, words in (("expected_return", "expected return, exact"), ("optimum", "optimum"), ("gap", "gap")):

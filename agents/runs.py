@@ -208,7 +208,7 @@ class Run:
 
     def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
         """Replace ``evaluation.json``, and the run's card."""
-        text = card(self.path.name if self.path.parent == Path("runs") else str(self.path), self.config, evaluation)
+        text = card(self.path, self.config, evaluation)
         with self._writing():
             self._flush()
             replace_file(self.path / CARD, text.encode())

@@ -319,19 +319,23 @@ def test_evaluate_skips_what_is_no_run(
     Path("runs/empty").rmdir()
 
 
-@pytest.mark.parametrize("delay", [0.1, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("delay", [0.1, 1.0])
 def test_control_c_while_it_starts_is_one_line(delay: float, tmp_path: Path) -> None:
     """A process is interrupted once the command begins, and some time after that."""
     code = (
-        "import sys; from gridzero.__main__ import main; print(flush=True); "
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's & ignores it
+        "from gridzero.__main__ import main; print(flush=True); "
         "sys.exit(main(['train', 'ppo', '--env', 'CartPole-v1', '--steps', '10000000', '--run', 'r']))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True, cwd=tmp_path)
-    assert process.stdout is not None
-    process.stdout.readline()
-    time.sleep(delay)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
     lines = [line for line in errors.splitlines() if "interrupted" in line or "Traceback" in line]
     assert (process.returncode, len(lines)) == (130, 1), errors
     assert "Traceback" not in errors
