@@ -69,8 +69,7 @@ def find(name: str | Path) -> Path:
             raise ValueError(f"{name} is a sweep of {len(entries)} run{'s' * (len(entries) != 1)}{example}")
     if Path(name).is_dir():
         raise ValueError(f"{name} is not a run: config.json is missing")
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-    names = [entry for entry in names if not entry.startswith(".")]
+    names = sorted(entry.name for entry in folder.glob("[!.]*") if entry.is_dir())
     raise ValueError(f"there is no run {str(name)!r}; {closest(str(name), names) if names else 'runs/ has none'}")
 
 
@@ -98,8 +97,7 @@ class Run:
         for leftover in self.path.glob("checkpoints/.*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
         self._metrics = open(self.path / METRICS, "ab")  # noqa: SIM115  (it stays open until close)
-        self._lines = 0
-        self._flushed = 0.0
+        self._lines, self._flushed = 0, 0.0
         self._events: EventFile | None = None
 
     @classmethod
@@ -208,10 +206,9 @@ class Run:
 
     def write_evaluation(self, evaluation: Mapping[str, Any]) -> None:
         """Replace ``evaluation.json``, and the run's card."""
-        text = card(self.path, self.config, evaluation)
         with self._writing():
             self._flush()
-            replace_file(self.path / CARD, text.encode())
+            replace_file(self.path / CARD, card(self.path, self.config, evaluation).encode())
             replace_file(self.path / "evaluation.json", json.dumps(evaluation, indent=1).encode() + b"\n")
 
     def last_checkpoint(self) -> str:
