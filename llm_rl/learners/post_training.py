@@ -111,6 +111,7 @@ class PostTrainingLearner(Agent, Generic[Item]):
     """
 
     config: Any
+    example = "--env gridzero/TextGeneration-v0 --env.task addition --run sums"
     default_steps: int = 128_000
     learning_rates: ClassVar[tuple[float, float]] = (3e-4, 1e-5)
     """The usual learning rates, of tiny models and of those that are given."""

@@ -108,7 +108,7 @@ def parse_settings(
 
     Args:
         command: its name, for messages.
-        description: with ``{agent}``, ``{summary}`` and ``{policy}``, for the help.
+        description: with ``{agent}``, ``{summary}``, ``{policy}`` and ``{example}``, for the help.
         options: the command's own.
         agent: name of the agent.
         arguments: without the agent, and without the options of the environment.
@@ -138,7 +138,9 @@ def parse_settings(
         del groups[1]
     command_line = dataclasses.make_dataclass("Command", groups, kw_only=True)
     policy_hint = ", those of a language model as --policy.KEY VALUE" if "policy" in own else ""
-    command_line.__doc__ = description.format(agent=agent, summary=REGISTRY[agent].summary, policy=policy_hint)
+    command_line.__doc__ = description.format(
+        agent=agent, summary=REGISTRY[agent].summary, policy=policy_hint, example=agent_class(agent).example
+    )
     if env_id is not None and {"-h", "--help"} & set(rest):
         command_line.__doc__ += "\n" + environment_help(env_id, environment.options)
         if env is not None:

@@ -40,7 +40,7 @@ DESCRIPTION = """Train {agent}: {summary}.
 
 Options of the environment are given as --env.KEY VALUE{policy}; --wrapper module:Class wraps each one, --wrapper.KEY VALUE goes to the wrapper that takes it; --reward NAME[=WEIGHT], once or more, pays in tasks of text what a reward function or the run of a reward model says. The run goes to runs/NAME: settings, metrics, checkpoints, TensorBoard events, evaluation. Ctrl-C saves and ends.
 
-Example: gridzero train {agent} --env FrozenLake-v1 --env.is_slippery False --run lake
+Example: gridzero train {agent} {example}
 """  # noqa: E501  (the terminal wraps it)
 
 USAGE = """\
