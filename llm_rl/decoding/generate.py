@@ -22,7 +22,7 @@ from gridzero.llm_rl.decoding.sampling import Draws, Sampling, choose
 __all__ = ["Completions", "Draws", "Sampling", "generate"]
 
 # Beyond so many parameters a step takes long on a processor, not the calls around it, and a second copy much memory.
-_SMALL = 100_000_000
+_SMALL = 250_000_000
 
 OnToken = Callable[[int, Tensor, Tensor, Tensor], None]
 

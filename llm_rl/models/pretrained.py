@@ -17,6 +17,7 @@ import torch
 from gridzero.agents import checkpoint, runs
 from gridzero.agents.files import new_directory
 from gridzero.llm_rl.models.causal import check_model
+from gridzero.llm_rl.models.gguf import dequantised, is_gguf
 
 _ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
@@ -44,7 +45,7 @@ def load_model(
         if (path / _ADAPTER).is_file():
             model, tokenizer = _read_adapted(path, dtype)
         else:
-            model, tokenizer = _read_model(path, dtype), _read_tokenizer(path)
+            model, tokenizer = _read_whole(path, dtype)
         _check_finite(model)
         model = model.to(device).eval()
     check_model(model)
@@ -127,6 +128,22 @@ def _adapted(model: Any) -> bool:
     return hasattr(model, "get_base_model")
 
 
+def _read_whole(path: Path, dtype: torch.dtype | None) -> tuple[Any, Any]:
+    """A model without adapters, and its tokenizer."""
+    if not is_gguf(path):
+        return _read_model(path, dtype), _read_tokenizer(path)
+    found = dequantised(path, lambda path: (_read_model(path, torch.float32), _read_tokenizer(path)))
+    if isinstance(found, Path):
+        import transformers
+
+        # By tokenizer.json alone: the class of the family would make its own of it.
+        tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(**_source(found))
+        found = _read_model(found, dtype), tokenizer
+    model, tokenizer = found
+    model.name_or_path = str(path)  # what adapters to it say they belong to
+    return model.to(dtype or model.dtype), tokenizer
+
+
 def _read_model(path: Path, dtype: torch.dtype | None, kind: Any = None) -> Any:
     import transformers
 
@@ -174,9 +191,10 @@ def _read_adapted(path: Path, dtype: torch.dtype | None) -> tuple[Any, Any]:
     if base is None:
         raise ValueError(f"it holds adapters to {named or 'a model without a name'}, which is not here")
     base = base.absolute()
-    model = peft.PeftModel.from_pretrained(_read_model(base, dtype), str(path), is_trainable=True)
+    whole, tokenizer = _read_whole(base, dtype)
+    model = peft.PeftModel.from_pretrained(whole, str(path), is_trainable=True)
     with_own = any((path / name).is_file() for name in _TOKENIZERS)
-    return model, _read_tokenizer(path if with_own else base)
+    return model, _read_tokenizer(path) if with_own else tokenizer
 
 
 def _source(path: Path) -> dict[str, Any]:

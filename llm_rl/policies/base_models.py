@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from gridzero.envs.tasks.task import Task
 from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl import models
 from gridzero.llm_rl.data.examples import demonstrate
+from gridzero.llm_rl.models.cache import cache
 from gridzero.llm_rl.models.causal import tiny_model
 from gridzero.llm_rl.models.pretrained import load_model, save_model
 from gridzero.llm_rl.models.rendering import PlainRenderer, Renderer
@@ -91,11 +91,6 @@ def base_name(task: Task, recipe: Recipe) -> str:
         del options["system"]
     record = json.dumps([options, task.template.name, asdict(recipe)], sort_keys=True)
     return f"{task.name}-{hashlib.sha256(record.encode()).hexdigest()[:12]}"
-
-
-def cache() -> Path:
-    """The folder of base models warmed up earlier."""
-    return Path(os.environ.get("GRIDZERO_CACHE", "~/.cache/gridzero")).expanduser()
 
 
 def warm_up(task: Task, recipe: Recipe, report: Callable[[int, int, float], None] | None = None) -> tuple[Any, Any]:

@@ -272,10 +272,11 @@ def write_gguf(path: Path, model: Any, tokens: list[str], quantised: bool) -> No
     writer.close()
 
 
-@pytest.mark.parametrize("quantised", [False, True])
-def test_a_gguf_file_is_read(tmp_path: Path, quantised: bool) -> None:
-    pytest.importorskip("gguf")
-    tokens = ["<|end|>", *"0123456789+=abcdefghijk", "12"]
+GGUF_TOKENS = ["<|end|>", *"0123456789+=abcdefghijk", "12"]
+
+
+def gguf_model() -> Any:
+    tokens = GGUF_TOKENS
     config = transformers.Qwen2Config(
         vocab_size=len(tokens),
         hidden_size=32,
@@ -290,7 +291,15 @@ def test_a_gguf_file_is_read(tmp_path: Path, quantised: bool) -> None:
         model = transformers.Qwen2ForCausalLM(config).eval()
         for weight in model.parameters():
             torch.nn.init.normal_(weight, std=0.3)
-    write_gguf(tmp_path / "model.gguf", model, tokens, quantised)
+    return model
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+def test_a_gguf_file_is_read(tmp_path: Path, quantised: bool, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    pytest.importorskip("gguf")
+    monkeypatch.setenv("GRIDZERO_CACHE", str(tmp_path / "cache"))
+    model = gguf_model()
+    write_gguf(tmp_path / "model.gguf", model, GGUF_TOKENS, quantised)
     found, tokenizer = load_model(tmp_path / "model.gguf", dtype=torch.float32)
     for name, weight in model.state_dict().items():
         # Q8_0 keeps a whole number up to 127 and, in half precision, a scale for each 32 weights.
@@ -300,6 +309,30 @@ def test_a_gguf_file_is_read(tmp_path: Path, quantised: bool) -> None:
         torch.testing.assert_close(logits(found), logits(model))
     assert tokenizer.encode("12+3=") == [24, 11, 4, 12]
     assert tokenizer.decode([24, 11]) == "12+"
+    assert capfd.readouterr().err.count("\n") == 1  # where it is kept, and no bars
+
+
+def test_a_gguf_file_is_dequantised_once_and_adapters_to_it_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    pytest.importorskip("gguf")
+    monkeypatch.setenv("GRIDZERO_CACHE", str(tmp_path / "cache"))
+    write_gguf(tmp_path / "model.gguf", gguf_model(), GGUF_TOKENS, True)
+    first, tokenizer = load_model(tmp_path / "model.gguf", dtype=torch.float32)
+    capfd.readouterr()
+    monkeypatch.setattr("gguf.dequantize", lambda *arguments: pytest.fail("dequantised again"), raising=False)
+    second, again = load_model(tmp_path / "model.gguf", dtype=torch.float32)
+    assert same(first, second)
+    assert capfd.readouterr().err == ""
+    assert again.encode("12+3=") == tokenizer.encode("12+3=")
+    assert again.eos_token_id == tokenizer.eos_token_id
+    adapted = add_lora(second, 2, 4)
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    save_model(adapted, again, tmp_path / "adapters")
+    loaded, _ = load_model(tmp_path / "adapters", dtype=torch.float32)
+    torch.testing.assert_close(logits(loaded), logits(adapted))
 
 
 def test_a_gguf_file_without_its_library_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
