@@ -16,9 +16,15 @@ import numpy as np
 
 from gridzero.envs.tasks import Problem, Task, Verdict
 from gridzero.envs.tasks.reward import DEFAULT, RewardSum, Weights
+from gridzero.envs.tasks.templates import Form
 from gridzero.llm_rl.models.rendering import messages, with_system
 
 FORM_WEIGHT = 0.1
+FORM_INSTRUCTIONS: Mapping[Form, str] = {
+    "tags": "Think first, then answer: <think> your reasoning </think> <answer> the answer alone </answer>",
+    "last-line": "Write the answer, and nothing else, on the last line.",
+}
+"""Form of a template → what a model is told of it."""
 
 RewardFunction = Callable[..., list[float]]
 ScoreFunction = Callable[..., dict[str, Any]]
@@ -151,6 +157,9 @@ def written(completion: Any) -> str:
 def verl_rows(task: Task, size: int, seed: int = 0) -> list[dict[str, Any]]:
     """Problems as verl's data sets have them; ``datasets.Dataset.from_list(...).to_parquet(...)`` writes the file.
 
+    The models are pretrained, so where neither the task's template nor its system prompt says which form an answer has,
+    a system prompt does.
+
     Args:
         task: with one turn.
         size: how many.
@@ -159,10 +168,12 @@ def verl_rows(task: Task, size: int, seed: int = 0) -> list[dict[str, Any]]:
     Raises:
         ValueError: for a task that answers back, or a size below 1.
     """
+    said = bool(task.system) or task.template.explains
+    instructed = [] if said else [{"role": "system", "content": FORM_INSTRUCTIONS[task.template.form]}]
     return [
         {
             "data_source": f"gridzero/{task.name}",
-            "prompt": found["prompt"],
+            "prompt": instructed + found["prompt"],
             "ability": task.name,
             "reward_model": {"style": "rule", "ground_truth": found["problem"]},
             "extra_info": {"index": index, "split": task.split},

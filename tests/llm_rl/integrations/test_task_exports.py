@@ -121,7 +121,18 @@ def test_verl_rows_have_the_columns_that_verl_documents() -> None:
     assert [row["extra_info"]["index"] for row in rows] == [0, 1, 2]
     assert json.loads(json.dumps(rows)) == rows
     problem = task_exports.from_json(rows[0]["reward_model"]["ground_truth"])
-    assert problem.question in rows[0]["prompt"][0]["content"]
+    assert problem.question in rows[0]["prompt"][-1]["content"]
+
+
+def test_verl_rows_say_which_form_is_asked_once() -> None:
+    def system(**options: Any) -> list[str]:
+        prompt = task_exports.verl_rows(make_task("addition", **options), 1)[0]["prompt"]
+        return [message["content"] for message in prompt if message["role"] == "system"]
+
+    assert "<answer>" in system()[0]
+    assert "last line" in system(template="plain")[0]
+    assert system(template="r1-zero") == []  # its prompt says it
+    assert system(system="Use <answer></answer>.") == ["Use <answer></answer>."]
 
 
 @pytest.mark.parametrize(
