@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from gridzero.llm_rl.models.virtual_tokens import VirtualTokens
 
 
 class Decoder(Protocol):
@@ -80,25 +84,28 @@ class ModelDecoder:
         max_tokens: how many tokens will be appended at most.
 
     Raises:
-        ValueError: for a model that cannot go on from what it has read, or has learned prompts.
+        ValueError: for a model that cannot go on from what it has read.
     """
 
     drop = 1 / 8
 
     def __init__(self, model: Any, max_tokens: int) -> None:
-        self.model = model
-        self.max_tokens = max_tokens
+        self.virtual = VirtualTokens.of(model)
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.model = model if self.virtual is None else inner  # peft's wrapper would insert them again
+        self.max_tokens = max_tokens
         self.accepts = frozenset(inspect.signature(inner.forward).parameters)
         self.config = inner.config
         self.layers: list[_Layer] = []
-        if any(config.is_prompt_learning for config in getattr(model, "peft_config", {}).values()):
-            raise ValueError("a model with learned prompts cannot generate here; adapters in its layers can")
         if "past_key_values" not in self.accepts:
             raise ValueError(f"{type(inner).__name__} cannot go on from keys and values kept, which generating needs")
 
     def start(self, prompts: Tensor, lengths: Tensor) -> Tensor:
-        """Read the prompts."""
+        """Read the prompts, the virtual tokens before each."""
+        places: Tensor | None = None
+        if self.virtual is not None:
+            prompts, places = self.virtual.insert(prompts, prompts.shape[1] - lengths)
+            lengths = lengths + self.virtual.count
         width = prompts.shape[1]
         self.length = width
         self.positions = lengths
@@ -112,14 +119,21 @@ class ModelDecoder:
         if all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in self.cache.layers):
             self.layers = [_Layer(self.max_tokens) for _ in self.cache.layers]
             self.cache.layers = [*self.layers]
+        inputs = {"input_ids": prompts}
+        if self.virtual is not None and places is not None:
+            inputs = {"inputs_embeds": self.virtual.embed(self.model.get_input_embeddings(), prompts, places)}
+            if self.virtual.keys is not None and not self.layers:
+                raise ValueError(f"{type(self.model).__name__} keeps no keys and values that a prefix could precede")
+            for number, layer in enumerate(self.layers):
+                layer.fill = functools.partial(self.virtual.fill, number, virtual=places)
         positions = torch.arange(width, device=prompts.device) - (width - lengths).unsqueeze(-1)
-        return self._forward(prompts, mask, positions.clamp_(min=0))
+        return self._forward(inputs, mask, positions.clamp_(min=0))
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append a token to each row."""
         self.length += 1
         mask = None if self.mask is None else self.mask[:, : self.length]
-        logits = self._forward(tokens.unsqueeze(-1), mask, self.positions.unsqueeze(-1))
+        logits = self._forward({"input_ids": tokens.unsqueeze(-1)}, mask, self.positions.unsqueeze(-1))
         self.positions = self.positions + 1
         return logits
 
@@ -135,31 +149,38 @@ class ModelDecoder:
         else:
             self.cache.reorder_cache(rows)  # type: ignore[arg-type]  # whole numbers they are
 
-    def _forward(self, tokens: Tensor, mask: Tensor | None, positions: Tensor) -> Tensor:
+    def _forward(self, inputs: dict[str, Tensor], mask: Tensor | None, positions: Tensor) -> Tensor:
         """The logits after the last tokens, (n, V)."""
-        options: dict[str, Any] = {"past_key_values": self.cache, "use_cache": True}
+        options: dict[str, Any] = {**inputs, "past_key_values": self.cache, "use_cache": True}
         if mask is not None:
             options["attention_mask"] = mask
         if "position_ids" in self.accepts:
             options["position_ids"] = positions
         if "logits_to_keep" in self.accepts:
             options["logits_to_keep"] = 1
-        logits: Tensor = self.model(tokens, **options).logits
+        logits: Tensor = self.model(**options).logits
         return logits[:, -1]
 
 
 class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]  # its base registers kinds of layers, untyped
-    """The keys and values of a layer, in arrays with room for so many steps more than the first."""
+    """The keys and values of a layer, in arrays with room for so many steps more than the first.
+
+    Attributes:
+        fill: puts a learned prefix among the first keys and values.
+    """
 
     def __init__(self, more: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.more = more
         self.length = 0
         self.room: tuple[Tensor, ...] = ()
+        self.fill: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Append keys and values, (n, heads, steps, size) each."""
         if not self.room:
+            if self.fill is not None:
+                key_states, value_states = self.fill(key_states, value_states)
             self.lazy_initialization(key_states, value_states)
             self.room = tuple(
                 states.new_empty(*states.shape[:2], states.shape[2] + self.more, states.shape[3])

@@ -18,6 +18,7 @@ from gridzero.llm_rl.decoding.llama_cpu import FastDecoder
 from gridzero.llm_rl.decoding.llama_cuda_graph import GraphDecoder
 from gridzero.llm_rl.decoding.llama_weights import LlamaWeights, plain_llama
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling, choose
+from gridzero.llm_rl.models.virtual_tokens import virtual_count
 
 __all__ = ["Completions", "Draws", "Sampling", "generate"]
 
@@ -85,12 +86,13 @@ def generate(
         ValueError: for no prompts, an empty one, a token that the model does not know, or more tokens than it takes.
     """
     config = model.config.get_text_config(decoder=True)
+    virtual = virtual_count(model)
     device = next(model.parameters()).device
     size = len(prompts) * copies
     bounds = np.full(size, sampling.max_tokens)
     if limits is not None:
         bounds = np.minimum(bounds, np.asarray(limits).reshape(size))
-    _check(prompts, copies, bounds, end, config)
+    _check(prompts, copies, bounds, end, config, virtual)
     steps = int(bounds.max())
     # All outside the inference mode: such tensors may enter a graph later.
     tokens = torch.full((steps, size), pad, dtype=torch.long, device=device)
@@ -103,7 +105,7 @@ def generate(
     lengths = bounds.copy()
     with _evaluating(model), torch.inference_mode():
         prompt, prompt_lengths = _pad_left(prompts, pad, device)
-        length = prompt.shape[1] + steps
+        length = virtual + prompt.shape[1] + steps
         decoder: Decoder = fast_decoder(model, length, steps) or ModelDecoder(model, steps)
         logits = decoder.start(prompt, prompt_lengths)
         if copies > 1:
@@ -204,7 +206,12 @@ def _decode(
 
 
 def _check(
-    prompts: Sequence[Sequence[int]], copies: int, bounds: NDArray[np.int64], end: Collection[int], config: Any
+    prompts: Sequence[Sequence[int]],
+    copies: int,
+    bounds: NDArray[np.int64],
+    end: Collection[int],
+    config: Any,
+    virtual: int,
 ) -> None:
     if not prompts:
         raise ValueError("there must be at least one prompt")
@@ -221,7 +228,7 @@ def _check(
     if bounds.min() < 1:
         raise ValueError(f"a completion has at least 1 token, not {bounds.min()}")
     longest = int((lengths + bounds).argmax())
-    check_positions(config, int(lengths[longest]), int(bounds[longest]))
+    check_positions(config, virtual + int(lengths[longest]), int(bounds[longest]))
 
 
 def check_positions(config: Any, prompt: int, more: int) -> None:

@@ -18,6 +18,7 @@ from gridzero.llm_rl.cpu_kernels.attention import attend
 from gridzero.llm_rl.cpu_kernels.elementwise import gate_halves, normalise
 from gridzero.llm_rl.decoding.decoder import Selection
 from gridzero.llm_rl.decoding.llama_weights import Layer, Linear, LlamaWeights, rotations
+from gridzero.llm_rl.models.virtual_tokens import VirtualTokens
 
 # Products of queries and keys that are worth a thread of their own.
 _WORTH = 10_000
@@ -64,6 +65,11 @@ class FastDecoder:
     def start(self, prompts: Tensor, lengths: Tensor) -> Tensor:
         """Read the prompts."""
         weights = self.weights
+        virtual = VirtualTokens.of(self.model)
+        places = None
+        if virtual is not None:
+            prompts, places = virtual.insert(prompts, prompts.shape[1] - lengths)
+            lengths = lengths + virtual.count
         n, columns = prompts.shape
         room = columns + self.max_tokens
         self.layers = [self._layer(layer) for layer in weights.layers]
@@ -72,13 +78,15 @@ class FastDecoder:
         self.cosines, self.sines = (
             part.to(weights.norm.dtype).contiguous().numpy() for part in rotations(self.model, room)
         )
+        if virtual is not None and virtual.keys is not None:  # which are turned already
+            self.cosines[: virtual.count], self.sines[: virtual.count] = 1, 0
         # (rows, K, C, d) each; nothing is read where nothing has been written.
         shape = n, weights.key_heads, room, weights.size
         self.stores = [(weights.norm.new_empty(shape), weights.norm.new_empty(shape)) for _ in self.layers]
         self.begins = columns - lengths.numpy()
         self.length = 0
         self._allocate(n, columns)
-        self._read(prompts.reshape(-1))
+        self._read(prompts.reshape(-1), virtual, places)
         last = self.normal.view(n, columns, -1)[:, -1]
         logits = last.new_empty(n, self.head[0].shape[1])
         _multiply(last, self.head, logits)
@@ -128,17 +136,27 @@ class FastDecoder:
         _multiply(self.normal, self.head, logits)
         return logits
 
-    def _read(self, tokens: Tensor) -> None:
-        """New steps of all rows, row by row; what the output layer is applied to is in ``normal`` then."""
+    def _read(self, tokens: Tensor, virtual: VirtualTokens | None = None, places: Tensor | None = None) -> None:
+        """New steps of all rows, row by row; what the output layer is applied to is in ``normal`` then.
+
+        Args:
+            tokens: (rows · steps,).
+            virtual: learned tokens among them.
+            places: (rows, steps), where those are.
+        """
         x, normal, epsilon = self.x, self.normal, self.weights.epsilon
         residual, normed, halves, gated = self.views
         torch.index_select(self.weights.embedding, 0, tokens, out=x)
-        for layer, (keys, values) in zip(self.layers, self.arrays, strict=True):
+        if virtual is not None and places is not None and virtual.embeddings is not None:
+            x.masked_scatter_(places.view(-1, 1), virtual.embeddings.repeat(len(places), 1).to(x.dtype))
+        for number, (layer, (keys, values)) in enumerate(zip(self.layers, self.arrays, strict=True)):
             normalise(residual, epsilon, normed)
             _multiply(normal, layer.qkv, self.qkv)
             if layer.scale is not None:
                 squares = self.queries_keys.square().sum(-1, keepdim=True)
                 self.queries_keys.mul_(squares.add_(self.weights.size * epsilon).rsqrt_()).mul_(layer.scale)
+            if virtual is not None and places is not None:
+                self._put(virtual, number, places)
             self._attend(keys, values)
             _add(x, self.mixed, layer.o)
             normalise(residual, epsilon, normed)
@@ -148,6 +166,16 @@ class FastDecoder:
         normalise(residual, epsilon, normed)
         normal.mul_(self.head_scale)
         self.length += self.attention_arrays[0].shape[1]
+
+    def _put(self, virtual: VirtualTokens, layer: int, places: Tensor) -> None:
+        """Put a learned prefix among the keys and values of new steps."""
+        if virtual.keys is None or virtual.values is None:
+            return
+        heads, key_heads = self.weights.heads, self.weights.key_heads
+        learned = torch.cat([_pairs(virtual.keys[layer]), virtual.values[layer]], dim=1).flatten(1)
+        own = self.qkv.view(len(self.qkv), -1, self.weights.size)[:, heads : heads + 2 * key_heads].flatten(1)
+        own.masked_scatter_(places.view(-1, 1), learned.repeat(len(places), 1).to(own.dtype))
+        self.qkv[:, heads * self.weights.size :] = own
 
     def _attend(self, keys: Any, values: Any) -> None:
         """Attend, in as many threads as the work is worth."""

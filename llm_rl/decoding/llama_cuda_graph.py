@@ -43,7 +43,7 @@ class GraphDecoder:
         """Read the prompts by the model."""
         reader = ModelDecoder(self.model, 0)
         logits = reader.start(prompts, lengths)
-        width = prompts.shape[1]
+        width, lengths = reader.length, reader.positions  # with the virtual tokens
         room = -(-(width + self.max_tokens) // _ALIGNMENT) * _ALIGNMENT
         # Zeros behind, as what the mask hides is multiplied too.
         self.stores = [

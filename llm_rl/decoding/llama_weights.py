@@ -82,8 +82,8 @@ class LlamaWeights:
     def of(model: Any, length: int) -> LlamaWeights | None:
         """The weights of a model, or None where they do not say all of what it does.
 
-        Low-rank adapters are added to the weights, so weights in half precision, where small ones would vanish, must
-        not have any.
+        Adapters are brought into the weights, so weights in half precision, where small changes would vanish, must not
+        have any.
 
         Args:
             model: a causal model, adapted by peft or not.
@@ -142,15 +142,13 @@ def rotations(model: Any, positions: int) -> tuple[Tensor, Tensor]:
 def plain_llama(model: Any, length: int) -> Any:
     """The model without the wrapping for adapters, if it is of the family and does nothing beyond it; else None.
 
+    Virtual tokens, where there are some, are the caller's to insert.
+
     Args:
         model: a causal model, adapted by peft or not.
         length: of the longest sequence; a window of attention must not be shorter.
     """
-    inner = model
-    if hasattr(model, "get_base_model"):
-        if any(config.is_prompt_learning for config in model.peft_config.values()):
-            return None
-        inner = model.get_base_model()
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     kind = type(inner)
     if kind.__name__ not in _FAMILY or not kind.__module__.startswith("transformers.models."):
         return None
@@ -176,17 +174,22 @@ def _linear(module: Any) -> Linear | None:
     """The weight and bias of a layer with its adapters; None if it is something else."""
     if type(module) is nn.Linear:
         return Linear(module.weight, module.bias)
-    base = getattr(module, "base_layer", None)
-    if type(base) is not nn.Linear or not type(module).__module__.startswith("peft.tuners.lora."):
+    base, kind = getattr(module, "base_layer", None), type(module).__module__
+    if type(base) is not nn.Linear or not kind.startswith(("peft.tuners.lora.", "peft.tuners.ia3.")):
         return None
     if module.disable_adapters:
         return None if module.merged else Linear(base.weight, base.bias)
-    weight = base.weight
+    weight, bias = base.weight, base.bias
     if not module.merged:
+        if weight.element_size() < 4:
+            return None
         for adapter in module.active_adapters:
-            if adapter not in module.lora_A:
-                continue
-            if module.lora_bias.get(adapter) or adapter in module.lora_variant or weight.element_size() < 4:
-                return None
-            weight = weight + module.get_delta_weight(adapter)
-    return Linear(weight, base.bias)
+            if adapter in getattr(module, "ia3_l", ()):
+                scale = module.ia3_l[adapter]  # (1, inputs) of the last layer of an MLP, (outputs, 1) of others
+                weight = weight * scale
+                bias = bias if bias is None or module.is_feedforward else bias * scale.flatten()
+            elif adapter in getattr(module, "lora_A", ()):
+                if module.lora_bias.get(adapter) or adapter in module.lora_variant:
+                    return None
+                weight = weight + module.get_delta_weight(adapter)
+    return Linear(weight, bias)

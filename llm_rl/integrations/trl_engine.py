@@ -21,6 +21,7 @@ from gridzero.agents.neural.grpo import GRPO, GRPOConfig
 from gridzero.agents.neural.objectives import overlong_penalty
 from gridzero.envs.tasks import Problem
 from gridzero.llm_rl.integrations.task_exports import from_json, row, trl_reward, written
+from gridzero.llm_rl.models.peft import is_adapted
 from gridzero.llm_rl.models.pretrained import save_model
 from gridzero.llm_rl.models.rendering import ChatRenderer
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
@@ -125,7 +126,9 @@ class TRLGRPO(GRPO):
         for parameter in policy.trained():
             parameter.grad = None
         given = policy.model.config._name_or_path
-        if config.kl_coefficient > 0 and not policy.adapted:  # TRL reads the reference from where the model is
+        if config.kl_coefficient > 0 and not is_adapted(
+            policy.model
+        ):  # TRL reads the reference from where the model is
             save_model(policy.model, policy.tokenizer, folder / "reference")
             policy.model.config._name_or_path = str(folder / "reference")
         trainer = trl.GRPOTrainer(

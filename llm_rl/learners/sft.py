@@ -97,6 +97,8 @@ class SFT(SupervisedLearner):
         config, options = self.config, language_options(self.config.policy)
         if options.model is not None:
             return super().build(seed, adapter_seed)
+        if options.peft is not None:
+            raise ValueError("peft adapts a trained model, which --policy.model names")
         model, tokenizer = untrained_model(
             self.task, self.rng, width=config.width, layers=config.layers, heads=config.heads, seed=seed
         )

@@ -7,6 +7,7 @@ A model is one of Hugging Face's transformers. Two functions take it apart, so t
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from gridzero.llm_rl.models.virtual_tokens import VirtualTokens
 
 Architecture = Literal["llama", "qwen3"]
 
@@ -154,7 +157,7 @@ def hidden_states(
     """Hidden states of a causal model before its output layer.
 
     Args:
-        model: a causal model, adapted or not.
+        model: a causal model, adapted or not. Virtual tokens, where it has some, are read before each sequence.
         tokens: (B, T).
         attention_mask: (B, T), 0 where there is padding. Padding on the right needs none: nothing before it sees it.
         position_ids: (B, T); by default they count from the first token that is not padding.
@@ -162,14 +165,29 @@ def hidden_states(
     Returns:
         (B, T, D); the state at t decides the token at t + 1.
     """
-    backbone = _causal(model).base_model
-    inputs: dict[str, Any] = {"input_ids": tokens, "attention_mask": attention_mask, "use_cache": False}
+    virtual = VirtualTokens.of(model)
+    causal = _causal(model)
+    backbone = causal.base_model
+    inputs: dict[str, Any] = {"input_ids": tokens, "use_cache": False}
+    if virtual is not None:
+        begins = tokens.new_zeros(len(tokens)) if attention_mask is None else attention_mask.long().argmax(-1)
+        inserted, places = virtual.insert(tokens, begins)
+        inputs = {"inputs_embeds": virtual.embed(causal.get_input_embeddings(), inserted, places), "use_cache": False}
+        if virtual.keys is not None:
+            inputs |= {"past_key_values": virtual.cache(causal.config, places), "use_cache": True}
+        if attention_mask is not None:
+            attention_mask = virtual.insert(attention_mask, begins)[0].masked_fill(places, 1)
+        if position_ids is not None:
+            position_ids = virtual.insert(position_ids, begins)[0] + virtual.count
+            position_ids = torch.where(places, places.cumsum(-1) - 1, position_ids)
     if attention_mask is not None and position_ids is None:
         position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
     if position_ids is not None and _takes_positions(type(backbone)):
         inputs["position_ids"] = position_ids
-    with _checkpointing(backbone):
-        return backbone(**inputs).last_hidden_state  # type: ignore[no-any-return]  # the models are Any
+    # In training mode layers drop every cache, and with it a prefix.
+    with contextlib.nullcontext() if virtual is not None and virtual.keys is not None else _checkpointing(backbone):
+        states: Tensor = backbone(attention_mask=attention_mask, **inputs).last_hidden_state
+    return states if virtual is None else states[~places].view(*tokens.shape, -1)
 
 
 def checkpoint_gradients(model: Any) -> None:
@@ -232,7 +250,7 @@ def check_model(model: Any) -> None:
     size = len(head.weight)
     tokens = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5]], device=head.weight.device) % size
     with torch.no_grad():
-        logits = model(input_ids=tokens).logits.float()
+        logits = model(input_ids=tokens).logits[:, -tokens.shape[1] :].float()  # virtual tokens have some too
         states = hidden_states(model, tokens)
         ours = nn.functional.linear(states, head.weight, head.bias).float() * head.scale
     if head.soft_cap is not None:

@@ -1,16 +1,21 @@
-"""Low-rank adapters: adding, switching off and merging them, and the reference that the model without them is."""
+"""Parameter-efficient fine-tuning: adding and merging adapters, and the reference that a model was earlier."""
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from gridzero.llm_rl.models.causal import seeded
+
+Kind = Literal["lora", "prefix", "prompt", "ia3", "bottleneck"]
+MERGEABLE = ("LORA", "IA3")
+# Layers that make keys and values, alone or together with the queries.
+_KEYS_AND_VALUES = ("k_proj", "v_proj", "key", "value", "c_attn", "query_key_value", "qkv_proj", "Wqkv")
 
 
 def add_lora(
@@ -36,10 +41,7 @@ def add_lora(
     import peft
     from transformers.pytorch_utils import Conv1D
 
-    if hasattr(model, "peft_config"):
-        raise ValueError("the model has adapters already, which go on learning: leave out lora_rank")
-    if rank < 1:
-        raise ValueError(f"rank must be at least 1, not {rank}")
+    _check_count("rank", rank)
     if not alpha > 0:
         raise ValueError(f"alpha must be above 0, not {alpha}")
     if targets != "all-linear":
@@ -49,50 +51,214 @@ def add_lora(
         for name in targets or [""]:
             if name not in allowed:
                 raise ValueError(f"targets must be among {', '.join(sorted(allowed))}, or all-linear; not {name!r}")
-    device = next(model.parameters()).device
-    conv = any(isinstance(layer, Conv1D) for layer in model.modules())
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # a whole number there, but any will do
         target_modules=targets if isinstance(targets, str) else list(targets),
-        fan_in_fan_out=conv,
+        fan_in_fan_out=_transposed(model),
     )
+    return add_adapters(model, config, seed)
+
+
+def add_ia3(model: Any) -> Any:
+    """Freeze a model and add vectors, at first 1, that rescale keys, values, and what the last layer of an MLP reads.
+
+    Where one layer makes queries, keys and values, all of its outputs are rescaled.
+
+    Raises:
+        ValueError: for a model without such layers, or with adapters already.
+
+    Source: Liu et al. (2022), Few-shot parameter-efficient fine-tuning is better and cheaper than in-context learning,
+    section 3.3.
+    """
+    import peft
+
+    from gridzero.llm_rl.models.bottleneck import sublayer_outputs
+
+    names = [name for name, _ in model.named_modules() if name.rpartition(".")[2] in _KEYS_AND_VALUES]
+    if not names:
+        raise ValueError(f"{type(model).__name__} has no layer named {', '.join(_KEYS_AND_VALUES)}, which ia3 rescales")
+    _, last = sublayer_outputs(model)
+    config = peft.IA3Config(
+        task_type="CAUSAL_LM",
+        target_modules=[*names, *last],
+        feedforward_modules=last,
+        fan_in_fan_out=_transposed(model),
+    )
+    return add_adapters(model, config, 0)
+
+
+def add_prompt(model: Any, tokens: int, *, seed: int = 0) -> Any:
+    """Freeze a model and put learned embeddings before each sequence, at first those of random tokens.
+
+    Args:
+        model: a causal model.
+        tokens: how many embeddings.
+        seed: decides the random tokens.
+
+    Raises:
+        ValueError: for no tokens, or a model that has adapters already.
+
+    Source: Lester et al. (2021), The power of scale for parameter-efficient prompt tuning, sections 2 and 2.1.
+    """
+    import peft
+
+    _check_tokens(model, tokens)
+    adapted = add_adapters(model, peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=tokens), seed)
+    if model.device.type != "meta":
+        with torch.no_grad():
+            _learned(adapted).copy_(model.get_input_embeddings()(_random_tokens(model, tokens, seed)))
+    return adapted
+
+
+def add_prefix(model: Any, tokens: int, *, seed: int = 0) -> Any:
+    """Freeze a model and put learned keys and values before those of each sequence, in every layer.
+
+    At first they are the ones that the model makes of random tokens, so that it goes on as if it had read them.
+
+    Args:
+        model: a causal model.
+        tokens: keys and values in each layer.
+        seed: decides the random tokens.
+
+    Raises:
+        ValueError: for no tokens, a model whose layers do not all keep keys and values alike, or that has adapters
+            already.
+
+    Source: Li and Liang (2021), Prefix-tuning, sections 4.2 and 7.4.
+    """
+    import peft
+
+    _check_tokens(model, tokens)
+    read = None
+    if model.device.type != "meta" and not hasattr(model, "peft_config"):
+        from transformers import DynamicCache
+
+        with torch.no_grad():
+            cache = DynamicCache()
+            model(_random_tokens(model, tokens, seed).unsqueeze(0), past_key_values=cache, use_cache=True)
+        pairs = [getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values")]
+        kept = [states for states in pairs if states is not None]
+        if len(kept) < len(pairs) or any(states.shape != kept[0].shape for states in kept):
+            raise ValueError(f"the layers of {type(model).__name__} do not all keep keys and values of one shape")
+        # peft's order: token, layer, key or value, head, size
+        read = torch.stack([states[0] for states in kept]).permute(2, 0, 1, 3).flatten(1)
+    adapted = add_adapters(model, peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=tokens), seed)
+    if read is not None:
+        with torch.no_grad():
+            _learned(adapted).copy_(read)
+    return adapted
+
+
+def add_bottleneck(model: Any, rank: int, *, seed: int = 0) -> Any:
+    """Freeze a model and add an MLP of one narrow layer after each attention and after each MLP.
+
+    Args:
+        model: a causal model; its layers are changed in place.
+        rank: width of the narrow layer.
+        seed: decides the initial weights, which change the model very little.
+
+    Raises:
+        ValueError: for a width of 0, a model of other blocks, or one that has adapters already.
+
+    Source: Houlsby et al. (2019), Parameter-efficient transfer learning for NLP, section 2.1.
+    """
+    from gridzero.llm_rl.models.bottleneck import BottleneckConfig, sublayer_outputs
+
+    _check_count("rank", rank)
+    attention, mlp = sublayer_outputs(model)
+    return add_adapters(model, BottleneckConfig(task_type="CAUSAL_LM", r=rank, target_modules=[*attention, *mlp]), seed)
+
+
+def add_adapters(model: Any, config: Any, seed: int = 0) -> Any:
+    """Freeze a model and add the adapters of one of peft's configurations.
+
+    Raises:
+        ValueError: for a model that has adapters already.
+    """
+    import peft
+
+    if hasattr(model, "peft_config"):
+        raise ValueError("the model has adapters already, which go on learning: leave out --policy.peft")
+    device = next(model.parameters()).device
     with seeded(seed, device), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft uses what transformers will rename
         return peft.get_peft_model(model, config).eval()
 
 
-def adapter_off(model: Any) -> AbstractContextManager[None]:
-    """Context in which the model is as it was before adapters."""
-    return model.disable_adapter()  # type: ignore[no-any-return]  # the models are Any
+def _check_count(name: str, number: int) -> None:
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, not {number}")
 
 
-def merge_lora(model: Any) -> Any:
-    """The plain model with the adapters added to its weights; the wrapped one is used up."""
+def _check_tokens(model: Any, tokens: int) -> None:
+    _check_count("tokens", tokens)
+    positions = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    if positions is not None and tokens >= positions:
+        raise ValueError(f"{tokens} learned tokens leave none of the model's {positions} positions")
+
+
+def _transposed(model: nn.Module) -> bool:
+    """Whether the weights of linear layers are stored as (inputs, outputs)."""
+    from transformers.pytorch_utils import Conv1D
+
+    return any(isinstance(layer, Conv1D) for layer in model.modules())
+
+
+def _random_tokens(model: Any, count: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(len(model.get_input_embeddings().weight), (count,), generator=generator).to(model.device)
+
+
+def _learned(adapted: Any) -> Tensor:
+    """The weights (n, …) of virtual tokens."""
+    weight: Tensor = adapted.prompt_encoder[adapted.active_adapter].embedding.weight
+    return weight
+
+
+def is_adapted(model: Any) -> bool:
+    """Whether a model has adapters, of whatever kind."""
+    return hasattr(model, "peft_config")
+
+
+def merge(model: Any) -> Any:
+    """The plain model with the adapters in its weights; the wrapped one is used up.
+
+    Raises:
+        ValueError: for adapters that are more than a change of weights: prefixes, prompts, bottlenecks.
+    """
+    if not is_adapted(model):
+        raise ValueError("the model has no adapters to merge")
+    kind = str(getattr(model.active_peft_config.peft_type, "value", model.active_peft_config.peft_type))
+    if kind not in MERGEABLE:
+        raise ValueError(f"{kind.lower().replace('_', ' ')} cannot be merged into a model's weights; lora and ia3 can")
     return model.merge_and_unload()
 
 
 class Reference:
     """The model as it is now, to be compared with later.
 
+    It keeps a copy of the weights that learn, of an adapted model so those of its adapters alone, which take the place
+    of the learning ones while the reference is asked.
+
     Args:
         model: a causal model.
-        adapted: whether only adapters learn, so that the model without them is the reference.
-
-    Attributes:
-        copy: a frozen copy of the model; None where none is needed.
     """
 
-    def __init__(self, model: Any, *, adapted: bool = False) -> None:
+    def __init__(self, model: Any) -> None:
         self._model = model
-        self.copy: Any = None if adapted else copy.deepcopy(model).eval().requires_grad_(False)
+        self.parameters: list[nn.Parameter] = [p for p in model.parameters() if p.requires_grad]
+        self.values = [parameter.detach().clone() for parameter in self.parameters]
 
     @contextmanager
     def model(self) -> Iterator[Any]:
-        """The reference, within this."""
-        if self.copy is not None:
-            yield self.copy
-            return
-        with adapter_off(self._model):
+        """The reference, within this; no gradient may go through it."""
+        own = [parameter.data for parameter in self.parameters]
+        for parameter, value in zip(self.parameters, self.values, strict=True):
+            parameter.data = value
+        try:
             yield self._model
+        finally:
+            for parameter, value in zip(self.parameters, own, strict=True):
+                parameter.data = value

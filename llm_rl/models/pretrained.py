@@ -16,9 +16,14 @@ import torch
 
 from gridzero.agents import checkpoint, runs
 from gridzero.agents.files import new_directory
+from gridzero.envs.tasks.numbers import shown
+from gridzero.llm_rl.models.cache import cache
 from gridzero.llm_rl.models.causal import check_model
 from gridzero.llm_rl.models.gguf import dequantised, is_gguf
+from gridzero.llm_rl.models.peft import add_adapters, is_adapted
 
+SHIPPED = Path(__file__).parent / "base-models"
+_KINDS = ("LORA", "PREFIX_TUNING", "PROMPT_TUNING", "IA3", "BOTTLENECK")
 _ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 
@@ -88,7 +93,12 @@ def save_model(model: Any, tokenizer: Any, folder: str | Path) -> None:
 
 def write_model(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a model, or its adapters where it has some, and its tokenizer into a folder."""
-    options = {"save_embedding_layers": False} if _adapted(model) else {}
+    options: dict[str, Any] = {}
+    if is_adapted(model):
+        options = {"save_embedding_layers": False, "selected_adapters": [model.active_adapter]}
+        base = Path(model.active_peft_config.base_model_name_or_path or "")
+        if base.parent in (SHIPPED, cache()):  # which may move
+            model.active_peft_config.base_model_name_or_path = base.name
     with _quiet():
         model.save_pretrained(folder, **options)
         tokenizer.save_pretrained(folder)
@@ -103,18 +113,22 @@ def read_weights(model: Any, folder: str | Path) -> None:
     """
     folder = Path(folder)
     with _errors_in_one_line(folder):
-        if _adapted(model):
-            import peft
-            from safetensors.torch import load_file
-
-            weights = load_file(folder / _ADAPTER_WEIGHTS)
-            expected = peft.get_peft_model_state_dict(model)
-            if weights.keys() != expected.keys():
-                raise ValueError("its adapters are of other layers")
-            peft.set_peft_model_state_dict(model, weights)
+        if is_adapted(model):
+            _read_adapters(model, folder)
         else:
             model.load_state_dict(_read_model(folder, model.dtype, type(model)).state_dict())
         _check_finite(model)
+
+
+def _read_adapters(model: Any, folder: Path) -> None:
+    """Give a model's adapters the weights of saved ones."""
+    import peft
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / _ADAPTER_WEIGHTS)
+    if weights.keys() != peft.get_peft_model_state_dict(model, save_embedding_layers=False).keys():
+        raise ValueError("its adapters are of other layers")
+    peft.set_peft_model_state_dict(model, weights)
 
 
 def _check_finite(model: Any) -> None:
@@ -122,10 +136,6 @@ def _check_finite(model: Any) -> None:
     for name, weight in model.named_parameters():
         if not torch.isfinite(weight).all():
             raise ValueError(f"its weights are not finite: {name}")
-
-
-def _adapted(model: Any) -> bool:
-    return hasattr(model, "get_base_model")
 
 
 def _read_whole(path: Path, dtype: torch.dtype | None) -> tuple[Any, Any]:
@@ -166,6 +176,7 @@ def _read_model(path: Path, dtype: torch.dtype | None, kind: Any = None) -> Any:
     )
     if loading["missing_keys"]:
         raise ValueError(f"it lacks weights: {', '.join(sorted(loading['missing_keys'])[:3])}, …")
+    model.name_or_path = str(path)  # of a GGUF file it would be its folder; adapters say by it what they belong to
     return model
 
 
@@ -183,16 +194,33 @@ def _read_adapted(path: Path, dtype: torch.dtype | None) -> tuple[Any, Any]:
     if not (path / _ADAPTER_WEIGHTS).is_file():
         raise ValueError(f"it has no {_ADAPTER_WEIGHTS}")
     config = json.loads((path / _ADAPTER).read_text())
-    if config.get("peft_type") != "LORA" or config.get("megatron_config"):  # the latter names a module to import
-        raise ValueError("its adapters are not plain LoRA")
+    kind = config.get("peft_type")
+    if kind not in _KINDS:
+        raise ValueError(f"its adapters are {kind}, not among {', '.join(_KINDS)}")
+    if kind == "BOTTLENECK":
+        import gridzero.llm_rl.models.bottleneck  # noqa: F401  # which makes it known to peft
+    # Each of these names something to import or to download, or weights that are not in the file.
+    for name, allowed in (
+        ("megatron_config", (None,)),
+        ("prompt_tuning_init", (None, "RANDOM", "SAMPLE_VOCAB")),
+        ("prefix_projection", (None, False)),
+    ):
+        if config.get(name) not in allowed:
+            raise ValueError(f"its adapters have {name} {shown(str(config[name]))}, which is not read here")
     named = config.get("base_model_name_or_path")
-    # A relative name is looked for beside the adapters, too.
-    base = next((folder for folder in (Path(named), path / named) if folder.exists()), None) if named else None
+    # A relative name is looked for beside the adapters and among the base models, too.
+    folders = [folder / named for folder in (Path(), path, SHIPPED, cache())] if named else []
+    base = next((folder for folder in folders if folder.exists()), None)
     if base is None:
         raise ValueError(f"it holds adapters to {named or 'a model without a name'}, which is not here")
     base = base.absolute()
+    if (base / _ADAPTER).is_file():
+        raise ValueError(f"it holds adapters to {base}, which holds adapters itself")
     whole, tokenizer = _read_whole(base, dtype)
-    model = peft.PeftModel.from_pretrained(whole, str(path), is_trainable=True)
+    settings = peft.PeftConfig.from_pretrained(str(path))
+    settings.inference_mode, settings.base_model_name_or_path = False, None
+    model = add_adapters(whole, settings)
+    _read_adapters(model, path)
     with_own = any((path / name).is_file() for name in _TOKENIZERS)
     return model, _read_tokenizer(path) if with_own else tokenizer
 

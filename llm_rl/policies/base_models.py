@@ -24,17 +24,15 @@ from gridzero.agents.neural.schedules import OPTIMISER, warm_cosine
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.task import Task
 from gridzero.envs.tasks.vocabulary import Vocabulary
-from gridzero.llm_rl import models
 from gridzero.llm_rl.data.examples import demonstrate
 from gridzero.llm_rl.models.cache import cache
 from gridzero.llm_rl.models.causal import tiny_model
-from gridzero.llm_rl.models.pretrained import load_model, save_model
+from gridzero.llm_rl.models.pretrained import SHIPPED, load_model, save_model
 from gridzero.llm_rl.models.rendering import PlainRenderer, Renderer
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
 from gridzero.llm_rl.scoring.completions import completion_loss
 
 _MEASURED = 1000
-SHIPPED = Path(models.__file__).parent / "base-models"
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,7 @@ def base_model(task: Task, recipe: Recipe | None = None) -> tuple[Any, Any]:
     model, tokenizer = warm_up(task, recipe, report)
     with contextlib.suppress(ValueError):  # another process may have been faster
         save_model(model, tokenizer, cache() / name)
+    model.name_or_path = str(cache() / name)
     return model, tokenizer
 
 

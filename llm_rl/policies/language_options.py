@@ -10,6 +10,7 @@ import torch
 
 from gridzero.envs.suggestions import closest
 from gridzero.llm_rl.decoding.sampling import Sampling
+from gridzero.llm_rl.models.peft import add_bottleneck, add_ia3, add_lora, add_prefix, add_prompt
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,16 @@ class LanguageOptions:
     """Act with the k most likely tokens; 0: all."""
     top_p: float = 1.0
     """Act with the most likely tokens that have this much probability together."""
-    lora_rank: int = 0
-    """Train low-rank adapters of this rank instead of all weights; 0: all weights."""
-    lora_alpha: float = 16.0
-    """Adapters count lora_alpha / lora_rank."""
-    lora_targets: str = "all-linear"
-    """Names of the adapted layers, with commas between, or "all-linear"."""
+    peft: str | None = None
+    """Train few weights in place of all: "lora", "prefix", "prompt", "ia3" or "bottleneck"; by default all."""
+    peft_rank: int = 8
+    """Rank of lora's matrices, width of a bottleneck."""
+    peft_alpha: float = 16.0
+    """lora's changes of the weights count peft_alpha / peft_rank."""
+    peft_targets: str = "all-linear"
+    """Names of the layers that lora adapts, with commas between, or "all-linear"."""
+    peft_tokens: int = 16
+    """Learned tokens of a prefix or a prompt."""
     gradient_checkpointing: bool = False
     """Keep the states between layers only, and compute the rest again for the gradient: less memory, a third more
     time."""
@@ -44,8 +49,12 @@ class LanguageOptions:
     def __post_init__(self) -> None:
         """Raise ValueError for an option out of range or an unknown choice."""
         Sampling(self.temperature, self.top_k, self.top_p)
-        if self.lora_rank < 0:
-            raise ValueError(f"lora_rank must be at least 0, not {self.lora_rank}")
+        if self.peft is not None and self.peft not in _SETTINGS:
+            raise ValueError(f"peft must be one of {', '.join(_SETTINGS)}, not {self.peft!r}")
+        for name, field in type(self).__dataclass_fields__.items():
+            kinds = [kind for kind, settings in _SETTINGS.items() if name in settings]
+            if kinds and getattr(self, name) != field.default and self.peft not in kinds:
+                raise ValueError(f"{name} is of --policy.peft {' or '.join(kinds)}")
         choices = {
             "chat": ("auto", "on", "off"),
             "dtype": ("auto", "float32", "bfloat16"),
@@ -54,6 +63,38 @@ class LanguageOptions:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+
+
+# The settings of each kind of adapter.
+_SETTINGS = {
+    "lora": ("peft_rank", "peft_alpha", "peft_targets"),
+    "prefix": ("peft_tokens",),
+    "prompt": ("peft_tokens",),
+    "ia3": (),
+    "bottleneck": ("peft_rank",),
+}
+
+
+def adapt(model: Any, options: LanguageOptions, *, seed: int) -> Any:
+    """The model with the adapters that the options name, which alone can be trained then; without any, as it is.
+
+    Raises:
+        ValueError: for a model that has adapters already, or cannot have these.
+    """
+    match options.peft:
+        case "lora":
+            targets: Any = options.peft_targets
+            targets = targets if targets == "all-linear" else targets.split(",")
+            return add_lora(model, options.peft_rank, options.peft_alpha, targets, seed=seed)
+        case "prefix":
+            return add_prefix(model, options.peft_tokens, seed=seed)
+        case "prompt":
+            return add_prompt(model, options.peft_tokens, seed=seed)
+        case "ia3":
+            return add_ia3(model)
+        case "bottleneck":
+            return add_bottleneck(model, options.peft_rank, seed=seed)
+    return model
 
 
 def language_options(given: Mapping[str, Any]) -> LanguageOptions:

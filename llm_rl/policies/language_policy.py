@@ -18,11 +18,12 @@ from gridzero.envs.tasks.task import Task
 from gridzero.llm_rl.decoding.generate import Completions, OnToken, check_positions, generate
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling
 from gridzero.llm_rl.models.causal import ValueHead, checkpoint_gradients, hidden_states, output_head
-from gridzero.llm_rl.models.peft import Reference, add_lora
+from gridzero.llm_rl.models.peft import Reference
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, write_model
 from gridzero.llm_rl.models.rendering import encode_text, renderer_of
+from gridzero.llm_rl.models.virtual_tokens import virtual_count
 from gridzero.llm_rl.policies.base_models import base_model
-from gridzero.llm_rl.policies.language_options import LanguageOptions, device_of, dtype_of, language_options
+from gridzero.llm_rl.policies.language_options import LanguageOptions, adapt, device_of, dtype_of, language_options
 from gridzero.llm_rl.policies.token_limit import DEMONSTRATIONS, usual_limit
 from gridzero.llm_rl.rollouts.conversations import joined
 from gridzero.llm_rl.scoring.packed_forward import packed_forward
@@ -85,11 +86,7 @@ class LanguagePolicy(Policy):
         self.options = options
         self.limit = limit
         self.tokenizer = tokenizer
-        self.adapted = options.lora_rank > 0
-        if self.adapted:
-            targets: Any = options.lora_targets
-            targets = targets if targets == "all-linear" else targets.split(",")
-            model = add_lora(model, options.lora_rank, options.lora_alpha, targets, seed=seed)
+        model = adapt(model, options, seed=seed)
         self.model = model.eval()
         if options.gradient_checkpointing:
             checkpoint_gradients(model)
@@ -129,14 +126,7 @@ class LanguagePolicy(Policy):
             if getattr(config, name) != fields[name].default:
                 raise ValueError(f"{name} is of networks; a language model has options of its own: --policy.KEY VALUE")
         options = language_options(config.policy)
-        if critic:
-            limit = config.rollout_steps
-        else:
-            limit = config.episode_limit
-            if options.lora_rank and config.reference_updates:
-                raise ValueError(
-                    "with lora_rank, the reference is the model without adapters; reference_updates must be 0"
-                )
+        limit = config.rollout_steps if critic else config.episode_limit
         task = getattr(vector.unwrapped, "task", None)
         policy = cls.load(options, task, limit=limit, critic=critic, seed=seed)
         policy._check_prompts(task)
@@ -171,12 +161,14 @@ class LanguagePolicy(Policy):
             return
         rng = np.random.default_rng(0)
         lengths = [len(self.renderer.prompt(task.prompt(task.sample(rng)))) for _ in range(DEMONSTRATIONS)]
-        check_positions(self.model.config.get_text_config(decoder=True), min(lengths), self.limit)
+        check_positions(
+            self.model.config.get_text_config(decoder=True), virtual_count(self.model) + min(lengths), self.limit
+        )
 
     def room(self, tokens: Sequence[int], left: int) -> int:
         """How many tokens the model can write after these, of ``left`` that it may; perhaps below 1."""
         positions = getattr(self.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-        return left if positions is None else min(left, positions - len(tokens))
+        return left if positions is None else min(left, positions - virtual_count(self.model) - len(tokens))
 
     # Writing
 
@@ -303,8 +295,8 @@ class LanguagePolicy(Policy):
         return Scores(_per_step(steps, log_probs), _per_step(steps, entropies)), chosen
 
     def make_reference(self) -> None:
-        """Keep the model as it is now; with adapters, the model without them, of which no copy is needed."""
-        self.reference = Reference(self.model, adapted=self.adapted)
+        """Keep the model as it is now: a copy of the weights that learn."""
+        self.reference = Reference(self.model)
 
     def reference_log_probs(self, steps: Steps) -> Tensor:
         """(B, T) log-probabilities of the reference, without gradients."""
@@ -330,10 +322,11 @@ class LanguagePolicy(Policy):
             self.value_head.load_state_dict(dict(tensors))
 
     def save_artifacts(self, folder: Path) -> None:
-        """Write the model and, if it is another one, the reference, in Hugging Face's format."""
+        """Write the model and, where there is one, the reference, in Hugging Face's format."""
         write_model(self.model, self.tokenizer, folder / "model")
-        if self.reference is not None and self.reference.copy is not None:
-            write_model(self.reference.copy, self.tokenizer, folder / "reference")
+        if self.reference is not None:
+            with self.reference.model() as model:
+                write_model(model, self.tokenizer, folder / "reference")
 
     def load_artifacts(self, folder: Path) -> None:
         """Continue from the files that :meth:`save_artifacts` wrote into ``folder``."""
@@ -341,7 +334,8 @@ class LanguagePolicy(Policy):
         if (folder / "reference").is_dir():
             self.make_reference()
             assert self.reference is not None
-            read_weights(self.reference.copy, folder / "reference")
+            with self.reference.model() as model:
+                read_weights(model, folder / "reference")
 
 
 def _per_step(steps: Steps, numbers: Tensor) -> Tensor:

@@ -70,6 +70,28 @@ class Packing:
         )
         return Packing(tokens, positions, places, tuple(parts), part_indices)
 
+    def after(self, count: int) -> Packing:
+        """Put ``count`` tokens of number 0, which all sequences share, before them; they are the first in the row."""
+        first = torch.arange(count, device=self.tokens.device)
+
+        def shifted(places: Tensor) -> Tensor:
+            return torch.cat([first.expand(len(places), -1), places + count], dim=1)
+
+        indices, before, more = self.part_indices.clone(), 0, 0
+        for part in self.parts:
+            rows, length = part.shape
+            own = (self.part_indices >= before) & (self.part_indices < before + rows * length)
+            row = (self.part_indices[own] - before) // length
+            indices[own] += more + (row + 1) * count
+            before, more = before + rows * length, more + rows * count
+        return Packing(
+            tokens=torch.cat([torch.zeros_like(first), self.tokens]),
+            positions=torch.cat([first, self.positions + count]),
+            places=shifted(self.places),
+            parts=tuple(shifted(part) for part in self.parts),
+            part_indices=torch.cat([first, indices]),
+        )
+
 
 def _of_like_length(lengths: Tensor) -> list[Tensor]:
     """The numbers of the rows, those of like length together, where that saves much of what is after their ends."""

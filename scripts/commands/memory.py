@@ -15,7 +15,7 @@ _STEP = 32
 _COPIES = 4
 """Copies of each weight: itself, its gradient, and Adam's two moments; all float32."""
 _PER_RANK = 1024
-"""Bytes for each rank of LoRA in the smallest models."""
+"""Bytes for each rank or learned token of an adapter in the smallest models."""
 _COLUMN = 1 << 16
 
 
@@ -41,14 +41,15 @@ def check(described: Mapping[str, Any], num_envs: int | None, config: Any) -> No
     native = find_spec(described["id"]).vector_entry_point is not None and not described.get("wrappers")
     count = settings.get("num_envs", 1)
     policy = settings.get("policy")  # options of ours, a network's name of Stable-Baselines3
-    rank = policy.get("lora_rank") if isinstance(policy, Mapping) else None
+    options = policy if isinstance(policy, Mapping) else {}
+    adapters = {name: options.get(name) for name in ("peft_rank", "peft_tokens")}
     needed = {
         "num_envs": count * (size + (_NATIVE if native else _OBJECT)),
         "rollout_steps": count * settings.get("rollout_steps", 1) * (size + _STEP),
         "hidden": 4 * _COPIES * sum(a * b for a, b in itertools.pairwise((1, *settings.get("hidden", ())))),
         "group_size": settings.get("groups", 1) * settings.get("group_size", 0) * (size + _OBJECT),
-        "policy.lora_rank": _PER_RANK * rank if isinstance(rank, int) else 0,
     }
+    needed |= {f"policy.{name}": _PER_RANK * number for name, number in adapters.items() if isinstance(number, int)}
     require(sum(needed.values()), max(needed, key=needed.__getitem__))
 
 

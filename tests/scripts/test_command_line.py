@@ -107,7 +107,10 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["train", "ppo", *LAKE, "--rollout-steps", "1000000000000"], "--rollout-steps needs at least"),
     (["train", "ppo", *LAKE, "--hidden", "10000000", "10000000"], "--hidden needs at least"),
     (["train", "grpo", *LAKE, "--group-size", "1000000000"], "--group-size needs at least"),
-    (["train", "grpo", *WORDS, "--policy.lora-rank", "1000000000"], "--policy.lora-rank needs at least"),
+    (
+        ["train", "grpo", *WORDS, "--policy.peft", "lora", "--policy.peft-rank", "1000000000"],
+        "--policy.peft-rank needs at least",
+    ),
     (["sweep", "ppo", *LAKE, "--over", "num_envs=1000000000"], "--num-envs needs at least"),
     (["evaluate"], "which run?"),
     (["evaluate", "q9"], "did you mean q"),

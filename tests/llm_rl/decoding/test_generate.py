@@ -342,14 +342,6 @@ def test_a_model_without_a_cache_is_refused() -> None:
         complete(model)
 
 
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
-def test_learned_prompts_are_refused() -> None:
-    peft = pytest.importorskip("peft")
-    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
-    with pytest.raises(ValueError, match="learned prompts"):
-        complete(peft.get_peft_model(make("llama"), config))
-
-
 def test_training_goes_on_after_it(any_decoder: str) -> None:
     config = CONFIGS["llama"]()
     config.attention_dropout = 0.9

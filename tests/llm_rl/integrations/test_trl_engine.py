@@ -175,7 +175,7 @@ def test_the_command_leaves_a_run_like_any_other(model: Path, monkeypatch: Any, 
 @with_trl
 def test_with_adapters_and_a_reference(model: Path) -> None:
     given = config(groups=2, group_size=4, kl_coefficient=0.1)
-    for policy, more in (({"lora_rank": 2}, {}), ({}, {"reference_updates": 1})):
+    for policy, more in (({"peft": "lora", "peft_rank": 2}, {}), ({}, {"reference_updates": 1})):
         agent = TRLGRPO(world(), dataclasses.replace(given, policy={"model": str(model), **policy}, **more))
         agent.planned_steps = 16
         updates = list(agent.learn())

@@ -20,6 +20,7 @@ from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl.data.examples import Example, demonstrate
 from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.models.pretrained import SHIPPED
 from gridzero.llm_rl.models.rendering import PlainRenderer
 from gridzero.llm_rl.policies.base_models import Recipe, warm_up
 from gridzero.llm_rl.scoring.completions import completion_loss
@@ -134,9 +135,9 @@ def test_the_learning_rate_rises_and_falls_to_nothing_at_the_end_of_the_budget()
     assert [update.metrics["learning_rate"] for update in learn(agent, 2)] == [3e-3, 3e-3]
 
 
-@pytest.mark.parametrize("lora_rank", [0, 2])
-def test_a_restored_learner_goes_on_exactly(lora_rank: int, tmp_path: Path) -> None:
-    policy = {"lora_rank": lora_rank}
+@pytest.mark.parametrize("kind", [None, "lora", "prefix", "prompt", "ia3", "bottleneck"])
+def test_a_restored_learner_goes_on_exactly(kind: str | None, tmp_path: Path) -> None:
+    policy = {} if kind is None else {"peft": kind, "model": str(next(SHIPPED.glob("addition-*")))}
     original, restored = make(3, policy=policy), make(3, policy=policy)
     learn(original, 2)
     tree, arrays = flatten(original.state_dict())
@@ -163,6 +164,7 @@ def test_seeds_decide_everything_and_acting_greedily_changes_nothing() -> None:
         ("gridzero/TextGeneration-v0", {"learning_rate_schedule": "linear"}, "must be one of cosine, constant"),
         ("gridzero/TextGeneration-v0", {"width": 15}, "width must be an even multiple of heads"),
         ("gridzero/TextGeneration-v0", {"policy": {"modell": "x"}}, "no option 'modell'"),
+        ("gridzero/TextGeneration-v0", {"policy": {"peft": "lora"}}, "peft adapts a trained model"),
     ],
 )
 def test_what_cannot_be_is_refused(env: str, fields: dict[str, Any], message: str) -> None:

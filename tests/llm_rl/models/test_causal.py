@@ -1,4 +1,4 @@
-"""The parts of language models against the whole, for many architectures; adapters; the critic's head."""
+"""The parts of language models against the whole, for many architectures; the critic's head."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from gridzero.llm_rl.models.causal import (
     output_head,
     tiny_model,
 )
-from gridzero.llm_rl.models.peft import Reference, adapter_off, add_lora, merge_lora
 from gridzero.llm_rl.scoring.packed_forward import packed_forward
 from gridzero.llm_rl.scoring.packing import Packing
 from gridzero.llm_rl.scoring.token_log_probs import token_log_probs
@@ -193,129 +192,6 @@ def test_the_value_head_begins_at_zero_and_learns() -> None:
     head.linear.weight.data.fill_(1.0)
     torch.testing.assert_close(head(states), states.sum(-1))
     assert head(states.bfloat16()).dtype == torch.float32
-
-
-# Adapters
-
-
-@pytest.mark.parametrize(
-    ("config", "targets"),
-    [
-        (transformers.GPT2Config(n_embd=1024, n_layer=24, n_head=16), ["c_attn"]),
-        (
-            transformers.GPTNeoConfig(hidden_size=1024, num_layers=24, attention_types=[[["global"], 24]]),
-            ["q_proj", "v_proj"],
-        ),
-    ],
-)
-def test_the_published_number_of_parameters(config: Any, targets: list[str]) -> None:
-    """Rank 4 on queries and values of GPT-2 M: 24 · 2 · 2 · 4 · 1024, Hu et al. (2021), table 2 and section 7.1.
-
-    Hugging Face's GPT-2 has one matrix for queries, keys and values, of which a rank-4 adapter happens to have as many;
-    with matrices of their own they are counted as in the paper.
-    """
-    with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(config)
-        adapted = add_lora(model, 4, 32, targets)
-    assert sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad) == 393_216
-
-
-def scramble(adapted: Any, seed: int = 0) -> None:
-    """Give the adapters weights, as training does."""
-    generator = torch.Generator().manual_seed(seed)
-    for weight in adapted.parameters():
-        if weight.requires_grad:
-            weight.data = torch.randn(weight.shape, generator=generator) * 0.3
-
-
-@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2"])
-def test_adapters_come_and_go(architecture: str) -> None:
-    model, tokens = build(architecture), some_tokens()
-    with torch.no_grad():
-        before = plain_log_probs(model, tokens)
-        adapted = add_lora(model, 3, 6)
-        torch.testing.assert_close(plain_log_probs(adapted, tokens), before)
-        scramble(adapted)
-        after = plain_log_probs(adapted, tokens)
-        assert (after - before).abs().max() > 0.1
-        torch.testing.assert_close(log_probs_of(adapted, tokens), after, rtol=1e-5, atol=1e-5)
-        with adapter_off(adapted):
-            torch.testing.assert_close(plain_log_probs(adapted, tokens), before)
-            torch.testing.assert_close(log_probs_of(adapted, tokens), before, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(plain_log_probs(adapted, tokens), after)
-        merged = merge_lora(adapted)
-        assert type(merged) is type(model)
-        torch.testing.assert_close(plain_log_probs(merged, tokens), after, rtol=1e-4, atol=1e-4)
-
-
-def test_an_adapter_is_alpha_over_rank_times_b_a() -> None:
-    model = build("llama")
-    weight = model.model.layers[0].self_attn.q_proj.weight.detach().clone()
-    adapted = add_lora(model, 3, 12, ["q_proj"])
-    scramble(adapted)
-    layer = model.model.layers[0].self_attn.q_proj
-    expected = weight + 12 / 3 * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
-    merge_lora(adapted)
-    torch.testing.assert_close(model.model.layers[0].self_attn.q_proj.weight, expected)
-
-
-def test_only_adapters_are_trained() -> None:
-    adapted = add_lora(build("qwen2"), 2, 4, ["q_proj", "v_proj"], seed=3)
-    log_probs_of(adapted, some_tokens()).mean().backward()
-    with_gradients = {name for name, weight in adapted.named_parameters() if weight.grad is not None}
-    assert len(with_gradients) == 2 * 2 * 2
-    assert all("lora_" in name for name in with_gradients)
-
-
-def test_adapters_depend_on_the_seed_alone() -> None:
-    def make(seed: int) -> Tensor:
-        adapted = add_lora(build("qwen2"), 2, 4, seed=seed)
-        return torch.cat([weight.flatten() for weight in adapted.parameters() if weight.requires_grad])
-
-    state = torch.get_rng_state()
-    first = make(1)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(make(1), first)
-    assert not torch.equal(make(2), first)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"rank": 0}, "rank must be at least 1, not 0"),
-        ({"alpha": 0.0}, "alpha must be above 0"),
-        ({"targets": ["query"]}, "targets must be among down_proj, gate_proj, .*, or all-linear; not 'query'"),
-        ({"targets": ["lm_head"]}, "not 'lm_head'"),
-        ({"targets": []}, "not ''"),
-    ],
-)
-def test_adapters_that_do_not_fit_are_refused(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        add_lora(build("llama"), **({"rank": 2, "alpha": 4.0, "targets": "all-linear"} | options))
-
-
-def test_adapters_upon_adapters_are_refused() -> None:
-    with pytest.raises(ValueError, match="has adapters already, which go on learning: leave out lora_rank"):
-        add_lora(add_lora(build("llama"), 2, 4), 2, 4)
-
-
-@pytest.mark.parametrize("adapted", [False, True])
-def test_a_reference_stays_as_it_was(adapted: bool) -> None:
-    model, tokens = build("llama"), some_tokens()
-    if adapted:
-        model = add_lora(model, 2, 4)
-    reference = Reference(model, adapted=adapted)
-    assert (reference.copy is None) == adapted
-    with torch.no_grad():
-        before = plain_log_probs(model, tokens)
-        for weight in model.parameters():
-            if weight.requires_grad:
-                weight.add_(0.05)
-        after = plain_log_probs(model, tokens)
-        assert (after - before).abs().max() > 0.01
-        with reference.model() as past:
-            torch.testing.assert_close(plain_log_probs(past, tokens), before)
-        torch.testing.assert_close(plain_log_probs(model, tokens), after)
 
 
 def test_heads_are_what_models_say() -> None:

@@ -352,7 +352,17 @@ def collected(agent, updates):
 
 FIELDS = {
     "grpo": {"groups": 4, "group_size": 4, "kl_coefficient": 0.1, "episode_limit": 12, "learning_rate": 1e-2},
-    "grpo-lora": {"groups": 4, "group_size": 4, "kl_coefficient": 0.1, "episode_limit": 12, "learning_rate": 1e-2},
+    **{
+        f"grpo-{kind}": {
+            "groups": 4,
+            "group_size": 4,
+            "kl_coefficient": 0.1,
+            "episode_limit": 12,
+            "learning_rate": 1e-2,
+            "reference_updates": 3,
+        }
+        for kind in ("lora", "prefix", "prompt", "ia3", "bottleneck")
+    },
     "ppo": {"num_envs": 8, "rollout_steps": 12, "kl_coefficient": 0.1, "learning_rate": 1e-2, "epochs": 2},
 }
 
@@ -360,7 +370,7 @@ FIELDS = {
 @pytest.mark.parametrize("name", [*FIELDS, "grpo-bfloat16", "ppo-bfloat16"])
 def test_interrupted_and_resumed_is_uninterrupted(name, saved, tmp_path):
     kind = name.removesuffix("-bfloat16")
-    policy = {"model": saved} | ({"lora_rank": 2} if "lora" in name else {})
+    policy = {"model": saved} | ({"peft": kind.split("-")[1]} if "-" in kind else {})
     policy |= {"dtype": "bfloat16"} if "bfloat16" in name else {}
 
     def agent():
@@ -413,17 +423,27 @@ def test_completions_of_networks_cannot_be_logged():
         gridzero.agents.make("grpo", "gridzero/GridWorld-v0", log_completions=True)
 
 
-def test_the_reference_of_adapters_is_the_model_without_them(saved):
-    agent = gridzero.agents.make(
-        "grpo", "gridzero/TextGeneration-v0", policy={"model": saved, "lora_rank": 2}, **FIELDS["grpo"]
+@pytest.mark.parametrize("kind", ["lora", "prefix"])
+def test_the_reference_of_trained_adapters_is_the_model_with_them(kind, saved, tmp_path):
+    """Loaded again as a model, adapters go on learning; the policy that they made is the reference."""
+    first = gridzero.agents.make(
+        "grpo", "gridzero/TextGeneration-v0", policy={"model": saved, "peft": kind}, **FIELDS["grpo"]
     )
-    policy = agent.network
-    t = agent.collector.episodes(policy, 4, 4, 12, agent.rng)
-    initial = policy.evaluate_actions(t.steps).log_probs.detach()
-    for parameter in policy.trained():
-        torch.nn.init.normal_(parameter.data)
-    torch.testing.assert_close(policy.reference_log_probs(t.steps), initial)
-    assert not torch.allclose(policy.evaluate_actions(t.steps).log_probs, initial, atol=1e-2)
+    for parameter in first.network.trained():
+        torch.nn.init.normal_(parameter.data, std=0.3)
+    save_model(first.network.model, first.network.tokenizer, tmp_path / "adapters")
+    policy = {"model": str(tmp_path / "adapters")}
+    agent = gridzero.agents.make("grpo", "gridzero/TextGeneration-v0", policy=policy, **FIELDS["grpo"])
+    assert sum(p.numel() for p in agent.network.trained()) == sum(p.numel() for p in first.network.trained())
+    t = agent.collector.episodes(agent.network, 4, 4, 12, agent.rng)
+    initial = agent.network.evaluate_actions(t.steps).log_probs.detach()
+    torch.testing.assert_close(first.network.evaluate_actions(t.steps).log_probs, initial)
+    for parameter in agent.network.trained():
+        parameter.data += 0.5 * torch.randn_like(parameter)
+    torch.testing.assert_close(agent.network.reference_log_probs(t.steps), initial)
+    assert not torch.allclose(agent.network.evaluate_actions(t.steps).log_probs, initial, atol=1e-2)
+    with pytest.raises(ValueError, match="has adapters already, which go on learning: leave out"):
+        gridzero.agents.make("grpo", "gridzero/TextGeneration-v0", policy=policy | {"peft": kind}, **FIELDS["grpo"])
 
 
 def test_flat_groups_are_left_out_without_changing_the_gradient(saved):
@@ -474,7 +494,10 @@ def test_passes_over_microbatches_add_up(name, saved):
         ("grpo", {"policy": {"temperature": 0}}, "temperature must be above 0"),
         ("grpo", {"policy": {"device": "tpu"}}, "device must be one of"),
         ("grpo", {"variant": "gropo"}, "variant must be one of"),
-        ("grpo", {"policy": {"lora_rank": 2}, "reference_updates": 3}, "reference_updates must be 0"),
+        ("grpo", {"policy": {"peft": "loar"}}, "peft must be one of lora, prefix, prompt, ia3, bottleneck, not 'loar'"),
+        ("grpo", {"policy": {"peft_rank": 2}}, "peft_rank is of --policy.peft lora or bottleneck"),
+        ("grpo", {"policy": {"peft": "prefix", "peft_rank": 2}}, "peft_rank is of --policy.peft lora or bottleneck"),
+        ("grpo", {"policy": {"peft": "ia3", "peft_tokens": 2}}, "peft_tokens is of --policy.peft prefix or prompt"),
     ],
 )
 def test_what_cannot_be_is_refused(name, fields, message):
