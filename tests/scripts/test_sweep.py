@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import json
 import multiprocessing
@@ -22,7 +21,8 @@ from gridzero.agents import checkpoint, runs
 from gridzero.agents.registry import agent_class, make
 from gridzero.agents.tabular.temporal_difference import QLearning
 from gridzero.commands import engines, sweep
-from gridzero.commands.settings import TrainingOptions
+from gridzero.commands.arguments import EnvironmentWords
+from gridzero.commands.settings import TrainingOptions, parse_settings
 from gridzero.commands.summary import summarise
 
 LAKE = ["--env", "FrozenLake-v1"]
@@ -211,14 +211,14 @@ def until(condition: Any, seconds: float = 60.0) -> None:
 
 def test_each_variant_of_a_sweep_has_its_own_defaults() -> None:
     """What the command line sets otherwise stays as it is set."""
-    settings = ["--clip", "0.3", "--steps", "10", "--seeds", "1"]
-    assert main(["sweep", "grpo", *LAKE, "--over", "variant=dr_grpo,dapo", *settings, "--jobs", "1"]) == 0
-    records = [json.loads((path / "config.json").read_text()) for path in sorted(Path("runs").glob("*/*/seed-0"))]
-    configs = {record["config"]["variant"]: record["config"] for record in records}
+    command = [*LAKE, "--over", "variant=dr_grpo,dapo", "--clip", "0.3", "--seeds", "1"]
+    settings = parse_settings("sweep", "", sweep.Options, "grpo", command, EnvironmentWords())
+    jobs = sweep.Sweep(Path("runs/all"), "grpo", FROZEN, None, settings.config, settings.options).jobs
+    configs = {job.config.variant: job.config for group in jobs for job in group}
+    assert list(configs) == ["dr_grpo", "dapo"]
     for variant, config in configs.items():
-        chosen = make("grpo", "FrozenLake-v1", variant=variant, clip=0.3).config
-        assert config == json.loads(json.dumps(dataclasses.asdict(chosen)))
-    assert configs["dr_grpo"]["normalisation"] != configs["dapo"]["normalisation"]
+        assert config == make("grpo", "FrozenLake-v1", variant=variant, clip=0.3).config
+    assert configs["dr_grpo"].normalisation != configs["dapo"].normalisation
 
 
 def test_a_process_that_is_killed_ends_the_sweep_in_one_line(tmp_path: Path) -> None:
