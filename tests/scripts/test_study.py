@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from gridzero.__main__ import main
 from gridzero.agents import runs
 from gridzero.commands import engines
-
-optuna = pytest.importorskip("optuna")
 
 STUDY = [
     "sweep", "q-learning", "--env", "FrozenLake-v1", "--env.is_slippery", "False", "--sampler", "optuna",
