@@ -137,6 +137,7 @@ class MonteCarlo(PredictionAgent):
                 "error": error / max(updates, 1),
                 "visited": float((self.visits > 0).mean()),
                 **self.interaction.metrics(),
+                **self.error_metrics(),
             }
             yield Update(self.interaction.steps, metrics)
 

@@ -268,6 +268,7 @@ class RobbinsMonro(PredictionAgent):
                 "step_size": float(self.step_size(max(int(self.visits.max()), 1))),
                 "conditions_met": float(self.step_size.converges),
                 **self.interaction.metrics(),
+                **self.error_metrics(),
             }
             yield Update(self.interaction.steps, metrics)
 

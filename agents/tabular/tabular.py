@@ -13,6 +13,7 @@ from gridzero.agents.agent import Agent
 from gridzero.agents.interaction import Interaction
 from gridzero.agents.spaces import Numbering
 from gridzero.agents.tabular.schedules import Schedule
+from gridzero.agents.tabular.value_errors import ExactValues
 
 FloatArray = NDArray[np.float64]
 
@@ -126,6 +127,7 @@ class PredictionAgent(TabularAgent):
     """
 
     fixed_policy: FloatArray | None = None
+    _exact_values: ExactValues | None = None
 
     def fix_policy(self, policy: ArrayLike) -> None:
         """From now on, estimate the action values of this policy.
@@ -137,6 +139,16 @@ class PredictionAgent(TabularAgent):
             ValueError: for another shape, or rows that are not distributions.
         """
         self.fixed_policy = as_policy_table(policy, self.states.n, self.actions.n)
+        self._exact_values = None
+
+    def error_metrics(self) -> dict[str, float]:
+        """``rms_error`` of the state values of a fixed policy where the exact ones are known, else nothing."""
+        if self.fixed_policy is None:
+            return {}
+        if self._exact_values is None:
+            self._exact_values = ExactValues(self.env, self.fixed_policy, self.config.gamma)
+        error = self._exact_values.rms_error(self.state_values())
+        return {} if error is None else {"rms_error": error}
 
     def policy_table(self) -> FloatArray:
         """(S, A) probabilities: the fixed policy, else the greedy one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -248,6 +248,11 @@ class TD0(TemporalDifference, PredictionAgent):
             "values": np.full((self.states.n, 1), self.config.initial_value, dtype=np.float64),
             "state_visits": np.zeros((self.states.n, 1), dtype=np.int64),
         }
+
+    def learn(self) -> Iterator[Update]:
+        """As the other agents, with the error of the estimates where the exact values are known."""
+        for update in super().learn():
+            yield replace(update, metrics={**update.metrics, **self.error_metrics()})
 
     def fix_policy(self, policy: ArrayLike) -> None:
         """From now on, follow this policy and estimate its values: (S, A) probabilities or (S,) action numbers."""
