@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gridzero.agents.presets import preset, presets
 from gridzero.agents.registry import agent_class
 
 CARD = "README.md"
@@ -91,8 +92,15 @@ def _words(config: Mapping[str, Any]) -> Iterator[str]:
         for field in dataclasses.fields(agent_class(config["agent"]).Config)
         if field.default is not dataclasses.MISSING
     }
+    tuned = config["training"].get("preset")
+    if environment is not None and environment["id"] in presets(config["agent"]) and tuned is None:
+        tuned = "none"
+    if tuned is not None:
+        yield from ("--preset", tuned)
+    if tuned not in (None, "none"):
+        defaults |= preset(config["agent"], tuned).fields
     for key, value in config["config"].items():
-        if value is None or value == _plain(defaults.get(key)):
+        if value == _plain(defaults.get(key)):
             continue
         flag = key.replace("_", "-")
         if isinstance(value, Mapping):

@@ -70,7 +70,7 @@ class Session:
         env = remake(described, num_envs)
         agent = build(name, env, config, seed=seed)
         budget = options.budget(agent.default_steps)
-        settings = {**dataclasses.asdict(budget), "threads": options.threads}
+        settings = {**dataclasses.asdict(budget), "threads": options.threads, "preset": options.preset}
         agent.prepare()
         check_second_environment(agent)
         if group.rank > 0:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from gridzero.agents.presets import Preset, preset, presets
 from gridzero.agents.registry import REGISTRY, agent_class, default_config, registration
 from gridzero.agents.training import Budget
 from gridzero.commands.arguments import (
@@ -20,6 +22,8 @@ from gridzero.commands.arguments import (
     split_dotted,
 )
 from gridzero.envs.suggestions import closest
+
+NO_PRESET = "none"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ class TrainingOptions:
     """Steps between evaluations along the way, 0 for none; a few episodes at a cost below 5 % if not given."""
     evaluation_episodes: int = 100
     """Episodes of the evaluation at the end, and of each along the way if --evaluate-every is given."""
+    preset: str | None = None
+    """Tuned settings, by the name of their environment, or "none" for the bare defaults; by default those of this
+    environment, if there are any. What is given by flags counts before them."""
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -125,6 +132,7 @@ def parse_settings(
     policy_words, rest = split_dotted("policy", arguments)
     env_id = option_value("--env", rest)
     env = None if env_id is None or "policy" not in own else _sample_environment(env_id, environment)
+    tuned = _preset(agent, env_id, option_value("--preset", rest)) if before is None else None
     groups: list[Any] = [("training", options), ("vector", VectorOptions), ("agent", config_class)]
     if before is not None:
         if policy_words:
@@ -133,7 +141,8 @@ def parse_settings(
         groups = [(*group, default) for group, default in zip(groups, defaults, strict=True)]
     elif policy_words or env is not None:
         given = {"policy": _policy_options(agent, env, env_id, environment, policy_words)} if policy_words else {}
-        groups[2] = (*groups[2], default_config(agent, env, {**_variant(own, rest), **given}))
+        fields = {} if tuned is None else tuned.fields
+        groups[2] = (*groups[2], default_config(agent, env, {**fields, **_variant(own, rest), **given}))
     if "num_envs" in own:
         del groups[1]
     command_line = dataclasses.make_dataclass("Command", groups, kw_only=True)
@@ -147,7 +156,34 @@ def parse_settings(
             command_line.__doc__ += policy_help(env)
     parsed: Any = parse(command_line, rest, f"{command} {agent}")
     vector: VectorOptions = getattr(parsed, "vector", VectorOptions())
-    return Settings(parsed.training, vector.num_envs, parsed.agent)
+    chosen = parsed.training
+    if tuned is not None:
+        steps = tuned.steps if chosen.steps is None and chosen.seconds is None else chosen.steps
+        chosen = dataclasses.replace(chosen, preset=tuned.name, steps=steps)
+    return Settings(chosen, vector.num_envs, parsed.agent)
+
+
+def _preset(agent: str, env_id: str | None, name: str | None) -> Preset | None:
+    """The preset that is asked for, else the one of the environment, if there is one.
+
+    Raises:
+        ValueError: for a name that there is not.
+    """
+    if name == NO_PRESET:
+        return None
+    if name is None:
+        return presets(agent).get("" if env_id is None else env_id.rpartition(":")[2])
+    return preset(agent, name)
+
+
+def show_preset(agent: str, settings: Settings[Any]) -> None:
+    """Print the preset in use, if there is one: those of its settings that no flag changed."""
+    name = settings.options.preset
+    if name in (None, NO_PRESET):
+        return
+    fields = preset(agent, name).fields
+    words = [f"{key} {value}" for key, value in fields.items() if getattr(settings.config, key) == value]
+    print(f"gridzero: preset {agent} {name}: {', '.join(words)}; --preset none: without", file=sys.stderr)
 
 
 def recorded_settings(

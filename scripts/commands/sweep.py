@@ -34,6 +34,7 @@ from gridzero.commands.settings import (
     required_agent,
     required_environment,
     resumed_name,
+    show_preset,
     split_agent,
     usage,
     wants_help,
@@ -145,6 +146,7 @@ def main(argv: Sequence[str]) -> int:
     sweep = kind(path, name, described, settings.num_envs, settings.config, options)
     if record is None:
         sweep.begin()
+        show_preset(name, settings)
     return sweep.run()
 
 

@@ -26,6 +26,7 @@ from gridzero.commands.settings import (
     required_agent,
     required_environment,
     resumed_name,
+    show_preset,
     split_agent,
     usage,
     wants_help,
@@ -164,9 +165,12 @@ def _new(name: str, settings: Settings[Options], given: EnvironmentWords, group:
     options = settings.options
     described = given.described(required_environment("train", name, options.env))
     path = new_path(options.run, f"{name}-{described['id'].rpartition('/')[2]}-{options.seed}")
-    return Session.begin(
+    session = Session.begin(
         path, name, described, settings.num_envs, settings.config, options, options.seed, options.watch, group
     )
+    if session.run is not None:
+        show_preset(name, settings)
+    return session
 
 
 def _resumed(options: Options, given: EnvironmentWords, record: dict[str, Any], group: ProcessGroup) -> Session:

@@ -24,6 +24,8 @@ GRID = "--env gridzero/GridWorld-v0"
         f"q-learning {LAKE} --wrapper gymnasium.wrappers:TimeLimit --wrapper.max_episode_steps 7 --steps 1000",
         f"ppo {GRID} --env.layout zhao-2x2 --hidden 8 8 --no-normalise-rewards --steps 100"
         " --num-envs 2 --rollout-steps 8",
+        "ppo --env CartPole-v1 --hidden 8 --epochs 1 --gae-lambda 0.95 --steps 512",
+        "ppo --env CartPole-v1 --preset none --hidden 8 --epochs 1 --steps 512 --num-envs 8",
     ],
 )
 def test_its_command_makes_the_same_run(words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def some_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 MISTAKES: list[tuple[list[str], str]] = [
-    (["tran"], "did you mean train?"),
+    (["tran"], "did you mean train"),
     (["--foo"], "there are train"),
     (["train", "q-lerning", *LAKE], "did you mean q-learning"),
     (["train", "q-learning"], "--env ID"),
@@ -103,6 +103,9 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["train", "q-learning", *LAKE, "--run", "  "], "needs a name"),
     (["train", "q-learning", *LAKE, "--run", "a\nb"], "needs a name"),
     (["train", "q-learning", *LAKE, "--num-envs", "1000000000"], "--num-envs needs at least"),
+    (["train", "ppo", *LAKE, "--preset", "FrozenLak-v1"], "did you mean FrozenLake-v1"),
+    (["train", "q-learning", *LAKE, "--preset", "FrozenLake-v1"], "q-learning has no presets"),
+    (["sweep", "ppo", *LAKE, "--preset", "lake"], "ppo has no preset 'lake'"),
     (["train", "ppo", *LAKE, "--num-envs", "1000000000"], "--num-envs needs at least"),
     (["train", "ppo", *LAKE, "--rollout-steps", "1000000000000"], "--rollout-steps needs at least"),
     (["train", "ppo", *LAKE, "--hidden", "10000000", "10000000"], "--hidden needs at least"),

@@ -1,0 +1,66 @@
+"""Presets: tuned settings of agents for known environments, from ``neural/presets.toml``."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from gridzero.envs.suggestions import closest
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Tuned settings of an agent for an environment.
+
+    Attributes:
+        agent: registered name of the agent.
+        name: id of the environment.
+        steps: budget with which they were tuned.
+        fields: of the agent's ``Config``; all others are at their defaults.
+    """
+
+    agent: str
+    name: str
+    steps: int
+    fields: Mapping[str, Any]
+
+
+@functools.cache
+def presets(agent: str) -> Mapping[str, Preset]:
+    """The presets of an agent by environment id; none for most agents.
+
+    Example:
+        >>> presets("ppo")["CartPole-v1"].steps
+        100000
+    """
+    text = resources.files("gridzero.agents.neural").joinpath("presets.toml").read_text(encoding="utf-8")
+    found = {}
+    for name, table in tomllib.loads(text).get(agent, {}).items():
+        steps = table.pop("steps")
+        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+        found[name] = Preset(agent, name, steps, fields)
+    return found
+
+
+def preset(agent: str, name: str) -> Preset:
+    """The settings of an agent that are tuned for an environment id.
+
+    Raises:
+        ValueError: when there are none; the message has the closest names.
+
+    Example:
+        >>> import gridzero
+        >>> agent = gridzero.agents.make("ppo", "CartPole-v1", **preset("ppo", "CartPole-v1").fields)
+        >>> agent.vector.num_envs
+        8
+    """
+    known = presets(agent)
+    if not known:
+        raise ValueError(f"{agent} has no presets, so none is called {name!r}")
+    if name not in known:
+        raise ValueError(f"{agent} has no preset {name!r}; {closest(name, known)}")
+    return known[name]

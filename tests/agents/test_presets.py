@@ -1,0 +1,85 @@
+"""Presets: every one makes an agent's settings; the commands use, show and record them."""
+
+from __future__ import annotations
+
+import typing
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+from gridzero.__main__ import main
+from gridzero.agents import REGISTRY, agent_class, make, runs
+from gridzero.agents.files import fits
+from gridzero.agents.neural.grpo_config import VARIANTS
+from gridzero.agents.presets import Preset, preset, presets
+
+EVERY = [known for agent in REGISTRY for known in presets(agent).values()]
+QUICK = ["--steps", "256", "--epochs", "1", "--hidden", "8", "--evaluation-episodes", "2"]
+
+
+@pytest.mark.parametrize("known", EVERY, ids=lambda known: f"{known.agent}-{known.name}")
+def test_each_makes_a_config(known: Preset) -> None:
+    """Fields, their types and ranges are the agent's, the id is one of Gymnasium's or MiniGrid's."""
+    config = agent_class(known.agent).Config
+    hints = typing.get_type_hints(config)
+    for name, value in known.fields.items():
+        assert name in hints, f"{known.agent} {known.name} has an unknown key {name!r}"
+        assert fits(list(value) if isinstance(value, tuple) else value, hints[name]), (name, value)
+    config(**known.fields)
+    assert isinstance(known.steps, int)
+    assert known.steps > 0
+    assert known.name in gym.registry or known.name.startswith("MiniGrid-")
+
+
+def test_the_variants_of_grpo_keep_what_they_set() -> None:
+    set_by_variants = {name for fields in VARIANTS.values() for name in fields}
+    for known in presets("grpo").values():
+        assert not set_by_variants & set(known.fields)
+
+
+def test_a_run_uses_shows_and_records_its_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train = ["train", "ppo", "--env", "CartPole-v1", *QUICK]
+    fields = preset("ppo", "CartPole-v1").fields
+
+    def trained(*words: str) -> tuple[dict[str, typing.Any], str]:
+        assert main([*train, *words]) == 0
+        return dict(runs.read_config(tmp_path / "runs" / words[-1])), capsys.readouterr().err
+
+    record, shown = trained("--gamma", "0.9", "--run", "tuned")
+    given = {"gamma": 0.9, "epochs": 1, "hidden": [8]}
+    assert record["config"].items() >= {**fields, **given}.items()
+    assert record["training"]["preset"] == "CartPole-v1"
+    assert f"preset ppo CartPole-v1: num_envs {fields['num_envs']}" in shown
+    assert "gamma" not in shown
+    assert "epochs" not in shown
+
+    record, shown = trained("--preset", "none", "--run", "bare")
+    assert record["config"]["gae_lambda"] == agent_class("ppo").Config().gae_lambda != fields["gae_lambda"]
+    assert "preset" not in shown
+
+    assert main(["train", "--run", "tuned", "--resume", "--steps", "512"]) == 0
+    assert "preset" not in capsys.readouterr().err
+    assert main(["train", "--run", "tuned", "--resume", "--preset", "none"]) == 2
+    assert "begun with preset CartPole-v1" in capsys.readouterr().err
+
+
+def test_a_sweep_uses_the_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    varied = ["--over", "gae_lambda=0.5", "--seeds", "1", "--jobs", "1", "--run", "s"]
+    assert main(["sweep", "ppo", "--env", "CartPole-v1", *QUICK, *varied]) == 0
+    (config,) = (runs.read_config(path.parent) for path in Path("runs/s").rglob("seed-0/config.json"))
+    fields = {**preset("ppo", "CartPole-v1").fields, "gae_lambda": 0.5, "epochs": 1}
+    assert config["config"].items() >= fields.items()
+    assert config["training"]["preset"] == "CartPole-v1"
+
+
+def test_in_python_nothing_is_tuned_that_nobody_asked_for() -> None:
+    """The keywords of ``make`` and the defaults of ``Config`` are all there is."""
+    bare = make("ppo", "CartPole-v1").config
+    assert bare == agent_class("ppo").Config()
+    tuned = make("ppo", "CartPole-v1", **preset("ppo", "CartPole-v1").fields).config
+    assert tuned.gae_lambda == preset("ppo", "CartPole-v1").fields["gae_lambda"]
