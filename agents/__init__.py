@@ -61,6 +61,7 @@ def __getattr__(name: str) -> Any:
 
 
 _DP = "gridzero.agents.tabular.dynamic_programming"
+_LINEAR = "gridzero.agents.tabular.linear"
 _MC = "gridzero.agents.tabular.monte_carlo"
 _SA = "gridzero.agents.tabular.stochastic_approximation"
 _TD = "gridzero.agents.tabular.temporal_difference"
@@ -83,6 +84,11 @@ register("sarsa-lambda", f"{_TD}:SarsaLambda", "Sarsa with eligibility traces")
 register("q-learning", f"{_TD}:QLearning", "off-policy temporal-difference control")
 register("double-q-learning", f"{_TD}:DoubleQLearning", "Q-learning with two tables, free of maximisation bias")
 register("dyna-q", f"{_TD}:DynaQ", "Q-learning that also plans with a learnt model")
+register("td-linear", f"{_LINEAR}_on_policy:LinearTD", "state values of a fixed policy, linear in features")
+register(
+    "sarsa-linear", f"{_LINEAR}_on_policy:LinearSarsa", "Sarsa, n-step Sarsa and Sarsa(lambda), linear in features"
+)
+register("q-linear", f"{_LINEAR}:LinearQLearning", "Q-learning, linear in features of any observation")
 register_policy("gridzero.agents.neural.networks.mlp_policy:MLPPolicy", lambda observations, actions: True)
 
 register("ppo", "gridzero.agents.neural.ppo:PPO", "proximal policy optimisation with a neural actor and critic")
