@@ -93,6 +93,7 @@ register_policy("gridzero.agents.neural.networks.mlp_policy:MLPPolicy", lambda o
 
 register("ppo", "gridzero.agents.neural.ppo:PPO", "proximal policy optimisation with a neural actor and critic")
 register("grpo", "gridzero.agents.neural.grpo:GRPO", "group relative policy optimisation, without a critic")
+register("reinforce", "gridzero.agents.neural.reinforce:Reinforce", "policy gradient from Monte Carlo returns")
 register(
     "imitation", "gridzero.agents.neural.imitation:Imitation", "a classifier of what the optimal policy or a run does"
 )

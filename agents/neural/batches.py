@@ -107,6 +107,14 @@ class Rollout(Rows):
         """(B, T) bool, the steps that exist."""
         return self.steps.mask
 
+    def outcomes(self) -> dict[str, float]:
+        """Means over the episodes, where sequences are whole ones: return, length, share that was cut off."""
+        return {
+            "episode_return": float(self.rewards.sum(dim=1).mean()),
+            "episode_length": float(self.mask.sum(dim=1).float().mean()),
+            "cut_episodes": float(1 - self.done.any(dim=1).float().mean()),
+        }
+
 
 @dataclass(frozen=True)
 class JudgedRollout(Rollout):

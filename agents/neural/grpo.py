@@ -272,14 +272,8 @@ class GRPO(PolicyGradientAgent):
         return losses.sum(), {name: term.detach() for name, term in terms.items()}
 
     def _outcomes(self, rollout: Rollout) -> dict[str, float]:
-        totals = rollout.rewards.sum(dim=1)
-        spread = totals.reshape(-1, self.config.group_size).std(dim=1, correction=0)
-        return {
-            "episode_return": float(totals.mean()),
-            "episode_length": float(rollout.mask.sum(dim=1).float().mean()),
-            "cut_episodes": float(1 - rollout.done.any(dim=1).float().mean()),
-            "groups_alike": float((spread == 0).float().mean()),
-        }
+        spread = rollout.rewards.sum(dim=1).reshape(-1, self.config.group_size).std(dim=1, correction=0)
+        return rollout.outcomes() | {"groups_alike": float((spread == 0).float().mean())}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs; updates begin with new episodes, so there are none under way."""

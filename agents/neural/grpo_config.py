@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gridzero.agents.neural.objectives import Baseline, Estimator, Normalisation
-from gridzero.agents.neural.policy_gradient import PolicyGradientConfig
+from gridzero.agents.neural.policy_gradient import SurrogateConfig
 
 Credit = Literal["outcome", "to-go", "state"]
 Surrogate = Literal["clipped", "sequence", "trajectory", "truncated"]
@@ -53,7 +53,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class GRPOConfig(PolicyGradientConfig):
+class GRPOConfig(SurrogateConfig):
     """Settings of GRPO."""
 
     variant: Variant | None = None

@@ -1,4 +1,4 @@
-"""Base of PPO and GRPO: shared settings, acting, tables for small worlds, and state."""
+"""Base of PPO, GRPO and REINFORCE: shared settings, acting, tables for small worlds, and state."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ AnyRollout = TypeVar("AnyRollout", bound=Rollout)
 
 @dataclass(frozen=True)
 class PolicyGradientConfig:
-    """Settings that PPO and GRPO share."""
+    """Settings that PPO, GRPO and REINFORCE share."""
 
     gamma: float = 0.99
     """Discount γ."""
@@ -49,8 +49,6 @@ class PolicyGradientConfig:
     """Environments stepped together; by default 64 where the environment has a native vector, else 8."""
     asynchronous: bool = False
     """A process for each environment, where there is no native vector."""
-    minibatch_size: int = 1024
-    """Steps in a gradient step."""
     microbatch_size: int | None = None
     """Steps in one pass forwards and backwards, of which a gradient step may take several to save memory; by default
     all."""
@@ -58,10 +56,6 @@ class PolicyGradientConfig:
     """Adam's, at the beginning."""
     learning_rate_schedule: Schedule = "linear"
     """"linear": falling to 0 at schedule_steps, where learning ends; or "constant"."""
-    clip: float = 0.2
-    """ε: the ratio of new to old probability counts between 1 - ε and 1 + ε."""
-    clip_schedule: Schedule = "constant"
-    """Of the clip range, as for the learning rate."""
     schedule_steps: int | None = None
     """Environment steps that the linear schedules span; by default the budget, without one the agent's usual budget."""
     entropy_coefficient: float = 0.1
@@ -87,9 +81,6 @@ class PolicyGradientConfig:
     """Choose only among the actions that env.unwrapped.action_masks() allows."""
     initial_log_std: float = 0.0
     """log σ of continuous actions at the beginning."""
-    rescore: bool = False
-    """Score the actions again before an update, lest what acts and what learns differ in the last digits: on a GPU, in
-    half precision, the difference is larger than GSPO's clip range."""
     log_completions: bool = False
     """Write everything that a language model says in learning to completions.jsonl."""
     policy: Annotated[Mapping[str, Any], tyro.conf.Suppress] = dataclasses.field(default_factory=dict)
@@ -98,13 +89,15 @@ class PolicyGradientConfig:
     def __post_init__(self) -> None:
         """Raise ValueError for settings out of range or unknown choices."""
         within = [("gamma", 0.0, 1.0)]
-        above: tuple[str, ...] = ("minibatch_size", "learning_rate", "clip", "adam_epsilon")
+        above: tuple[str, ...] = ("learning_rate", "adam_epsilon")
         above += tuple(name for name in ("schedule_steps", "microbatch_size") if getattr(self, name) is not None)
         self._check(within, above, ("entropy_coefficient", "exploration_bonus", "max_gradient_norm"))
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden must have at least one width, all at least 1, not {self.hidden}")
-        choices = dict.fromkeys(_SCHEDULES, Schedule)
-        self._choose(choices | {"activation": Activation, "memory": Memory})
+        self._choose(dict.fromkeys(self._schedules(), Schedule) | {"activation": Activation, "memory": Memory})
+
+    def _schedules(self) -> list[str]:
+        return [name for name in _SCHEDULES if hasattr(self, name)]
 
     def _check(self, within: list[tuple[str, float, float]], above: tuple[str, ...], least: tuple[str, ...]) -> None:
         for name, low, high in within:
@@ -121,6 +114,26 @@ class PolicyGradientConfig:
         for name, allowed in choices.items():
             if getattr(self, name) not in get_args(allowed):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, not {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True)
+class SurrogateConfig(PolicyGradientConfig):
+    """Settings of agents that take several gradient steps with what one policy did."""
+
+    minibatch_size: int = 1024
+    """Steps in a gradient step."""
+    clip: float = 0.2
+    """ε: the ratio of new to old probability counts between 1 - ε and 1 + ε."""
+    clip_schedule: Schedule = "constant"
+    """Of the clip range, as for the learning rate."""
+    rescore: bool = False
+    """Score the actions again before an update, lest what acts and what learns differ in the last digits: on a GPU, in
+    half precision, the difference is larger than GSPO's clip range."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for settings out of range or unknown choices."""
+        super().__post_init__()
+        self._check([], ("minibatch_size", "clip"), ())
 
 
 class PolicyGradientAgent(Agent):
@@ -207,7 +220,7 @@ class PolicyGradientAgent(Agent):
 
     def _goes_on(self) -> bool:
         """Whether there is something left to learn with the linear schedules, if there are any."""
-        linear = any(getattr(self.config, name) == "linear" for name in _SCHEDULES)
+        linear = any(getattr(self.config, name) == "linear" for name in self.config._schedules())
         return not linear or self._remaining() > 0
 
     def _with_penalty(self, rollout: Rollout) -> tuple[torch.Tensor, float]:

@@ -23,14 +23,14 @@ from gridzero.agents.neural.objectives import (
     value_loss,
 )
 from gridzero.agents.neural.policy import Policy
-from gridzero.agents.neural.policy_gradient import FloatArray, PolicyGradientAgent, PolicyGradientConfig
+from gridzero.agents.neural.policy_gradient import FloatArray, PolicyGradientAgent, SurrogateConfig
 from gridzero.agents.neural.running_mean_std import RunningMeanStd
 
 Advantages = Literal["minibatch", "batch", "none"]
 
 
 @dataclass(frozen=True)
-class PPOConfig(PolicyGradientConfig):
+class PPOConfig(SurrogateConfig):
     """Settings of PPO."""
 
     rollout_steps: int | None = None

@@ -69,7 +69,7 @@ class LanguagePolicy(Policy):
 
     Options = LanguageOptions
     parallel = True
-    default_steps: ClassVar[Mapping[str, int]] = {"GRPO": 20_480, "TRLGRPO": 20_480, "PPO": 40_960}
+    default_steps: ClassVar[Mapping[str, int]] = {"GRPO": 20_480, "TRLGRPO": 20_480, "PPO": 40_960, "Reinforce": 40_960}
 
     def __init__(
         self,
@@ -111,9 +111,11 @@ class LanguagePolicy(Policy):
             "learning_rate": 1e-6 if pretrained else 3e-4,
             "learning_rate_schedule": "constant" if pretrained else "linear",
             "entropy_coefficient": 0.0,
-            "minibatch_size": 4096,
             "max_gradient_norm": 1.0,
         }
+        if agent == "Reinforce":
+            return found | {"episode_limit": limit, "num_envs": 256, "baseline": "mean"}
+        found["minibatch_size"] = 4096
         if agent == "PPO":
             return found | {"rollout_steps": limit, "num_envs": 256, "gae_lambda": 1.0, "normalise_rewards": False}
         return found | {"episode_limit": limit, "groups": 32, "group_size": 16, "credit": "outcome", "epochs": 1}
@@ -126,7 +128,7 @@ class LanguagePolicy(Policy):
             if getattr(config, name) != fields[name].default:
                 raise ValueError(f"{name} is of networks; a language model has options of its own: --policy.KEY VALUE")
         options = language_options(config.policy)
-        limit = config.rollout_steps if critic else config.episode_limit
+        limit = config.episode_limit if "episode_limit" in fields else config.rollout_steps
         task = getattr(vector.unwrapped, "task", None)
         policy = cls.load(options, task, limit=limit, critic=critic, seed=seed)
         policy._check_prompts(task)
