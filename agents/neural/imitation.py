@@ -72,6 +72,7 @@ class ImitationConfig:
     asynchronous: ClassVar[bool] = False
     action_masks: ClassVar[bool] = False
     exploration_bonus: ClassVar[float] = 0.0
+    log_completions: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Raise ValueError for settings out of range or unknown choices."""

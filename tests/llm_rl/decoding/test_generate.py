@@ -195,9 +195,9 @@ def test_a_prompt_is_read_once_and_only_what_goes_on_is_computed(monkeypatch: py
     forward = model.forward
 
     @functools.wraps(forward)
-    def counting(tokens: Tensor, *args: Any, **kwargs: Any) -> Any:
-        shapes.append(tuple(tokens.shape))
-        return forward(tokens, *args, **kwargs)
+    def counting(input_ids: Tensor, **kwargs: Any) -> Any:
+        shapes.append(tuple(input_ids.shape))
+        return forward(input_ids, **kwargs)
 
     monkeypatch.setattr(model, "forward", counting)
     completions = complete(model, copies=20, max_tokens=30)

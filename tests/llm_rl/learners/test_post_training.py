@@ -41,7 +41,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("distillation", {"on_policy": True}),
     ("rejection-sampling", {"microbatch_size": 3}),
     ("dpo", {"policy": {"dtype": "bfloat16"}}),
-    ("reward-model", {"policy": {"lora_rank": 2}}),
+    ("reward-model", {"policy": {"peft": "lora", "peft_rank": 2}}),
 ]
 ENV = {"task": "addition", "digits": 1, "template": "plain"}
 

@@ -18,7 +18,7 @@ def test_majority_and_thoughts_by_hand():
 
 
 def written(text: str, tokens: int, ended: bool) -> Conversation:
-    conversation = Conversation([1, 2])
+    conversation = Conversation([1, 2], room=10)
     conversation.add_completion(torch.arange(tokens), torch.zeros(tokens), tokens, ended)
     conversation.text = text
     return conversation
