@@ -93,6 +93,7 @@ def conversation_frame(
     verdict: str = "",
     correct: bool | None = None,
     *,
+    picture: NDArray[np.uint8] | None = None,
     width: int = 640,
     height: int = 400,
 ) -> NDArray[np.uint8]:
@@ -104,6 +105,7 @@ def conversation_frame(
         turns: (speaker, text) in order; a speaker without a colour of its own in ``SPEAKERS`` is written in ink.
         verdict: one line at the foot, shortened to fit; none while the conversation goes on.
         correct: colours the verdict: right, wrong, or not judged.
+        picture: (h, w, 3) uint8, shown at the right of the turns, as large as fits there.
         width: of the picture, in pixels, at least 40.
         height: of the picture, in pixels, at least 80.
 
@@ -120,9 +122,15 @@ def conversation_frame(
     for speaker, text in turns:
         spans.append(Span(f"{chr(10) * bool(spans)}{speaker}\n", colors.MUTED))
         spans.append(Span(text.strip("\n"), SPEAKERS.get(speaker, colors.INK), speaker == "prompt"))
-    room = characters(width - 2 * PAD)
     foot = height - PAD - LINE
-    _write_lines(surface, wrap(spans, room)[-max(1, (foot - 12 - PAD) // LINE) :], PAD, PAD)
+    left = width - PAD
+    if picture is not None:
+        left = _draw_picture(
+            surface, picture, pygame.Rect(width * 11 // 20, PAD, width * 9 // 20 - PAD, foot - 12 - PAD)
+        )
+    lines = wrap(spans, characters(left - 2 * PAD))
+    _write_lines(surface, lines[-max(1, (foot - 12 - PAD) // LINE) :], PAD, PAD)
+    room = characters(width - 2 * PAD)
     if verdict:
         surface.fill(colors.HAIRLINE, (PAD, foot - 8, width - 2 * PAD, 1))
         line = " ".join(verdict.split())
@@ -130,6 +138,17 @@ def conversation_frame(
         ink = colors.MUTED if correct is None else colors.TARGET if correct else colors.AGENT
         _write(surface, line, PAD, foot, SIZE, ink, True)
     return to_array(surface)
+
+
+def _draw_picture(surface: pygame.Surface, picture: NDArray[np.uint8], frame: pygame.Rect) -> int:
+    """Draw a picture in the upper right of a frame, by whole multiples where it is smaller; its left edge."""
+    height, width = picture.shape[:2]
+    scale: float = min(frame.width / width, frame.height / height)
+    scale = max(1, int(scale)) if scale >= 1 else scale
+    size = max(1, int(width * scale)), max(1, int(height * scale))
+    scaled = pygame.transform.scale(pygame.surfarray.make_surface(picture.swapaxes(0, 1)), size)
+    surface.blit(scaled, (frame.right - size[0], frame.top))
+    return frame.right - size[0]
 
 
 def characters(width: int) -> int:

@@ -8,10 +8,12 @@ from functools import lru_cache
 from typing import Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gridzero.envs.grid.layouts.generators import DENSITY, Generator
 from gridzero.envs.grid.layouts.layout import Layout
 from gridzero.envs.grid.layouts.tiles import DEFAULT_LEGEND, FREE, START, TARGET
+from gridzero.envs.tasks import pictures
 from gridzero.envs.tasks.numbers import shown
 from gridzero.envs.tasks.task import PATIENCE, CommonOptions, Problem, Task, check_integer
 
@@ -85,6 +87,8 @@ class GridPath(Task):
     The work names the places of start and target, then each move and the place it leads to, places being two digits,
     row and column: ``00>12:R01R02D12``.
 
+    With ``pixels`` the map is shown as a picture, and the text does not have it.
+
     Args:
         height: rows, 2 to 10.
         width: columns, 2 to 10.
@@ -92,6 +96,8 @@ class GridPath(Task):
             :class:`~gridzero.envs.grid.layouts.generators.Generator`. Start and target lie anywhere,
             with a way between them.
         density: for "obstacles", the probability of a wall.
+        pixels: the side of a tile in a picture of the map; 0: the map is text.
+        transcribe: whether the work begins with the map as text.
         common: see :class:`Task`.
 
     Example:
@@ -119,6 +125,8 @@ class GridPath(Task):
         width: int = 4,
         kind: str = "obstacles",
         density: float = DENSITY,
+        pixels: int = 0,
+        transcribe: bool = False,
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
@@ -126,6 +134,14 @@ class GridPath(Task):
         self.width = check_integer("width", width, 2, 10)
         self.generator = Generator(kind, height, width, density=density)
         self.kind, self.density = kind, density
+        self.pixels = check_integer("pixels", pixels, 0, pictures.LARGEST)
+        if self.pixels == 1:
+            raise ValueError("pixels must be 0, or from 2 on")
+        if not isinstance(transcribe, bool):
+            raise ValueError(f"transcribe must be true or false, not {transcribe!r}")
+        self.transcribe = transcribe
+        if self.pixels:
+            self.picture_shape = (self.height * self.pixels, self.width * self.pixels, 3)
 
     def generate(self, rng: np.random.Generator) -> Problem:  # noqa: D102
         for _ in range(PATIENCE):
@@ -142,6 +158,20 @@ class GridPath(Task):
         """Whether the start leads to the target."""
         world = world_of(question)
         return world.distances[world.start] != FAR
+
+    def picture(self, problem: Problem, completions: Sequence[str] = ()) -> NDArray[np.uint8]:
+        """The map, each cell a tile.
+
+        Raises:
+            ValueError: without ``pixels``.
+        """
+        if self.picture_shape is None:
+            raise ValueError("the map is shown as text; pixels=8 makes pictures")
+        return pictures.map_picture(self.drawn(problem, completions), self.pixels)
+
+    def drawn(self, problem: Problem, completions: Sequence[str]) -> str:
+        """The map as text, after the completions so far."""
+        return problem.question
 
     def check(self, problem: Problem, answer: str) -> tuple[bool, str]:  # noqa: D102
         wrong = answer.strip(MOVES)
@@ -166,7 +196,8 @@ class GridPath(Task):
         for letter in problem.reference:
             state = world.next_states[state][MOVES.index(letter)]
             steps.append(letter + _place(world, state))
-        return f"{_place(world, world.start)}>{_place(world, state)}:{''.join(steps)}"
+        work = f"{_place(world, world.start)}>{_place(world, state)}:{''.join(steps)}"
+        return f"{problem.question}\n{work}" if self.transcribe else work
 
     def guess(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
         """Some moves towards the target as if there were no walls; nobody counted them."""
@@ -180,3 +211,18 @@ class GridPath(Task):
 def _place(world: World, state: int) -> str:
     row, column = divmod(state, world.width)
     return f"{row}{column}"
+
+
+def transcription(problem: Problem, completions: Sequence[str]) -> list[float]:
+    r"""The share of a map's cells that a completion writes down rightly, at the first place where it writes one.
+
+    >>> transcription(Problem("S.#\n..G", "DRR"), ["<think>S.#\n..G\n00>12", "S..\n..#", "DRR"])
+    [1.0, 0.6666666666666666, 0.0]
+    """
+    shares = []
+    for completion in completions:
+        begin = min((i for i in map(completion.find, pictures.SYMBOLS) if i >= 0), default=len(completion))
+        written = completion[begin : begin + len(problem.question)]
+        right = sum(a == b for a, b in zip(written, problem.question, strict=False) if b != "\n")
+        shares.append(right / (len(problem.question) - problem.question.count("\n")))
+    return shares

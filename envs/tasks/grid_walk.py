@@ -35,6 +35,8 @@ class GridWalk(GridPath):
         kind: as for :class:`GridPath`.
         density: as for :class:`GridPath`.
         turns: how many moves there are, 1 to 100; every problem can be solved in them.
+        pixels: as for :class:`GridPath`; each reply then shows a picture.
+        transcribe: as for :class:`GridPath`.
         common: see :class:`Task`.
 
     Example:
@@ -65,9 +67,13 @@ class GridWalk(GridPath):
         kind: str = "obstacles",
         density: float = DENSITY,
         turns: int = 12,
+        pixels: int = 0,
+        transcribe: bool = False,
         **common: Unpack[CommonOptions],
     ) -> None:
-        super().__init__(height=height, width=width, kind=kind, density=density, **common)
+        super().__init__(
+            height=height, width=width, kind=kind, density=density, pixels=pixels, transcribe=transcribe, **common
+        )
         self.turns = check_integer("turns", turns, 1, 100)
 
     def generate(self, rng: np.random.Generator) -> Problem:  # noqa: D102
@@ -92,7 +98,7 @@ class GridWalk(GridPath):
         walk = self._walk(problem, completions)
         if len(completions) >= self.turns or walk.world.distances[walk.state] == 0:
             return None
-        return self.template.next_prompt(self._drawn(problem, walk))
+        return self.template.next_prompt("" if self.pixels else self._drawn(problem, walk))
 
     def judge(self, problem: Problem, completions: Sequence[str]) -> Verdict:
         """Right when the target is reached; well-formed when every completion is."""
@@ -107,7 +113,8 @@ class GridWalk(GridPath):
         walk = self._walk(problem, completions)
         after = walk.world.next_states[walk.state]
         steps = ["#" if state == walk.state else str(walk.world.distances[state]) for state in after]
-        return ",".join(letter + far for letter, far in zip(MOVES, steps, strict=True))
+        work = ",".join(letter + far for letter, far in zip(MOVES, steps, strict=True))
+        return f"{self._drawn(problem, walk)}\n{work}" if self.transcribe else work
 
     def guess(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:  # noqa: D102
         return self.answer(problem, completions)
@@ -136,6 +143,10 @@ class GridWalk(GridPath):
                 moves += "?"
                 reason = reason or extraction.reason or "an answer was not one move"
         return _Walk(world, state, moves, well_formed, reason)
+
+    def drawn(self, problem: Problem, completions: Sequence[str]) -> str:
+        """The map as text, with S where the walker stands."""
+        return self._drawn(problem, self._walk(problem, completions))
 
     def _drawn(self, problem: Problem, walk: _Walk) -> str:
         cells = list(problem.question.replace("S", "."))

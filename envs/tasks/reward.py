@@ -66,7 +66,10 @@ class RewardFunction(Protocol):
 
 Weights: TypeAlias = "str | Mapping[str | RewardFunction, float]"
 
-REWARDS: dict[str, str] = {"brevity": "gridzero.envs.tasks.reward:brevity"}
+REWARDS: dict[str, str] = {
+    "brevity": "gridzero.envs.tasks.reward:brevity",
+    "transcription": "gridzero.envs.tasks.grid_path:transcription",
+}
 """Entry points of named reward functions, imported when they are asked for."""
 
 

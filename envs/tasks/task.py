@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypedDict, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gridzero.envs.tasks.templates import TAGS, Template, find_template
 
@@ -76,6 +77,7 @@ class Task(ABC):
         explanation: what is asked, in words that the question follows.
         characters: what questions, thoughts and answers are made of.
         turns: how many completions an episode may have at most; more than 1 for tasks that answer back.
+        picture_shape: (H, W, 3) of the picture in which a problem is shown; None: it is shown as text.
 
     Raises:
         ValueError: for an option that is not allowed; it says what is.
@@ -103,6 +105,7 @@ class Task(ABC):
         self.worked = worked
         self.system = system
         self.turns = 1
+        self.picture_shape: tuple[int, int, int] | None = None
 
     def sample(self, rng: np.random.Generator) -> Problem:
         """A problem of the split.
@@ -125,12 +128,20 @@ class Task(ABC):
         return problem.question
 
     def prompt(self, problem: Problem) -> str:
-        """Prompt of a problem: the question in its template."""
-        question = problem.question
+        """Prompt of a problem: the question in its template; without the question where a picture shows it."""
+        question = problem.question if self.picture_shape is None else ""
         if self.template.explains and self.explanation:
             separator = "\n" if "\n" in question else " "
             question = f"{self.explanation}{separator}{question}"
         return self.template.prompt(question)
+
+    def picture(self, problem: Problem, completions: Sequence[str] = ()) -> NDArray[np.uint8]:
+        """Picture of a problem after the completions so far, of :attr:`picture_shape`.
+
+        Raises:
+            ValueError: for a task without pictures.
+        """
+        raise ValueError(f"{self.name} has no pictures")
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """Judge a completion, whatever it is: never raises, runs nothing, in bounded time."""

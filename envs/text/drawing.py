@@ -13,7 +13,9 @@ from gridzero.envs.tasks import Problem, Task, Verdict
 RENDER_MODES = ("ansi", "rgb_array")
 
 
-def as_text(conversation: str, verdict: Verdict | None) -> str:
+def as_text(
+    task: Task, problem: Problem, completions: Sequence[str], conversation: str, verdict: Verdict | None
+) -> str:
     """The conversation and, where it is over, a colored line with the verdict."""
     if verdict is None:
         return conversation + "\n"
@@ -21,14 +23,18 @@ def as_text(conversation: str, verdict: Verdict | None) -> str:
     return f"{conversation}\n{mark}{_remarks(verdict)}\n"
 
 
-def as_picture(turns: Sequence[tuple[str, str]], verdict: Verdict | None) -> NDArray[np.uint8]:
-    """The turns and, where the conversation is over, the verdict: (H, W, 3), the same shape for all conversations."""
+def as_picture(
+    task: Task, problem: Problem, completions: Sequence[str], conversation: str, verdict: Verdict | None
+) -> NDArray[np.uint8]:
+    """The turns, the task's picture and the verdict at the end: (H, W, 3), of one shape for all conversations."""
     from gridzero.envs.rendering.text_view import conversation_frame  # pygame is imported by those who draw
 
+    turns = turns_of(task, problem, completions, conversation)
+    picture = None if task.picture_shape is None else task.picture(problem, completions)
     if verdict is None:
-        return conversation_frame(turns)
+        return conversation_frame(turns, picture=picture)
     mark = "right" if verdict.correct else "wrong"
-    return conversation_frame(turns, f"{mark}{_remarks(verdict)}", verdict.correct)
+    return conversation_frame(turns, f"{mark}{_remarks(verdict)}", verdict.correct, picture=picture)
 
 
 def turns_of(task: Task, problem: Problem, completions: Sequence[str], conversation: str) -> list[tuple[str, str]]:

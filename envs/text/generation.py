@@ -50,12 +50,28 @@ class AnyText(gym.spaces.Text):
         return f"AnyText({self.max_length})"
 
 
+class Scene(gym.spaces.Dict):
+    """A picture and a text: ``{"image": (H, W, 3) uint8, "text": str}``.
+
+    Args:
+        shape: (H, W, 3).
+
+    Example:
+        >>> Scene((8, 8, 3))["text"]
+        AnyText(16777216)
+    """
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__({"image": gym.spaces.Box(0, 255, shape, np.uint8), "text": AnyText()})
+
+
 class TextGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some libraries look at direct bases only
     r"""N conversations: what :class:`TextGeneration` is, N times over.
 
     Environment i does what a :class:`TextGeneration` on the random stream (seed, i) does. ``reset(seed=s)`` gives
     environment i the stream (s, i); ``reset(seed=[s0, s1, …])`` gives it (s_i, 0), which a single one has after
-    ``reset(seed=s_i)``: equal seeds, equal problems. Observations and actions are N strings.
+    ``reset(seed=s_i)``: equal seeds, equal problems. Observations and actions are N strings; of a task with pictures,
+    observations are ``{"image": (N, H, W, 3), "text": N strings}``.
 
     Args:
         num_envs: N.
@@ -107,7 +123,9 @@ class TextGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some lib
             render_mode=render_mode,
             task_options=task_options,
         )
-        self.single_observation_space, self.single_action_space = AnyText(), AnyText()
+        shape = self.task.picture_shape
+        self.single_observation_space = AnyText() if shape is None else Scene(shape)
+        self.single_action_space = AnyText()
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._texts = [""] * self.num_envs
@@ -129,8 +147,12 @@ class TextGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some lib
         for i in np.flatnonzero(acting).tolist():
             self._texts[i] += actions[i] + (self._say(i, actions[i]) or "")
 
-    def _observe(self) -> tuple[str, ...]:
-        return tuple(text[-LONGEST:] for text in self._texts)
+    def _observe(self) -> Any:
+        texts = tuple(text[-LONGEST:] for text in self._texts)
+        if self.task.picture_shape is None:
+            return texts
+        pictures = map(self.task.picture, self.problems, self._completions)
+        return {"image": np.stack(list(pictures)), "text": texts}
 
     def _text(self, i: int) -> str:
         return self._texts[i]
@@ -145,7 +167,8 @@ class TextGeneration(ProblemEnv):
     r"""A problem is observed as text; the action is the completion, and a verifier judges it.
 
     The observation is all text so far: the prompt, and for tasks that answer back also the completions and answers
-    since. An episode ends with its verdict: a right answer pays 1, a well-formed completion 0.1, unless ``rewards`` say
+    since; of a task with pictures, a :class:`Scene`: that text, and what the problem looks like now. An
+    episode ends with its verdict: a right answer pays 1, a well-formed completion 0.1, unless ``rewards`` say
     otherwise. The info has ``correct``, ``well_formed``, ``is_success`` (the same as ``correct``), the ``answer`` that
     was found and the ``reason``, and each reward of another kind as ``reward/NAME``.
 

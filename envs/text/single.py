@@ -10,6 +10,7 @@ import gymnasium as gym
 
 from gridzero.envs.tasks import Problem, Verdict, task_options
 from gridzero.envs.tasks.reward import Judgement, RewardSum, StepReward
+from gridzero.envs.text.checks import one_of
 from gridzero.envs.text.drawing import RENDER_MODES
 from gridzero.envs.text.vector import VERDICT_ENTRIES
 
@@ -66,7 +67,7 @@ class ProblemEnv(gym.Env[Any, Any]):
         """
         super().reset(seed=seed)
         observations, _ = self._vector.reset(seed=seed)
-        return observations[0], self._info()
+        return one_of(observations, 0), self._info()
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take an action.
@@ -75,7 +76,7 @@ class ProblemEnv(gym.Env[Any, Any]):
             ValueError: for one that is not allowed, or after the end of an episode.
         """
         observations, rewards, terminated, truncated = self._vector._advance([action])
-        return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), self._info()
+        return one_of(observations, 0), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), self._info()
 
     def _info(self) -> dict[str, Any]:
         judgement: Judgement | None = self._vector._judgements.get(0)
@@ -100,4 +101,4 @@ class ProblemEnv(gym.Env[Any, Any]):
 
     def set_state(self, state: Any) -> Any:
         """Continue from what :meth:`get_state` gave; the observation there."""
-        return self._vector.set_state(state)[0]
+        return one_of(self._vector.set_state(state), 0)

@@ -94,6 +94,8 @@ class TokenGenerationVector(ProblemVector, VectorEnv[Any, Any, Any]):  # some li
             render_mode=render_mode,
             task_options=task_options,
         )
+        if self.task.picture_shape is not None:
+            raise ValueError("tokens are observed alone, without a picture: pixels must be 0 here")
         self.max_tokens = positive_integer("max_tokens", max_tokens)
         self.context = positive_integer("context", context)
         self.vocabulary = Vocabulary.for_task(self.task)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from gridzero.envs.suggestions import closest
 from gridzero.envs.tasks import Problem, Verdict, make_task, task_options
 from gridzero.envs.tasks.reward import Judgement, RewardSum, Weights
-from gridzero.envs.text.checks import autoreset, positive_integer
-from gridzero.envs.text.drawing import RENDER_MODES, as_picture, as_text, turns_of
+from gridzero.envs.text.checks import autoreset, one_of, positive_integer
+from gridzero.envs.text.drawing import RENDER_MODES, as_picture, as_text
 
 BoolArray = NDArray[np.bool_]
 
@@ -119,12 +119,12 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
 
     def _fixed_problems(self, count: int) -> tuple[Problem, ...]:
         rng = np.random.default_rng(0)  # whatever the seed is, so that all environments have the same ones
-        problems: dict[str, Problem] = {}
+        problems: dict[tuple[str, str], Problem] = {}  # a prompt with a picture does not have the question
         misses = 0
         while len(problems) < count:
             problem = self.task.sample(rng)
             known = len(problems)
-            problems.setdefault(self.task.prompt(problem), problem)
+            problems.setdefault((self.task.prompt(problem), problem.question), problem)
             misses = 0 if len(problems) > known else misses + 1
             if misses > _PATIENCE + 10 * known:
                 split = "" if self.task.split == "all" else f"{self.task.split} "
@@ -309,7 +309,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
     def _reset_done(self, done: BoolArray, last: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         final = np.full(self.num_envs, None, dtype=object)
         for i in np.flatnonzero(done).tolist():
-            final[i] = last[i]
+            final[i] = one_of(last, i)
         final_info = {name: done.copy() if name.startswith("_") else values for name, values in info.items()}
         self._begin(np.flatnonzero(done))
         whole = {
@@ -347,14 +347,9 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         if self.render_mode is None:
             gym.logger.warn("render() does nothing without render_mode='ansi' or 'rgb_array'")
             return None
-        drawn: list[Any] = []
-        for i in range(self.num_envs):
-            text, verdict = self._text(i), self._verdicts.get(i)
-            if self.render_mode == "ansi":
-                drawn.append(as_text(text, verdict))
-            else:
-                drawn.append(as_picture(turns_of(self.task, self.problems[i], self._completions[i], text), verdict))
-        return tuple(drawn)
+        conversations = zip(self.problems, self._completions, map(self._text, range(self.num_envs)), strict=True)
+        draw = as_text if self.render_mode == "ansi" else as_picture
+        return tuple(draw(self.task, *one, self._verdicts.get(i)) for i, one in enumerate(conversations))
 
     def get_state(self) -> dict[str, Any]:
         """State to continue from: the random streams, the problems by their place in them, the conversations."""
