@@ -80,13 +80,29 @@ class Identity(TypedDict):
     versions: dict[str, str]
 
 
+class Best(TypedDict):
+    """The best evaluation on the way so far.
+
+    Attributes:
+        step: of it, and of its checkpoint.
+        mean_return: of its episodes.
+        extra: whether its checkpoint is there only because it is the best.
+    """
+
+    step: Natural
+    mean_return: float
+    extra: bool
+
+
 class Progress(TypedDict, total=False):
     """Progress of the training loop at a checkpoint."""
 
     step: Natural
     lines: Natural
     seconds: Annotated[float, AtLeast(0)]
+    saved: Natural
     evaluation: dict[str, float]
+    best: Best
 
 
 class File(TypedDict):

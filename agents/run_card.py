@@ -114,9 +114,9 @@ def _words(config: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"--{flag}", str(value))
     if environment is not None and environment.get("num_envs") is not None:
         yield from ("--num-envs", str(environment["num_envs"]))
-    for key in ("steps", "seconds"):
+    for key in ("steps", "seconds", "evaluate_every", "stop_at"):
         if config["training"].get(key) is not None:
-            yield from (f"--{key}", str(config["training"][key]))
+            yield from (f"--{key.replace('_', '-')}", str(config["training"][key]))
     yield from ("--seed", str(config["seed"]))
 
 

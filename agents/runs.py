@@ -25,6 +25,7 @@ from gridzero.agents.files import (
     signed,
     write_directory,
 )
+from gridzero.agents.retention import EVALUATION, Which, chosen, set_aside
 from gridzero.agents.run_card import CARD, card
 from gridzero.envs.suggestions import closest
 
@@ -93,7 +94,7 @@ class Run:
         self.version_changes: list[str] = []
         self._lock = lock(self.path)
         self._folder = os.stat(self.path)
-        self._empty = False
+        self._empty, self._evaluated = False, (self.path / EVALUATION).is_file()
         for leftover in self.path.glob("checkpoints/.*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
         self._metrics = open(self.path / METRICS, "ab")  # noqa: SIM115  (it stays open until close)
@@ -122,24 +123,26 @@ class Run:
         return run
 
     @classmethod
-    def resume(cls, path: str | Path, env: Any = None, step: int | None = None) -> tuple[Run, Agent, dict[str, Any]]:
+    def resume(cls, path: str | Path, env: Any = None, step: Which = None) -> tuple[Run, Agent, dict[str, Any]]:
         """A run that goes on from a checkpoint; what it logged after that is cut off.
 
         Args:
             path: its directory.
             env: the environment, if not the one on record.
-            step: of the checkpoint, by default the last one. Later ones are kept as ``checkpoints/<step>.set-aside``.
+            step: of the checkpoint, or "best", by default the last one. Later ones are kept as
+                ``checkpoints/<step>.set-aside``.
 
         Returns:
             The run, the agent, and what the training loop left with the checkpoint (empty at the very beginning).
         """
         run = cls(path)
         try:
+            step = chosen(run.path, step)
             agent, manifest = last_state(run.path, env, step)
             progress = manifest["training"]
             run.version_changes = checkpoint.version_changes(manifest)
             if step is not None:
-                run._set_aside(step)
+                set_aside(run.path / "checkpoints", step)
             run._cut(progress.get("lines", 0), progress.get("step", 0))
         except BaseException:
             run.close()
@@ -188,6 +191,9 @@ class Run:
             self._lines += 1
             if self._events is None:
                 self._events = EventFile(self.path)
+            if self._evaluated:  # what it says was of an earlier state
+                (self.path / EVALUATION).unlink(missing_ok=True)
+                self._evaluated = False
             self._events.add(step, metrics)
             if now - self._flushed > 1.0:
                 self._flush()
@@ -209,7 +215,8 @@ class Run:
         with self._writing():
             self._flush()
             replace_file(self.path / CARD, card(self.path, self.config, evaluation).encode())
-            replace_file(self.path / "evaluation.json", json.dumps(evaluation, indent=1).encode() + b"\n")
+            self._evaluated = True
+            replace_file(self.path / EVALUATION, json.dumps(evaluation, indent=1).encode() + b"\n")
 
     def last_checkpoint(self) -> str:
         """Name the last checkpoint, for a message about a training that cannot go on."""
@@ -257,16 +264,6 @@ class Run:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _set_aside(self, step: int) -> None:
-        """Rename the checkpoints after ``step``."""
-        folder = self.path / "checkpoints"
-        for later in checkpoint.steps(folder):
-            if later > step:
-                target, number = folder / f"{later}.set-aside", 2
-                while target.exists():
-                    target, number = folder / f"{later}.set-aside-{number}", number + 1
-                (folder / str(later)).rename(target)
-
     def _cut(self, lines: int, step: int) -> None:
         """Cut off metrics and samples that were logged after the checkpoint, of ``step`` and ``lines`` metrics."""
         path, size, number = self.path / METRICS, 0, 0
@@ -284,13 +281,13 @@ class Run:
         self._events = EventFile(self.path, purge_from=step + 1)
 
 
-def load(path: str | Path, env: Any = None, step: int | None = None) -> Agent:
+def load(path: str | Path, env: Any = None, step: Which = None) -> Agent:
     """The agent of a run or of a single checkpoint, ready to act and to go on learning.
 
     Args:
         path: of the run, or its name under ``runs/``, or the path of a checkpoint.
         env: the environment, if not the one on record.
-        step: of the run's checkpoint; the last one if not given.
+        step: of the run's checkpoint, or "best" by the evaluations on the way; the last one if not given.
 
     Raises:
         ValueError: when it is damaged, truncated, of another format or a newer version, is not the run's own, or does
@@ -299,7 +296,7 @@ def load(path: str | Path, env: Any = None, step: int | None = None) -> Agent:
     return load_checkpoint(path, env, step)[0]
 
 
-def load_checkpoint(path: str | Path, env: Any = None, step: int | None = None) -> tuple[Agent, checkpoint.Manifest]:
+def load_checkpoint(path: str | Path, env: Any = None, step: Which = None) -> tuple[Agent, checkpoint.Manifest]:
     """The agent that :func:`load` returns, and the manifest of its checkpoint."""
     folder = Path(path)
     if not (folder / checkpoint.MANIFEST).exists():
@@ -317,14 +314,14 @@ def load_checkpoint(path: str | Path, env: Any = None, step: int | None = None) 
     return checkpoint.restore(folder, *contents, env), contents[0]
 
 
-def last_state(path: Path, env: Any = None, step: int | None = None) -> tuple[Agent, checkpoint.Manifest]:
+def last_state(path: Path, env: Any = None, step: Which = None) -> tuple[Agent, checkpoint.Manifest]:
     """The agent at a run's checkpoint and its manifest; at the very beginning, those of ``config.json``.
 
     Raises:
         ValueError: when the checkpoint is damaged or is not the run's own; the message names an older one that is
             whole.
     """
-    folder = path / "checkpoints"
+    folder, step = path / "checkpoints", chosen(path, step)
     steps = checkpoint.steps(folder)
     if step is None and not steps:
         config = read_config(path)
@@ -332,17 +329,17 @@ def last_state(path: Path, env: Any = None, step: int | None = None) -> tuple[Ag
     if step is not None and step not in steps:
         known = f"there are {', '.join(map(str, steps))}" if steps else "there is none yet"
         raise ValueError(f"{path} has no checkpoint of step {step}; {known}")
-    chosen = folder / str(steps[-1] if step is None else step)
+    target = folder / str(steps[-1] if step is None else step)
     try:
-        contents = _read(path, chosen)
+        contents = _read(path, target)
     except DamagedError as error:
         older = next(
-            (earlier for earlier in reversed(steps) if earlier < int(chosen.name) and _whole(path, earlier)), None
+            (earlier for earlier in reversed(steps) if earlier < int(target.name) and _whole(path, earlier)), None
         )
         if older is None:
             raise
         raise DamagedError(f"{error}; the one of step {older} is whole: --from {older}") from None
-    return checkpoint.restore(chosen, *contents, env), contents[0]
+    return checkpoint.restore(target, *contents, env), contents[0]
 
 
 def _read(run: Path, folder: Path) -> tuple[checkpoint.Manifest, Any, Any]:

@@ -16,6 +16,7 @@ from gridzero.agents.agent import Agent
 from gridzero.agents.evaluation import Evaluation, check_second_environment, evaluate
 from gridzero.agents.evaluation_on_the_way import EvaluationOnTheWay
 from gridzero.agents.learner import Update
+from gridzero.agents.retention import Retention
 from gridzero.agents.runs import Run
 
 FIRST_CHECKPOINT = 10_000
@@ -34,6 +35,9 @@ class Budget:
             them to: a few episodes now and then, for less than 5 % of the time
             (:class:`~gridzero.agents.evaluation_on_the_way.EvaluationOnTheWay`).
         evaluation_episodes: episodes of the evaluation at the end, and of each one every ``evaluate_every`` steps.
+        keep: checkpoints to keep, the last ones, and besides them the best by the evaluations on the way; all if not
+            given.
+        stop_at: end at the first evaluation on the way with such a mean return.
 
     Raises:
         ValueError: for a number that is not positive.
@@ -44,16 +48,24 @@ class Budget:
     checkpoint_every: int | None = None
     evaluate_every: int | None = None
     evaluation_episodes: int = 100
+    keep: int | None = None
+    stop_at: float | None = None
 
     def __post_init__(self) -> None:
         if self.evaluate_every is not None and self.evaluate_every < 0:
             raise ValueError(f"evaluate_every must be at least 0, not {self.evaluate_every}")
-        for name in ("steps", "checkpoint_every", "evaluation_episodes"):
+        for name in ("steps", "checkpoint_every", "evaluation_episodes", "keep"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
         if self.seconds is not None and not self.seconds > 0:
             raise ValueError(f"seconds must be positive, not {self.seconds}")
+        if self.stop_at is not None and not math.isfinite(self.stop_at):
+            raise ValueError(f"stop_at must be finite, not {self.stop_at}")
+
+    def reached(self, mean_return: float) -> bool:
+        """Whether an evaluation on the way is as good as it need be."""
+        return self.stop_at is not None and mean_return >= self.stop_at
 
     def spent(self, step: int, seconds: float) -> bool:
         """Whether it is over."""
@@ -76,6 +88,8 @@ def train(
     checkpoint_every: int | None = None,
     evaluate_every: int | None = None,
     evaluation_episodes: int = 100,
+    keep: int | None = None,
+    stop_at: float | None = None,
 ) -> Evaluation:
     """Train an agent and evaluate it.
 
@@ -87,6 +101,8 @@ def train(
         checkpoint_every: see :class:`Budget`.
         evaluate_every: see :class:`Budget`.
         evaluation_episodes: see :class:`Budget`.
+        keep: see :class:`Budget`.
+        stop_at: see :class:`Budget`; without ``run`` it needs ``evaluate_every``.
 
     Raises:
         ValueError: for a budget that is not one, none where the agent never ends, or a run that exists, or an
@@ -99,7 +115,7 @@ def train(
         >>> round(result.optimum, 4)
         0.7442
     """
-    budget = Budget(steps, seconds, checkpoint_every, evaluate_every, evaluation_episodes)
+    budget = Budget(steps, seconds, checkpoint_every, evaluate_every, evaluation_episodes, keep, stop_at)
     if steps is None and seconds is None and agent.default_steps is not None:
         raise ValueError(f"{agent.name} never ends by itself; give it steps or seconds")
     agent.prepare()
@@ -133,7 +149,8 @@ def training(
         ValueError: when a loss or a gradient is not finite, or what was learned; nothing of it is saved.
     """
     before = before or {}
-    first = step = saved = int(before.get("step", 0))
+    first = step = latest = int(before.get("step", 0))
+    saved = int(before.get("saved", first))
     earlier = elapsed = float(before.get("seconds", 0.0))
     if budget.spent(step, elapsed):
         return
@@ -142,13 +159,24 @@ def training(
     on_the_way = None
     if budget.evaluate_every is None and run is not None:
         on_the_way = EvaluationOnTheWay(agent, budget.steps, before.get("evaluation"))
+    evaluated = bool(budget.evaluate_every) or (on_the_way is not None and on_the_way.enabled)
+    if budget.stop_at is not None and not agent.decide_together(evaluated):
+        raise ValueError("stop_at needs evaluations on the way: set evaluate_every")
+    best = before.get("best")
+    if best is not None and budget.reached(best["mean_return"]):
+        return
+    retention = None if run is None else Retention(run.path / "checkpoints", budget.keep, best)
     between_updates = True  # inside one the agent may be in the middle of something
     learning = agent.learn()
 
     def save() -> None:
         assert run is not None
-        further = {} if on_the_way is None else {"evaluation": on_the_way.state()}
-        run.checkpoint(agent, step, seconds=elapsed, **further)
+        assert retention is not None
+        further: dict[str, Any] = {} if on_the_way is None else {"evaluation": on_the_way.state()}
+        if retention.best is not None:
+            further["best"] = retention.best
+        run.checkpoint(agent, step, seconds=elapsed, saved=saved, **further)
+        retention.prune()
 
     try:
         while True:
@@ -170,18 +198,21 @@ def training(
                 on_the_way.note(metrics)
                 if on_the_way.due(step):
                     metrics |= on_the_way.evaluate(step)
-            if run is not None:
+            if run is not None and retention is not None:
                 run.log(step, metrics, elapsed, update.samples, update.completions)
-                if budget.checkpoint_due(step, saved):
+                due = budget.checkpoint_due(step, saved)
+                saved = step if due else saved
+                if retention.is_best(step, metrics, extra=not due) or due:
                     save()
-                    saved = step
+                    latest = step
             yield Update(step, metrics, update.samples)
-            if agent.decide_together(budget.spent(step, elapsed)):
+            done = budget.spent(step, elapsed) or budget.reached(metrics.get("evaluation_return", -math.inf))
+            if agent.decide_together(done):
                 break
     finally:
         if on_the_way is not None:
             on_the_way.close()
-        if run is not None and between_updates and step > saved:
+        if run is not None and between_updates and step > latest:
             save()
 
 

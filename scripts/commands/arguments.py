@@ -84,7 +84,7 @@ def _flags(options: type[Any]) -> list[str]:
         if dataclasses.is_dataclass(hints[field.name]):
             names += _flags(typing.cast(type, hints[field.name]))
         else:
-            name = field.name.replace("_", "-")
+            name = field.name.rstrip("_").replace("_", "-")
             names += [name, f"no-{name}"]
     return names
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from gridzero.agents.retention import Which
 from gridzero.commands.arguments import environment_options, parse, split_dotted
 
 
@@ -29,8 +30,8 @@ class Options:
     """Episodes of each."""
     seed: int = 0
     """Decides every reset."""
-    from_: Annotated[int | None, tyro.conf.arg(name="from")] = None
-    """The step of the checkpoint; the last one if not given."""
+    from_: Annotated[Which, tyro.conf.arg(name="from")] = None
+    """The step of the checkpoint, or "best" by the evaluations on the way; the last one if not given."""
     json: bool = False
     """Print JSON instead of a table."""
 

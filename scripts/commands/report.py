@@ -17,6 +17,7 @@ from rich.text import Text
 from gridzero.agents.agent import Agent
 from gridzero.agents.evaluation import Evaluation
 from gridzero.agents.learner import Update
+from gridzero.agents.retention import best_of
 from gridzero.agents.runs import read_samples
 from gridzero.envs import plugins
 
@@ -144,6 +145,9 @@ def print_result(agent: Agent, path: Path, result: Evaluation, step: int, speed:
     if speed is not None:
         table.add_row(f"{unit} per second", f"{speed:,.0f}")
     table.add_row("saved in", str(path))
+    best = best_of(path)
+    if best is not None and best[0] != step:
+        table.add_row("best return on the way", f"{number(best[1])} at step {best[0]:,}: --from best takes it")
     table.add_row("to see it", f"gridzero watch {shown(path)}{plugins.import_flags()}")
     console().print(table)
     print_warnings({agent.name: result})

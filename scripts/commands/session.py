@@ -13,6 +13,7 @@ from typing import Any
 from gridzero.agents.agent import Agent
 from gridzero.agents.learner import Update
 from gridzero.agents.neural.distributed import ALONE, ProcessGroup
+from gridzero.agents.retention import Which
 from gridzero.agents.training import Budget
 from gridzero.commands import memory
 from gridzero.commands.conversation import converses
@@ -84,7 +85,7 @@ class Session:
         path: Path,
         budget: Budget,
         watch: bool = False,
-        step: int | None = None,
+        step: Which = None,
         group: ProcessGroup = ALONE,
     ) -> Session:
         """The run at ``path``, from its last checkpoint or the one of ``step``."""
@@ -102,7 +103,7 @@ class Session:
         except BaseException:
             run.close()
             raise
-        run.extend({"steps": budget.steps, "seconds": budget.seconds})
+        run.extend({name: getattr(budget, name) for name in ("steps", "seconds", "keep", "stop_at")})
         return cls(agent, path, run, budget, viewer, before)
 
     def updates(self) -> Generator[Update, None, None]:

@@ -44,6 +44,10 @@ class TrainingOptions:
     """Steps between evaluations along the way, 0 for none; a few episodes at a cost below 5 % if not given."""
     evaluation_episodes: int = 100
     """Episodes of the evaluation at the end, and of each along the way if --evaluate-every is given."""
+    keep: int | None = None
+    """Checkpoints to keep, the last ones; all if not given. The best by the evaluations on the way stays besides."""
+    stop_at: float | None = None
+    """End at the first evaluation on the way with such a mean return."""
     preset: str | None = None
     """Tuned settings, by the name of their environment, or "none" for the bare defaults; by default those of this
     environment, if there are any. What is given by flags counts before them."""
@@ -56,7 +60,10 @@ class TrainingOptions:
     def budget(self, default_steps: int | None = None) -> Budget:
         """Budget of the training loop, ``default_steps`` long where neither steps nor seconds are given."""
         steps = default_steps if self.steps is None and self.seconds is None else self.steps
-        return Budget(steps, self.seconds, self.checkpoint_every, self.evaluate_every, self.evaluation_episodes)
+        return Budget(
+            steps, self.seconds, self.checkpoint_every, self.evaluate_every, self.evaluation_episodes,
+            self.keep, self.stop_at,
+        )  # fmt: skip
 
 
 Options = TypeVar("Options", bound=TrainingOptions)

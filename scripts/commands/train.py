@@ -15,6 +15,7 @@ from gridzero.agents import runs
 from gridzero.agents.neural import distributed
 from gridzero.agents.neural.distributed import ProcessGroup
 from gridzero.agents.registry import agent_class
+from gridzero.agents.retention import Which
 from gridzero.commands.arguments import EnvironmentWords, environment_options
 from gridzero.commands.conversation import converses
 from gridzero.commands.session import Session, new_path
@@ -34,7 +35,7 @@ from gridzero.commands.settings import (
 from gridzero.envs import plugins
 from gridzero.process import prepare
 
-CHANGEABLE = ("steps", "seconds", "run", "resume", "from_", "watch", "threads")
+CHANGEABLE = ("steps", "seconds", "keep", "stop_at", "run", "resume", "from_", "watch", "threads")
 """Options that may be different when a run is resumed."""
 
 DESCRIPTION = """Train {agent}: {summary}.
@@ -71,8 +72,8 @@ class Options(TrainingOptions):
     """Name of the run, or a path; agent-environment-seed if not given."""
     resume: bool = False
     """Go on with the run from its last checkpoint, exactly as if it had not stopped."""
-    from_: Annotated[int | None, tyro.conf.arg(name="from")] = None
-    """With --resume: the step of the checkpoint to go on from; the last one if not given."""
+    from_: Annotated[Which, tyro.conf.arg(name="from")] = None
+    """With --resume: the step of the checkpoint to go on from, or "best"; the last one if not given."""
     watch: bool = False
     """Draw the agent while it learns; of a language model, show some of what it writes."""
 

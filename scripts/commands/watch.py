@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from gridzero.agents.retention import Which
 from gridzero.commands.arguments import parse
 from gridzero.commands.conversation import conversations, converses, spells
 
@@ -55,8 +56,8 @@ class Options:
     """Language models: seconds from one verdict to the next problem."""
     seed: int = 0
     """Decides every episode."""
-    from_: Annotated[int | None, tyro.conf.arg(name="from")] = None
-    """The step of the run's checkpoint; the last one if not given."""
+    from_: Annotated[Which, tyro.conf.arg(name="from")] = None
+    """The step of the run's checkpoint, or "best" by the evaluations on the way; the last one if not given."""
 
     def __post_init__(self) -> None:
         for name in ("episodes", "max_steps", "frames", "columns"):

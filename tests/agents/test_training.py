@@ -155,12 +155,12 @@ def test_numbers_that_are_not_finite_are_logged_as_null(tmp_path: Path) -> None:
 
 
 def test_checkpoints_are_where_the_cadence_says(tmp_path: Path) -> None:
-    train(make(stride=7), steps=100, checkpoint_every=25, run=tmp_path / "run", evaluation_episodes=1)
+    train(make(stride=7), steps=100, checkpoint_every=25, evaluate_every=0, run=tmp_path / "run", evaluation_episodes=1)
     assert checkpoints(tmp_path / "run") == [28, 56, 77, 105]
 
 
 def test_without_a_number_of_steps_they_are_where_steps_have_doubled(tmp_path: Path) -> None:
-    train(make(stride=3000, ends_at=70_000), seconds=100, run=tmp_path / "run", evaluation_episodes=1)
+    train(make(stride=3000, ends_at=70_000), seconds=100, evaluate_every=0, run=tmp_path / "run", evaluation_episodes=1)
     assert checkpoints(tmp_path / "run") == [12_000, 24_000, 48_000, 72_000]
 
 
@@ -313,7 +313,7 @@ def test_going_on_beyond_the_first_budget(tmp_path: Path) -> None:
 def test_a_failure_inside_an_update_saves_nothing_half_done(tmp_path: Path) -> None:
     agent = make(fails_at=60)
     with pytest.raises(RuntimeError, match="in the middle"):
-        train(agent, steps=100, checkpoint_every=40, run=tmp_path / "run")
+        train(agent, steps=100, checkpoint_every=40, evaluate_every=0, run=tmp_path / "run")
     assert checkpoints(tmp_path / "run") == [40]
 
 
@@ -330,7 +330,7 @@ def test_a_failure_of_the_caller_saves(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_ends_training_and_nothing_of_it_is_saved(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"diverged at step 60: its policy_loss is nan; .*checkpoints/40$"):
-        train(make(diverges_at=60), steps=100, checkpoint_every=20, run=tmp_path / "run")
+        train(make(diverges_at=60), steps=100, checkpoint_every=20, evaluate_every=0, run=tmp_path / "run")
     assert checkpoints(tmp_path / "run") == [20, 40]
 
 
