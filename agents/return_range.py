@@ -78,10 +78,14 @@ def distances(mdp: FiniteMDP, targets: NDArray[np.bool_]) -> FloatArray:
     import scipy.sparse as sparse
     from scipy.sparse.csgraph import dijkstra
 
-    possible = (mdp.probabilities > 0) & ~mdp.terminal[:, None, None]
-    sources = np.broadcast_to(np.arange(mdp.num_states)[:, None, None], possible.shape)[possible]
+    successors, probabilities = mdp.packed
+    possible = probabilities > 0
+    if successors.shape[1] == 1:
+        possible = np.logical_or.reduce(possible, axis=1, keepdims=True)
+    possible = possible & ~mdp.terminal[:, None, None]
+    sources = np.broadcast_to(np.arange(mdp.num_states, dtype=np.int32)[:, None, None], possible.shape)[possible]
     backwards = sparse.csr_matrix(
-        (np.ones(sources.size, dtype=np.int8), (mdp.successors[possible], sources)),
+        (np.ones(sources.size, dtype=np.int8), (successors[possible], sources)),
         shape=(mdp.num_states, mdp.num_states),
     )
     if not targets.any():

@@ -32,7 +32,7 @@ def model(mdp: FiniteMDP) -> str:
     rows = {
         "states": mdp.num_states,
         "actions": mdp.num_actions,
-        "successors at most": int(mdp.successors.shape[2]),
+        "successors at most": mdp.most_successors,
         "terminal states": int(mdp.terminal.sum()),
         "possible starts": int((mdp.start > 0).sum()),
         "expected rewards": f"{mdp.rewards.min():.4g} to {mdp.rewards.max():.4g}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gridzero.envs import html
-from gridzero.envs.transition_tables import states_entered, table_shape
+from gridzero.envs.transition_tables import table_arrays
 
 if TYPE_CHECKING:
     import scipy.sparse as sparse
@@ -19,14 +19,20 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 ROW_SUM_TOLERANCE = 1e-9
+_REPEATED_AXES = {"successors": 1, "probabilities": 0}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FiniteMDP:
     r"""The model $p(s', r \mid s, a)$ with at most K successors for each state-action pair.
 
-    States and actions are numbered from 0. Unused successor slots have probability 0 (any valid index).
+    States and actions are numbered from 0. Unused successor slots have probability 0 (any valid index); several slots
+    of a pair may hold the same successor, their probabilities add up.
     Terminal states are absorbing and worth 0: what their rows say is ignored by every solver.
+
+    Where all actions have the same successors, or all states the same probabilities (as in grids, where an action is a
+    distribution over directions), the array can be a view that repeats them (``np.broadcast_to``), which takes no
+    memory.
 
     Attributes:
         successors: (S, A, K) int32, indices of the next states.
@@ -34,6 +40,8 @@ class FiniteMDP:
         rewards: (S, A) float64, the expected reward $r(s, a) = \sum_{s', r} r\, p(s', r \mid s, a)$.
         terminal: (S,) bool.
         start: (S,) float64, the distribution of the initial state.
+        packed: successors and probabilities as compiled functions read them: (S, 1, K) successors where all actions
+            share them, (1, A, K) probabilities where all states share them.
 
     Raises:
         ValueError: when shapes disagree, a number is not finite, an index is out of range, or a distribution does not
@@ -58,6 +66,7 @@ class FiniteMDP:
     rewards: FloatArray
     terminal: NDArray[np.bool_]
     start: FloatArray
+    packed: tuple[NDArray[np.int32], FloatArray] = field(init=False)
 
     def __post_init__(self) -> None:
         dtypes = {
@@ -67,11 +76,16 @@ class FiniteMDP:
             "terminal": np.bool_,
             "start": np.float64,
         }
+        packed: dict[str, NDArray[Any]] = {}
         for name, dtype in dtypes.items():
             given = np.asarray(getattr(self, name))
             if name == "successors":
                 self._check_successors(given)  # before the cast, which would wrap large numbers around
-            object.__setattr__(self, name, np.ascontiguousarray(given, dtype=dtype))
+            once = _once(given, name)
+            packed[name] = np.ascontiguousarray(once, dtype=dtype)
+            whole = packed[name] if once is given else np.broadcast_to(packed[name], given.shape)
+            object.__setattr__(self, name, whole)
+        object.__setattr__(self, "packed", (packed["successors"], packed["probabilities"]))
         self._check_shapes()
         self._check_numbers()
 
@@ -81,7 +95,7 @@ class FiniteMDP:
             raise ValueError(f"successors must have shape (S, A, K), all positive; it has {given.shape}")
         if given.dtype.kind not in "iu":
             raise ValueError(f"successors must be integers, not {given.dtype}")
-        states = given.shape[0]
+        states, given = given.shape[0], _once(given, "successors")
         if given.min() < 0 or given.max() >= states:
             s, a, k = (int(i) for i in np.argwhere((given < 0) | (given >= states))[0])
             raise ValueError(f"successors[{s}, {a}, {k}] is {given[s, a, k]}; states go from 0 to {states - 1}")
@@ -101,16 +115,17 @@ class FiniteMDP:
 
     def _check_numbers(self) -> None:
         for name in ("probabilities", "rewards", "start"):
-            array = getattr(self, name)
+            array = self.packed[1] if name == "probabilities" else getattr(self, name)
             with np.errstate(over="ignore"):
                 total = array.sum()  # finite unless some entry is not, or the sum overflows
             if not np.isfinite(total) and not np.isfinite(array).all():
                 where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
                 raise ValueError(f"{name}{list(where)} is {array[where]}; every entry must be finite")
-        if self.probabilities.min() < 0:
-            s, a, k = (int(i) for i in np.argwhere(self.probabilities < 0)[0])
-            raise ValueError(f"probabilities[{s}, {a}, {k}] is {self.probabilities[s, a, k]}; it cannot be negative")
-        sums = self.probabilities.sum(axis=2)
+        probabilities = self.packed[1]
+        if probabilities.min() < 0:
+            s, a, k = (int(i) for i in np.argwhere(probabilities < 0)[0])
+            raise ValueError(f"probabilities[{s}, {a}, {k}] is {probabilities[s, a, k]}; it cannot be negative")
+        sums = probabilities.sum(axis=2)
         if max(sums.max() - 1, 1 - sums.min()) > ROW_SUM_TOLERANCE:
             s, a = (int(i) for i in np.argwhere(np.abs(sums - 1) > ROW_SUM_TOLERANCE)[0])
             raise ValueError(f"probabilities[{s}, {a}] sums to {sums[s, a]:.12g}; it must sum to 1")
@@ -121,8 +136,8 @@ class FiniteMDP:
             raise ValueError(f"start must be a distribution; it sums to {self.start.sum():.12g}")
 
     def __repr__(self) -> str:
-        states, actions, outcomes = self.successors.shape
-        return f"FiniteMDP({states} states, {actions} actions, at most {outcomes} successors)"
+        sizes = f"{self.num_states} states, {self.num_actions} actions, at most {self.most_successors} successors"
+        return f"FiniteMDP({sizes})"
 
     def _repr_html_(self) -> str:
         """Sizes and ranges as a table, in notebooks."""
@@ -138,9 +153,14 @@ class FiniteMDP:
         """A."""
         return int(self.successors.shape[1])
 
+    @property
+    def most_successors(self) -> int:
+        """Most successors with a probability above 0 that a pair has; the same one twice counts as two."""
+        return int(np.count_nonzero(self.packed[1], axis=2).max())
+
     @cached_property
     def transition_matrix(self) -> sparse.csr_matrix:
-        """P as a sparse (S·A, S) matrix, row s·A + a; it shares the memory of this object's arrays."""
+        """P as a sparse (S·A, S) matrix, row s·A + a; it shares the memory of this object's arrays if none repeats."""
         import scipy.sparse as sparse  # here, as importing it takes as long as all else in gridzero
 
         states, actions, outcomes = self.successors.shape
@@ -161,9 +181,11 @@ class FiniteMDP:
         Returns:
             (S, A), 0 in terminal states.
         """
-        values = np.where(self.terminal, 0.0, np.asarray(state_values, dtype=np.float64))
-        q = self.rewards + gamma * (self.transition_matrix @ values).reshape(self.rewards.shape)
-        q[self.terminal] = 0.0
+        from gridzero.envs import backup_kernels  # here, as it imports numba
+
+        values = np.ascontiguousarray(state_values, dtype=np.float64)
+        q = np.empty_like(self.rewards)
+        backup_kernels.action_values(*self.packed, self.rewards, self.terminal, float(gamma), values, q)
         return q
 
     def bellman_residual(self, state_values: ArrayLike, gamma: float) -> float:
@@ -271,11 +293,14 @@ class FiniteMDP:
         if horizon < 0:
             raise ValueError(f"horizon must be at least 0, not {horizon}")
         _check_gamma(gamma)
-        matrix = None if policy is None else self.policy_matrix(policy)
+        if policy is None:
+            from gridzero.envs.backward_induction import optimal_values
+
+            return optimal_values(self, horizon, float(gamma))
+        matrix = self.policy_matrix(policy)
         values = np.zeros(self.num_states)
         for _ in range(horizon):
-            q, before = self.action_values(values, gamma), values
-            values = q.max(axis=1) if matrix is None else (matrix * q).sum(axis=1)
+            before, values = values, (matrix * self.action_values(values, gamma)).sum(axis=1)
             if np.array_equal(values, before):  # then they stay, as where every episode is over by now
                 break
         return values
@@ -341,43 +366,15 @@ class FiniteMDP:
             >>> FiniteMDP.from_table(table).policy_values([0, 0], gamma=1)
             array([2., 0.])
         """
-        states, actions = table_shape(table)
-        flat = [
-            (s, a, float(p), int(nxt), float(r), bool(end))
-            for s in range(states)
-            for a in range(actions)
-            for p, nxt, r, end in table[s][a]
-            if p > 0
-        ]
-        for s, a, _, nxt, _, _ in flat:
-            if not 0 <= nxt < states:
-                raise ValueError(f"the table's [{s}][{a}] leads to state {nxt}; states go from 0 to {states - 1}")
-        ending = np.zeros(states, dtype=np.bool_)
-        ending[[nxt for *_, nxt, _, end in flat if end]] = True
-        if start is None:
-            initial = (~ending if not ending.all() else ending).astype(np.float64)
-            initial /= initial.sum()
-        else:
-            initial = np.asarray(start, dtype=np.float64)
-            if initial.shape != (states,):
-                raise ValueError(f"start must have shape {(states,)} to go with the table; it has {initial.shape}")
-        mixed = ending & states_entered(flat, initial)
-        extra = int(mixed.any())
-        terminal = np.concatenate([ending & ~mixed, np.ones(extra, dtype=np.bool_)])
-        counts = np.bincount([s * actions + a for s, a, *_ in flat], minlength=states * actions)
-        shape = (states + extra, actions, max(int(counts.max()), 1))
-        successors = np.broadcast_to(np.arange(shape[0], dtype=np.int32)[:, None, None], shape).copy()
-        probabilities, rewards = np.zeros(shape), np.zeros(shape[:2])
-        if extra:
-            probabilities[states, :, 0] = 1.0
-        filled = np.zeros((states, actions), dtype=np.int64)
-        for s, a, p, nxt, r, end in flat:
-            k = filled[s, a]
-            filled[s, a] += 1
-            successors[s, a, k] = states if end and mixed[nxt] else nxt
-            probabilities[s, a, k] = p
-            rewards[s, a] += p * r
-        return cls(successors, probabilities, rewards, terminal, np.concatenate([initial, np.zeros(extra)]))
+        return cls(*table_arrays(table, start))
+
+
+def _once(array: NDArray[Any], name: str) -> NDArray[Any]:
+    """The array, with length 1 along the axis along which it may be a view that repeats, if it is one."""
+    axis = _REPEATED_AXES.get(name)
+    if axis is None or array.ndim != 3 or array.strides[axis] != 0:
+        return array
+    return array[:, :1] if axis else array[:1]
 
 
 def _check_gamma(gamma: float) -> None:

@@ -1,6 +1,7 @@
 """Compiled sweeps of the Bellman equations over the arrays of a FiniteMDP.
 
-Each takes the arrays as :class:`~gridzero.envs.mdp.FiniteMDP` holds them; terminal states are left at their value, 0.
+Each takes the arrays as :class:`~gridzero.envs.mdp.FiniteMDP` holds them, successors and probabilities ``packed``;
+terminal states are left at their value, 0.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def optimality_sweep(
     r"""$v(s) \leftarrow \max_a r(s, a) + \gamma \sum_{s'} p(s' \mid s, a)\, v(s')$ in every state.
 
     Args:
-        successors: (S, A, K).
-        probabilities: (S, A, K).
+        successors: (S, A, K), or (S, 1, K) where all actions share them.
+        probabilities: (S, A, K), or (1, A, K) where all states share them.
         rewards: (S, A).
         terminal: (S,).
         gamma: the discount.
@@ -40,7 +41,9 @@ def optimality_sweep(
     Returns:
         The largest change of a value, and in how many states the action changed.
     """
-    states, choices, outcomes = successors.shape
+    states, choices = rewards.shape
+    apart, varying = successors.shape[1] > 1, probabilities.shape[0] > 1
+    ahead = np.empty(successors.shape[2])
     largest = 0.0
     changes = 0
     for i in range(states):
@@ -50,9 +53,12 @@ def optimality_sweep(
         best = -np.inf
         best_action = 0
         for a in range(choices):
+            if a == 0 or apart:
+                for k in range(ahead.size):
+                    ahead[k] = values[successors[s, a, k]]
             expected = 0.0
-            for k in range(outcomes):
-                expected += probabilities[s, a, k] * values[successors[s, a, k]]
+            for k in range(ahead.size):
+                expected += probabilities[s if varying else 0, a, k] * ahead[k]
             q = rewards[s, a] + gamma * expected
             if q > best:
                 best = q
@@ -78,7 +84,8 @@ def evaluation_sweep(
     backward: bool,
 ) -> float:
     """The same for the policy that takes ``actions``, which are only read; returns the largest change."""
-    states, _, outcomes = successors.shape
+    states, outcomes = successors.shape[0], successors.shape[2]
+    apart, varying = successors.shape[1] > 1, probabilities.shape[0] > 1
     largest = 0.0
     for i in range(states):
         s = states - 1 - i if backward else i
@@ -87,7 +94,8 @@ def evaluation_sweep(
         a = actions[s]
         expected = 0.0
         for k in range(outcomes):
-            expected += probabilities[s, a, k] * values[successors[s, a, k]]
+            successor = successors[s, a if apart else 0, k]
+            expected += probabilities[s if varying else 0, a, k] * values[successor]
         q = rewards[s, a] + gamma * expected
         largest = max(largest, abs(q - values[s]))
         out[s] = q
@@ -113,7 +121,9 @@ def improve_policy(
     Returns:
         The largest gain of one step, and in how many states the action changed.
     """
-    states, choices, outcomes = successors.shape
+    states, choices = rewards.shape
+    apart, varying = successors.shape[1] > 1, probabilities.shape[0] > 1
+    ahead = np.empty(successors.shape[2])
     largest = 0.0
     changes = 0
     for s in range(states):
@@ -124,9 +134,12 @@ def improve_policy(
         present = -np.inf
         scale = 0.0
         for a in range(choices):
+            if a == 0 or apart:
+                for k in range(ahead.size):
+                    ahead[k] = values[successors[s, a, k]]
             expected, size = 0.0, 0.0
-            for k in range(outcomes):
-                term = probabilities[s, a, k] * values[successors[s, a, k]]
+            for k in range(ahead.size):
+                term = probabilities[s if varying else 0, a, k] * ahead[k]
                 expected += term
                 size += abs(term)
             q = rewards[s, a] + gamma * expected

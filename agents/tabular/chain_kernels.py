@@ -54,7 +54,8 @@ def update_chain(
     end; ``members`` has the state of each row, ``position`` (S,) the row of each state or -1. The other states' values
     are in ``alone`` (S,). Returns n, the number of rows.
     """
-    outcomes = successors.shape[2]
+    outcomes, width = successors.shape[2], columns.shape[1]
+    apart, varying = successors.shape[1] > 1, probabilities.shape[0] > 1
     for s in order if n < order.size else order[:0]:
         a = actions[s]
         if a == built[s] or position[s] >= 0:
@@ -62,10 +63,11 @@ def update_chain(
         moves = False
         stays = 0.0
         for k in range(outcomes):
-            t = successors[s, a, k]
+            t = successors[s, a if apart else 0, k]
+            p = probabilities[s if varying else 0, a, k]
             if t == s:
-                stays += probabilities[s, a, k]
-            elif not terminal[t] and probabilities[s, a, k] > 0:
+                stays += p
+            elif p > 0 and not terminal[t]:
                 moves = True
         if moves:
             members[n] = s
@@ -85,22 +87,25 @@ def update_chain(
         built[s] = a
         stays = 0.0
         constant = rewards[s, a]
+        filled = 0
         for k in range(outcomes):
-            t = successors[s, a, k]
-            p = probabilities[s, a, k]
-            columns[i, k] = i
-            weights[i, k] = 0.0
+            t = successors[s, a if apart else 0, k]
+            p = probabilities[s if varying else 0, a, k]
             if t == s:
                 stays += p
             elif p > 0 and not terminal[t]:
                 if position[t] < 0:
                     constant += gamma * p * alone[t]
                 else:
-                    columns[i, k] = position[t]
-                    weights[i, k] = p
+                    columns[i, filled] = position[t]
+                    weights[i, filled] = p
+                    filled += 1
         factor = 1 / (1 - gamma * stays)
         constants[i] = constant * factor
-        for k in range(outcomes):
+        for k in range(width):
+            if k >= filled:
+                columns[i, k] = i
+                weights[i, k] = 0.0
             weights[i, k] *= gamma * factor
             light[i, k] = weights[i, k]
     return n

@@ -55,7 +55,12 @@ class Planner(Agent):
         self._unit = reward_unit(mdp)
         self._values = np.zeros(mdp.num_states) if values is None else np.where(mdp.terminal, 0.0, values)
         self._actions = ending_policy(mdp) if self.config.gamma == 1 else np.zeros(mdp.num_states, dtype=np.int32)
+        self._forget_backup()
+
+    def _forget_backup(self) -> None:
+        """Forget what depends on the values, which have changed."""
         self._action_values: FloatArray | None = None
+        self._greedy: NDArray[Any] | None = None
 
     def _notice_edit(self) -> None:
         model = None if self._source is None else getattr(self._source.unwrapped, "mdp", None)
@@ -69,7 +74,7 @@ class Planner(Agent):
         self._notice_edit()
         while not self.converged:
             metrics = self._improve()
-            self._action_values = None
+            self._forget_backup()
             yield Update(self.sweeps, metrics)
             self._notice_edit()
 
@@ -90,7 +95,7 @@ class Planner(Agent):
     @property
     def _model(self) -> tuple[NDArray[np.int32], FloatArray, FloatArray, NDArray[np.bool_], float]:
         mdp = self.mdp
-        return mdp.successors, mdp.probabilities, mdp.rewards, mdp.terminal, float(self.config.gamma)
+        return *mdp.packed, mdp.rewards, mdp.terminal, float(self.config.gamma)
 
     def state_values(self) -> FloatArray:
         """(S,) present values."""
@@ -110,7 +115,9 @@ class Planner(Agent):
         return np.asarray(np.arange(self.mdp.num_actions) == self._choices()[:, None], dtype=np.float64)
 
     def _choices(self) -> NDArray[Any]:
-        return np.asarray(self._backed_up().argmax(axis=1))
+        if self._greedy is None:
+            self._greedy = np.asarray(self._backed_up().argmax(axis=1))
+        return self._greedy
 
     def act(self, observations: Any, *, explore: bool = False) -> Any:
         """The policy's actions; a planner has nothing to explore.
@@ -158,7 +165,7 @@ class Planner(Agent):
             )
         self._values, self._actions = values, actions
         self.sweeps, self.converged = int(state["sweeps"]), bool(state["converged"])
-        self._action_values = None
+        self._forget_backup()
 
 
 @dataclass(frozen=True)

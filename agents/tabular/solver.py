@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from gridzero.agents.tabular import chain_kernels as chains
 from gridzero.agents.tabular import solver_kernels as kernels
+from gridzero.agents.tabular import wave_kernels as waves
 from gridzero.agents.tabular.dynamic_programming import PolicyIteration, PolicyIterationConfig, reward_unit
 from gridzero.envs.mdp import FiniteMDP
 
@@ -84,11 +85,11 @@ def solve(mdp: FiniteMDP, gamma: float, tolerance: float = 1e-6) -> Solution:
 
 
 def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatArray, NDArray[np.int32], float, int]:
-    model = mdp.successors, mdp.probabilities, mdp.rewards
+    model = *mdp.packed, mdp.rewards
     states, live = mdp.num_states, int((~mdp.terminal).sum())
     if live == 0:
         return np.zeros(states), np.zeros(states, dtype=np.int32), 0.0, 0
-    offsets, sources = kernels.predecessors(mdp.successors, mdp.probabilities, mdp.terminal)
+    offsets, sources = kernels.predecessors(*mdp.packed, mdp.terminal)
     actions, order, values = _first_policy(mdp, gamma, offsets, sources)
     evaluation = _Evaluation(mdp, gamma, offsets, sources, order)
     residuals, changed = np.zeros(states), np.empty(states, dtype=np.int32)
@@ -162,9 +163,8 @@ def _first_policy(
     values = np.where(mdp.terminal, -least, 0.0)
     actions = np.zeros(mdp.num_states, dtype=np.int32)
     order = np.empty(int((~mdp.terminal).sum()), dtype=np.int32)
-    kernels.first_wave(
-        mdp.successors,
-        mdp.probabilities,
+    waves.first_wave(
+        *mdp.packed,
         mdp.rewards,
         mdp.terminal,
         gamma,
@@ -177,7 +177,7 @@ def _first_policy(
     )
     # The wave hopes for too much: evaluation gets there from the least possible values in fewer steps.
     values = np.where(mdp.terminal, 0.0, least)
-    return actions, kernels.interleave(offsets, sources, order), values
+    return actions, waves.interleave(offsets, sources, order), values
 
 
 class _Evaluation:
@@ -191,9 +191,9 @@ class _Evaluation:
         sources: NDArray[np.int32],
         order: NDArray[np.int32],
     ) -> None:
-        states, n, outcomes = mdp.num_states, len(order), mdp.successors.shape[2]
+        states, n, outcomes = mdp.num_states, len(order), mdp.most_successors
         self.terminal, self.gamma = mdp.terminal, gamma
-        self.model = mdp.successors, mdp.probabilities, mdp.rewards, mdp.terminal, gamma, offsets, sources, order
+        self.model = *mdp.packed, mdp.rewards, mdp.terminal, gamma, offsets, sources, order
         self.built = np.full(states, -1, dtype=np.int32)
         self.alone = np.zeros(states)
         self.position = np.full(states, -1, dtype=np.int32)

@@ -1,6 +1,6 @@
-"""Compiled first policy and improvement for :func:`gridzero.agents.tabular.solver.solve`.
+"""Compiled improvement of a policy for :func:`gridzero.agents.tabular.solver.solve`.
 
-The model's arrays are as :class:`~gridzero.envs.mdp.FiniteMDP` holds them.
+The model's arrays are as :class:`~gridzero.envs.mdp.FiniteMDP` holds them, successors and probabilities ``packed``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,17 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int32]
 Booleans = NDArray[np.bool_]
 
-BUCKETS = 65536
-"""Of the queue of the first wave."""
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _possible(probabilities: Floats, s: int, a: int, k: int, apart: bool) -> bool:
+    """Whether outcome k has a probability: of action a, or of any where they are not told ``apart``."""
+    row = s if probabilities.shape[0] > 1 else 0
+    if apart:
+        return bool(probabilities[row, a, k] > 0)
+    for other in range(probabilities.shape[1]):  # noqa: SIM110 - a generator is slow when compiled
+        if probabilities[row, other, k] > 0:
+            return True
+    return False
 
 
 @numba.njit(cache=True, nogil=True)
@@ -24,9 +33,9 @@ def predecessors(successors: Integers, probabilities: Floats, terminal: Booleans
     Returns:
         (S + 1,) offsets and the states, those of s from ``offsets[s]`` to ``offsets[s + 1]``.
     """
-    states, choices, outcomes = successors.shape
+    states, rows, outcomes = successors.shape
     offsets = np.zeros(states + 1, dtype=np.int32)
-    found = np.empty(choices * outcomes, dtype=np.int32)
+    found = np.empty(rows * outcomes, dtype=np.int32)
     sources = np.empty(0, dtype=np.int32)
     for writing in range(2):
         if writing:
@@ -38,10 +47,10 @@ def predecessors(successors: Integers, probabilities: Floats, terminal: Booleans
             if terminal[s]:
                 continue
             count = 0
-            for a in range(choices):
+            for a in range(rows):
                 for k in range(outcomes):
                     t = successors[s, a, k]
-                    if t == s or probabilities[s, a, k] == 0.0 or terminal[t]:
+                    if t == s or terminal[t] or not _possible(probabilities, s, a, k, rows > 1):
                         continue
                     new = True
                     for j in range(count):
@@ -61,181 +70,43 @@ def predecessors(successors: Integers, probabilities: Floats, terminal: Booleans
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _best_action(
-    successors: Integers, probabilities: Floats, rewards: Floats, gamma: float, shift: float, values: Floats, s: int
-) -> tuple[float, int]:
-    """The best action's value if it were repeated as long as it leads back to s, and the action."""
-    _, choices, outcomes = successors.shape
-    best, best_action = -np.inf, 0
-    for a in range(choices):
-        elsewhere, stays = 0.0, 0.0
-        for k in range(outcomes):
-            t = successors[s, a, k]
-            if t == s:
-                stays += probabilities[s, a, k]
-            else:
-                elsewhere += probabilities[s, a, k] * values[t]
-        q = (rewards[s, a] - shift + gamma * elsewhere) / (1 - gamma * stays)
-        if q > best:
-            best, best_action = q, a
-    return best, best_action
+def look_ahead(successors: Integers, values: Floats, s: int, a: int, ahead: Floats, back: Floats) -> None:
+    """Values of the successors, 0 in place of s itself; and 1 where that is, else 0."""
+    for k in range(ahead.size):
+        t = successors[s, a, k]
+        ahead[k] = 0.0 if t == s else values[t]
+        back[k] = 1.0 if t == s else 0.0
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _hopeful_action(
+def best_action(
     successors: Integers,
     probabilities: Floats,
     rewards: Floats,
     gamma: float,
     shift: float,
     values: Floats,
-    settled: Booleans,
     s: int,
+    ahead: Floats,
+    back: Floats,
 ) -> tuple[float, int]:
-    """The best action if successors that are not settled are as good as s; where none is settled, worth 0."""
-    _, choices, outcomes = successors.shape
+    """The best action's value if it were repeated as long as it leads back to s, and the action.
+
+    ``ahead`` and ``back`` (K,) are room to work in.
+    """
+    apart, row = successors.shape[1] > 1, s if probabilities.shape[0] > 1 else 0
     best, best_action = -np.inf, 0
-    for a in range(choices):
-        elsewhere, stays, unknown = 0.0, 0.0, 0.0
-        for k in range(outcomes):
-            t = successors[s, a, k]
-            if t == s:
-                stays += probabilities[s, a, k]
-            elif settled[t]:
-                elsewhere += probabilities[s, a, k] * values[t]
-            else:
-                unknown += probabilities[s, a, k]
-        if elsewhere > 0:
-            stays = min(stays + unknown, 1.0)
+    for a in range(rewards.shape[1]):
+        if a == 0 or apart:
+            look_ahead(successors, values, s, a, ahead, back)
+        elsewhere, stays = 0.0, 0.0
+        for k in range(ahead.size):
+            elsewhere += probabilities[row, a, k] * ahead[k]
+            stays += probabilities[row, a, k] * back[k]
         q = (rewards[s, a] - shift + gamma * elsewhere) / (1 - gamma * stays)
         if q > best:
             best, best_action = q, a
     return best, best_action
-
-
-@numba.njit(cache=True, nogil=True)
-def _bucket(value: float, top: float, width: float) -> int:
-    if value >= top:
-        return 0
-    if value <= 1e-300:
-        return BUCKETS - 1
-    return min(int(np.log(top / value) / width), BUCKETS - 1)
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _append(s: int, b: int, heads: Integers, tails: Integers, following: Integers) -> None:
-    following[s] = -1
-    if heads[b] < 0:
-        heads[b] = s
-    else:
-        following[tails[b]] = s
-    tails[b] = s
-
-
-@numba.njit(cache=True, nogil=True)
-def first_wave(
-    successors: Integers,
-    probabilities: Floats,
-    rewards: Floats,
-    terminal: Booleans,
-    gamma: float,
-    shift: float,
-    offsets: Integers,
-    sources: Integers,
-    values: Floats,
-    actions: Integers,
-    order: Integers,
-) -> None:
-    """A first policy, and an order of the states that follows the flow of value.
-
-    Values start at the least that is possible, which ``shift`` makes 0. Where one backup raises them a wave begins. It
-    goes backwards through the model and settles one state after the other, from high values to low ones (as in
-    McMahan and Gordon 2005, with the queue of Yatziv, Bartesaghi and Sapiro 2006: buckets, first come first served
-    within). A state's value supposes that successors not yet settled are as good as itself, so the
-    wave crosses any distance that is worth it. Evaluation will tell where it was not.
-
-    ``values``, ``actions`` and ``order``, which has room for the non-terminal states, are written.
-    """
-    states = values.size
-    alone = np.zeros(states)
-    for s in range(states):
-        if not terminal[s]:
-            best, actions[s] = _best_action(successors, probabilities, rewards, gamma, shift, values, s)
-            alone[s] = best if best > 1e-12 * (1.0 + abs(shift)) else 0.0
-    top = alone.max()
-    # About the loss of value in four steps, so that most states keep the bucket from which they are reached.
-    width = max(4 * (1 - gamma), 60 / BUCKETS)
-    ends = np.zeros(BUCKETS, dtype=np.int32)
-    for s in range(states):
-        if alone[s] > 0:
-            ends[_bucket(alone[s], top, width)] += 1
-    ends = np.cumsum(ends).astype(np.int32)
-    seeds = np.empty(ends[-1], dtype=np.int32)
-    place = ends.copy()
-    for s in range(states - 1, -1, -1):
-        if alone[s] > 0:
-            b = _bucket(alone[s], top, width)
-            place[b] -= 1
-            seeds[place[b]] = s
-    heads, tails = np.full(BUCKETS, -1, dtype=np.int32), np.empty(BUCKETS, dtype=np.int32)
-    following = np.empty(states, dtype=np.int32)
-    reached, settled = terminal.copy(), terminal.copy()
-    seed, last = 0, 0
-    for b in range(BUCKETS):
-        while heads[b] >= 0 or seed < ends[b]:
-            if seed < ends[b]:
-                s = seeds[seed]
-                seed += 1
-                if reached[s]:
-                    continue
-                reached[s] = True
-            else:
-                s = heads[b]
-                heads[b] = following[s]
-            value, action = _hopeful_action(successors, probabilities, rewards, gamma, shift, values, settled, s)
-            later = _bucket(value, top, width)
-            if later > b:
-                _append(s, later, heads, tails, following)
-                continue
-            values[s], actions[s] = value, action
-            settled[s] = True
-            order[last] = s
-            last += 1
-            for j in range(offsets[s], offsets[s + 1]):
-                t = sources[j]
-                if not reached[t]:
-                    reached[t] = True
-                    _append(t, b, heads, tails, following)
-    for s in range(states):
-        if not settled[s]:
-            order[last] = s
-            last += 1
-
-
-@numba.njit(cache=True, nogil=True)
-def interleave(offsets: Integers, sources: Integers, order: Integers) -> Integers:
-    """The states by level: one more than the highest of the successors that are earlier in ``order``.
-
-    Where every move can be undone, as in grids, sweeps in either order compute the same. But now a state hardly ever
-    waits for the one just before it, so the processor works on several at once.
-    """
-    level = np.zeros(offsets.size - 1, dtype=np.int32)
-    placed = np.zeros(offsets.size - 1, dtype=np.bool_)
-    starts = np.zeros(order.size + 1, dtype=np.int32)
-    for s in order:
-        placed[s] = True
-        starts[level[s] + 1] += 1
-        for j in range(offsets[s], offsets[s + 1]):
-            t = sources[j]
-            if not placed[t]:
-                level[t] = max(level[t], level[s] + 1)
-    starts = np.cumsum(starts)
-    result = np.empty_like(order)
-    for s in range(placed.size):
-        if placed[s]:
-            result[starts[level[s]]] = s
-            starts[level[s]] += 1
-    return result
 
 
 @numba.njit(cache=True, nogil=True)
@@ -260,6 +131,7 @@ def spread(
     an end within ``limit`` backups.
     """
     states = values.size
+    ahead, back = np.empty(successors.shape[2]), np.empty(successors.shape[2])
     queue = np.empty(states, dtype=np.int32)
     queued = np.zeros(states, dtype=np.bool_)
     first, size, backups = 0, 0, 0
@@ -281,7 +153,7 @@ def spread(
         size -= 1
         queued[s] = False
         backups += 1
-        best, action = _best_action(successors, probabilities, rewards, gamma, 0.0, values, s)
+        best, action = best_action(successors, probabilities, rewards, gamma, 0.0, values, s, ahead, back)
         change = best - values[s]
         large = abs(change) > threshold
         if change <= margin and not large:
@@ -314,11 +186,12 @@ def sweep(
 ) -> None:
     """Back up all states in place, by index; an action gives way to one better by more than ``margin``."""
     states = values.size
+    ahead, back = np.empty(successors.shape[2]), np.empty(successors.shape[2])
     for i in range(states):
         s = states - 1 - i if backward else i
         if terminal[s]:
             continue
-        best, action = _best_action(successors, probabilities, rewards, gamma, 0.0, values, s)
+        best, action = best_action(successors, probabilities, rewards, gamma, 0.0, values, s, ahead, back)
         if best - values[s] > margin:
             actions[s] = action
         values[s] = best
@@ -349,7 +222,8 @@ def improve(
     Returns:
         The largest absolute residual, and how many states are in ``changed``.
     """
-    _, choices, outcomes = successors.shape
+    apart, varying = successors.shape[1] > 1, probabilities.shape[0] > 1
+    ahead = np.empty(successors.shape[2])
     largest = 0.0
     listed = 0
     for s in range(values.size):
@@ -357,10 +231,13 @@ def improve(
             continue
         if due[s]:
             best, best_action, present = -np.inf, 0, -np.inf
-            for a in range(choices):
+            for a in range(rewards.shape[1]):
+                if a == 0 or apart:
+                    for k in range(ahead.size):
+                        ahead[k] = values[successors[s, a, k]]
                 expected = 0.0
-                for k in range(outcomes):
-                    expected += probabilities[s, a, k] * values[successors[s, a, k]]
+                for k in range(ahead.size):
+                    expected += probabilities[s if varying else 0, a, k] * ahead[k]
                 q = rewards[s, a] + gamma * expected
                 if q > best:
                     best, best_action = q, a

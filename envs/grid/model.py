@@ -112,6 +112,22 @@ class Rules:
         count = max(map(len, self.alternatives))
         return np.array([(a, *(others or [a] * count)) for a, others in enumerate(self.alternatives)], dtype=np.int64)
 
+    @cached_property
+    def chances(self) -> NDArray[np.float64]:
+        """(A, 1+n) the probabilities of the ``choices``; of choices that are equal, the first one has it."""
+        table = np.zeros(self.choices.shape)
+        for action, others in enumerate(self.alternatives):
+            table[action, 0] = 1 - self.slip if others else 1.0
+            table[action, 1 : 1 + len(others)] = self.slip / len(others) if others else 0.0
+        return table
+
+    @cached_property
+    def direction_chances(self) -> NDArray[np.float64]:
+        """(A, D) the probabilities that an action takes each direction."""
+        table = np.zeros((self.actions, len(self.directions)))
+        np.add.at(table, (np.arange(self.actions)[:, None], self.choices), self.chances)
+        return table
+
     @property
     def slip_threshold(self) -> int:
         """An action slips when 32 random bits are below this; exact to 2⁻³³."""
@@ -235,6 +251,28 @@ class GridModel:
     @cached_property
     def mdp(self) -> FiniteMDP:
         """The exact model; blocked cells are terminal states that nothing leads to."""
+        start = np.zeros(len(self.moves))
+        start[(self.starts & kernels.LOW).astype(np.int64)] = 1 / len(self.starts)
+        terminal = self.table.terminal[self.layout.cells.reshape(-1)]
+        groups = self.offsets.size - 1
+        outcomes = self._merged_outcomes() if len(self.members) > groups else self._listed_outcomes()
+        return FiniteMDP(*outcomes, terminal, start)
+
+    def _listed_outcomes(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Successors, probabilities and rewards where every move has one landing: hardly more memory than the moves."""
+        rules, (states, count) = self.rules, self.moves.shape
+        actions, choices = rules.choices.shape
+        shared = choices > 1 and count <= 2 * choices  # one list of all directions, unless an action takes few of them
+        directions = np.arange(count)[None] if shared else rules.choices
+        chances = rules.direction_chances if shared else rules.chances
+        successors = np.empty((states, *directions.shape), dtype=np.int32)
+        rewards = np.empty((states, actions))
+        kernels.list_outcomes(self.moves, directions, chances, self.table.palette, successors, rewards)
+        shape = (states, *chances.shape)
+        return np.broadcast_to(successors, shape), np.broadcast_to(chances, shape), rewards
+
+    def _merged_outcomes(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """The same where moves can lead to any of a group of cells."""
         rules, states, actions = self.rules, len(self.moves), self.rules.actions
         slips = np.array([rules.slip if directions else 0.0 for directions in rules.alternatives])
         common = (self.moves, rules.choices, slips, self.table.palette, self.offsets, self.members)
@@ -245,13 +283,11 @@ class GridModel:
         probabilities = np.zeros((states, actions, outcomes))
         rewards = np.zeros((states, actions))
         kernels.merge_outcomes(*common, successors, probabilities, rewards)
-        start = np.zeros(states)
-        start[(self.starts & kernels.LOW).astype(np.int64)] = 1 / len(self.starts)
-        return FiniteMDP(successors, probabilities, rewards, self.table.terminal[self.layout.cells.reshape(-1)], start)
+        return successors, probabilities, rewards
 
     def expanded(self) -> NDArray[np.uint64]:
         """(S, A, 1+n) the word of every choice of every action: what a step of a batch looks up."""
-        return np.ascontiguousarray(self.moves[:, self.rules.choices])
+        return np.take(self.moves, self.rules.choices, axis=1)
 
     def outcomes(self, state: int, action: int) -> list[tuple[float, int]]:
         """The (probability, word of the move) pairs of an action, as the rules have them, unmerged."""

@@ -162,6 +162,37 @@ def compile_moves(
 
 
 @numba.njit(cache=True)
+def list_outcomes(
+    moves: UintArray,
+    directions: NDArray[np.int64],
+    chances: NDArray[np.float64],
+    palette: NDArray[np.float64],
+    successors: NDArray[np.int32],
+    rewards: NDArray[np.float64],
+) -> None:
+    """Fill the arrays of a FiniteMDP in which no move leads to a group of cells.
+
+    Args:
+        moves: (S, D).
+        directions: (A, K) that an action can take, or (1, K) where all actions share them.
+        chances: (A, K), their probabilities.
+        palette: rewards.
+        successors: (S, A, K) or (S, 1, K), overwritten.
+        rewards: (S, A), overwritten.
+    """
+    apart = directions.shape[0] > 1
+    for s in range(moves.shape[0]):
+        for a in range(chances.shape[0]):
+            expected = 0.0
+            for k in range(chances.shape[1]):
+                word = moves[s, directions[a if apart else 0, k]]
+                if a == 0 or apart:
+                    successors[s, a, k] = np.int32(word & LOW)
+                expected += chances[a, k] * palette[(word >> _S32) & REWARD_MASK]
+            rewards[s, a] = expected
+
+
+@numba.njit(cache=True)
 def merge_outcomes(
     moves: UintArray,
     choices: NDArray[np.int64],
@@ -173,7 +204,7 @@ def merge_outcomes(
     probabilities: NDArray[np.float64],
     rewards: NDArray[np.float64],
 ) -> int:
-    """Fill the arrays of a FiniteMDP, equal successors merged; with ``successors`` of size 0, only count.
+    """Fill the arrays of any FiniteMDP, equal successors merged; with ``successors`` of size 0, only count.
 
     Args:
         moves: (S, D).

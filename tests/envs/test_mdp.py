@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
+from gridzero.envs import backward_induction
 from gridzero.envs.mdp import FiniteMDP
 
 TAXI = "Taxi-v4" if "Taxi-v4" in gym.registry else "Taxi-v3"
@@ -159,6 +160,47 @@ def test_the_transition_matrix_shares_the_models_memory():
     mdp = random_mdp(np.random.default_rng(0))
     assert np.shares_memory(mdp.transition_matrix.data, mdp.probabilities)
     assert np.shares_memory(mdp.transition_matrix.indices, mdp.successors)
+
+
+@settings(max_examples=20)
+@given(SEEDS, st.booleans(), st.booleans(), st.floats(0, 0.95))
+def test_arrays_that_repeat_are_kept_small_and_mean_the_same_as_whole_ones(seed, successors, probabilities, gamma):
+    rng = np.random.default_rng(seed)
+    states, actions, outcomes = 5, 3, 4
+    shape = (states, actions, outcomes)
+    following = rng.integers(states, size=(states, 1 if successors else actions, outcomes))
+    chances = rng.dirichlet(np.ones(outcomes), size=(1 if probabilities else states, actions))
+    rest = rng.normal(size=shape[:2]), rng.random(states) < 0.2, np.full(states, 1 / states)
+    small = FiniteMDP(np.broadcast_to(following, shape), np.broadcast_to(chances, shape), *rest)
+    whole = FiniteMDP(np.broadcast_to(following, shape).copy(), np.broadcast_to(chances, shape).copy(), *rest)
+    assert [array.size for array in small.packed] == [following.size, chances.size]
+    np.testing.assert_array_equal(small.successors, whole.successors)
+    np.testing.assert_array_equal(small.probabilities, whole.probabilities)
+    values, policy = rng.normal(size=states), rng.integers(actions, size=states)
+    expected = np.where(whole.terminal[:, None], 0, dense(whole)[1] + gamma * dense(whole)[0] @ (values * ~rest[1]))
+    for mdp in (small, whole):
+        np.testing.assert_allclose(mdp.action_values(values, gamma), expected, atol=1e-12)
+        np.testing.assert_allclose(mdp.policy_values(policy, gamma), whole.policy_values(policy, gamma), atol=1e-9)
+        np.testing.assert_array_equal(mdp.finite_horizon_values(9, gamma), small.finite_horizon_values(9, gamma))
+    pickled = pickle.loads(pickle.dumps(small))
+    np.testing.assert_array_equal(pickled.action_values(values, gamma), small.action_values(values, gamma))
+
+
+def test_backward_induction_in_blocks_equals_a_plain_one(monkeypatch):
+    """A corridor of many blocks, in which most are not due for most of the time."""
+    n = 40
+    states = np.arange(n)
+    successors = np.stack([np.maximum(states - 1, 0), np.minimum(states + 1, n - 1)], axis=1)[:, :, None]
+    successors = np.concatenate([successors, np.broadcast_to(states[:, None, None], (n, 2, 1))], axis=2)
+    rewards = np.where(successors[:, :, 0] == n - 1, 1.0, -0.01)
+    mdp = FiniteMDP(successors, np.full((n, 2, 2), 0.5), rewards, states == n - 1, states == 0)
+    for blocks in (1, 7, 40):
+        monkeypatch.setattr(backward_induction, "BLOCKS", blocks)
+        for horizon in (0, 1, 5, 60):
+            plain = np.zeros(n)
+            for _ in range(horizon):
+                plain = mdp.action_values(plain, 1.0).max(axis=1)
+            np.testing.assert_array_equal(mdp.finite_horizon_values(horizon), plain)
 
 
 def best_return(mdp, state, horizon, gamma):

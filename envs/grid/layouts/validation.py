@@ -63,7 +63,7 @@ def moves_to_target(cells: NDArray[np.uint8], legend: Sequence[Tile]) -> float:
     starts = np.flatnonzero(np.array([tile.start for tile in legend])[cells])
     if targets.size == 0 or starts.size == 0:
         return np.inf
-    numbers = np.arange(cells.size).reshape(cells.shape)
+    numbers = np.arange(cells.size, dtype=np.int32).reshape(cells.shape)
     right, down = open_cells[:, :-1] & open_cells[:, 1:], open_cells[:-1] & open_cells[1:]
     one = np.concatenate([numbers[:, :-1][right], numbers[:-1][down]])
     other = np.concatenate([numbers[:, 1:][right], numbers[1:][down]])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import gridzero
 from gridzero.agents.tabular import chain_kernels, solver_kernels
+from gridzero.envs import GridWorld
 from gridzero.envs.mdp import FiniteMDP
 
 
@@ -246,3 +247,19 @@ def test_a_loop_that_pays_for_ever_is_refused_without_discount() -> None:
     )
     with pytest.raises(ValueError, match="never"):
         gridzero.agents.solve(mdp, 1.0)
+
+
+@pytest.mark.parametrize("options", [{"slip_to": "any", "actions": 5}, {"slip_to": "perpendicular"}, {"slip": 0.0}])
+def test_arrays_that_repeat_are_solved_like_whole_ones(options: dict[str, Any]) -> None:
+    """A slippery grid shares successors or probabilities; the same model with every entry written out does not."""
+    mdp = GridWorld("obstacles:12x12:3", **{"slip": 0.3, "reward_step": -0.04, **options}).mdp
+    whole = replace(mdp, successors=mdp.successors.copy(), probabilities=mdp.probabilities.copy())
+    assert mdp.packed[1].size < whole.packed[1].size
+    for gamma in (0.9, 0.999):
+        mine, other = (gridzero.agents.solve(model, gamma, tolerance=1e-10) for model in (mdp, whole))
+        np.testing.assert_allclose(mine.values, other.values, atol=1e-7)
+        for name in ("value-iteration", "policy-iteration", "truncated-policy-iteration"):
+            agent: Any = gridzero.agents.make(name, mdp, gamma=gamma)
+            for _ in agent.learn():
+                pass
+            np.testing.assert_allclose(agent.state_values(), other.values, atol=1e-5)
