@@ -63,6 +63,8 @@ def __getattr__(name: str) -> Any:
 _DP = "gridzero.agents.tabular.dynamic_programming"
 _LINEAR = "gridzero.agents.tabular.linear"
 _MC = "gridzero.agents.tabular.monte_carlo"
+_PLANNING = "gridzero.agents.tabular.planning"
+_PREDICTION = "gridzero.agents.tabular.prediction"
 _SA = "gridzero.agents.tabular.stochastic_approximation"
 _TD = "gridzero.agents.tabular.temporal_difference"
 
@@ -76,14 +78,19 @@ register("mc-exploring-starts", f"{_MC}:MCExploringStarts", "Monte Carlo control
 register("mc-epsilon-greedy", f"{_MC}:MCEpsilonGreedy", "on-policy Monte Carlo control, first or every visit")
 register("mc-off-policy", f"{_MC}:MCOffPolicy", "Monte Carlo control by importance sampling")
 register("robbins-monro", f"{_SA}:RobbinsMonro", "root finding on a Bellman equation from noisy samples")
-register("td0", f"{_TD}:TD0", "state values of a fixed policy by temporal differences")
+register("td0", f"{_PREDICTION}:TD0", "state values of a fixed policy by temporal differences")
+register("td-n-step", f"{_PREDICTION}:NStepTD", "state values of a fixed policy by n-step returns")
 register("sarsa", f"{_TD}:Sarsa", "on-policy temporal-difference control")
 register("expected-sarsa", f"{_TD}:ExpectedSarsa", "Sarsa with the expectation over the next action")
 register("n-step-sarsa", f"{_TD}:NStepSarsa", "Sarsa with n-step returns")
 register("sarsa-lambda", f"{_TD}:SarsaLambda", "Sarsa with eligibility traces")
 register("q-learning", f"{_TD}:QLearning", "off-policy temporal-difference control")
 register("double-q-learning", f"{_TD}:DoubleQLearning", "Q-learning with two tables, free of maximisation bias")
-register("dyna-q", f"{_TD}:DynaQ", "Q-learning that also plans with a learnt model")
+register("dyna-q", f"{_PLANNING}:DynaQ", "Q-learning that also plans with a learnt model")
+register("dyna-q-plus", f"{_PLANNING}:DynaQPlus", "Dyna-Q with a bonus for what was long untried")
+register(
+    "prioritized-sweeping", f"{_PLANNING}:PrioritizedSweeping", "planning with a learnt model, worst values first"
+)
 register("td-linear", f"{_LINEAR}_on_policy:LinearTD", "state values of a fixed policy, linear in features")
 register(
     "sarsa-linear", f"{_LINEAR}_on_policy:LinearSarsa", "Sarsa, n-step Sarsa and Sarsa(lambda), linear in features"

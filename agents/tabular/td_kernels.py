@@ -24,10 +24,6 @@ import numpy as np
 kernel = numba.njit(cache=True, error_model="numpy")
 
 SARSA, EXPECTED_SARSA, Q_LEARNING = 0, 1, 2
-ACCUMULATING, REPLACING, DUTCH = 0, 1, 2
-
-NEGLIGIBLE_TRACE = 1e-12
-"""A trace below this is dropped."""
 
 
 @kernel
@@ -174,37 +170,6 @@ def q_learning(table: Any, batch: Any, settings: Any, waits: bool) -> float:
 
 
 @kernel
-def predict(
-    table: Any, batch: Any, settings: Any, waits: bool, values: Any, state_visits: Any, cumulative: Any
-) -> float:
-    """TD(0) (eq. 6.2): v(s) += alpha (r + gamma v(s') - v(s)); q(s, a) averages the same targets.
-
-    Args:
-        table: as in all kernels.
-        batch: as in all kernels.
-        settings: as in all kernels.
-        waits: as in all kernels.
-        values: (S, 1) state values.
-        state_visits: (S, 1) updates so far.
-        cumulative: (S, A), the policy summed over the actions.
-    """
-    q, visits, streams, states, actions = table
-    next_states, observed, rewards, terminated, truncated, valid = batch
-    errors = 0.0
-    for i in range(len(states)):
-        if valid[i]:
-            target = rewards[i]
-            if not terminated[i]:
-                target += settings[0] * values[next_states[i], 0]
-            errors += update(values, state_visits, states[i], 0, target, settings)
-            update(q, visits, states[i], actions[i], target, settings)
-        states[i] = observed[i]
-        if not (waits and valid[i] and (terminated[i] or truncated[i])):
-            actions[i] = draw(cumulative, states[i], streams, i)
-    return errors
-
-
-@kernel
 def double(table: Any, batch: Any, settings: Any, waits: bool, tables: Any, table_visits: Any) -> float:
     """Double Q-learning (eq. 6.10): one table picks the successor's action, the other one values it.
 
@@ -237,16 +202,51 @@ def double(table: Any, batch: Any, settings: Any, waits: bool, tables: Any, tabl
 
 
 @kernel
-def n_step(
-    table: Any,
-    batch: Any,
-    settings: Any,
-    waits: bool,
-    past_states: Any,
-    past_actions: Any,
-    past_rewards: Any,
-    held: Any,
-) -> float:
+def append(past: Any, i: int, state: int, action: int, reward: float) -> int:
+    """Remember one more step of environment i; how many there are now.
+
+    Args:
+        past: the steps not yet learnt from, the oldest first: states (N, n), actions (N, n), rewards (N, n), and (N,)
+            how many there are.
+        i: the environment.
+        state: where it was.
+        action: what it did.
+        reward: what it got.
+    """
+    past_states, past_actions, past_rewards, held = past
+    count = held[i]
+    past_states[i, count] = state
+    past_actions[i, count] = action
+    past_rewards[i, count] = reward
+    held[i] = count + 1
+    return int(count) + 1
+
+
+@kernel
+def drop(past: Any, i: int, first: int) -> None:
+    """Forget the steps of environment i before the ``first``, which have been learnt from."""
+    past_states, past_actions, past_rewards, held = past
+    if first == 0:
+        return
+    count = held[i]
+    for k in range(first, count):
+        past_states[i, k - first] = past_states[i, k]
+        past_actions[i, k - first] = past_actions[i, k]
+        past_rewards[i, k - first] = past_rewards[i, k]
+    held[i] = count - first
+
+
+@kernel
+def n_step_return(past: Any, i: int, first: int, gamma: float, value: float) -> float:
+    """The rewards of environment i from step ``first`` on, discounted, and then ``value`` (eq. 7.1)."""
+    _, _, past_rewards, held = past
+    for k in range(held[i] - 1, first - 1, -1):
+        value = past_rewards[i, k] + gamma * value
+    return value
+
+
+@kernel
+def n_step(table: Any, batch: Any, settings: Any, waits: bool, past: Any) -> float:
     """n-step Sarsa (eq. 7.4, 7.5).
 
     Args:
@@ -254,195 +254,64 @@ def n_step(
         batch: as in all kernels.
         settings: as in all kernels.
         waits: as in all kernels.
-        past_states: (N, n), the steps not yet learnt from, the oldest first.
-        past_actions: (N, n).
-        past_rewards: (N, n).
-        held: (N,), how many of them there are.
+        past: as in :func:`append`.
     """
     q, visits, streams, states, actions = table
     next_states, observed, rewards, terminated, truncated, valid = batch
-    gamma = settings[0]
-    length = past_states.shape[1]
+    length = past[0].shape[1]
     errors = 0.0
     for i in range(len(states)):
         chosen = -1
         ended = valid[i] and (terminated[i] or truncated[i])
         if valid[i]:
-            count = held[i]
-            past_states[i, count] = states[i]
-            past_actions[i, count] = actions[i]
-            past_rewards[i, count] = rewards[i]
-            count += 1
+            count = append(past, i, states[i], actions[i], rewards[i])
             if not terminated[i]:
                 chosen = choose(q, next_states[i], settings[1], streams, i)
             first = 0
             while first < count and (ended or count - first == length):
                 value = 0.0 if terminated[i] else q[next_states[i], chosen]
-                for k in range(count - 1, first - 1, -1):
-                    value = past_rewards[i, k] + gamma * value
-                errors += update(q, visits, past_states[i, first], past_actions[i, first], value, settings)
+                target = n_step_return(past, i, first, settings[0], value)
+                errors += update(q, visits, past[0][i, first], past[1][i, first], target, settings)
                 first += 1
-            for k in range(first, count):
-                past_states[i, k - first] = past_states[i, k]
-                past_actions[i, k - first] = past_actions[i, k]
-                past_rewards[i, k - first] = past_rewards[i, k]
-            held[i] = count - first
+            drop(past, i, first)
         states[i] = observed[i]
         actions[i] = next_action(q, streams, observed[i], chosen, ended, waits, settings[1], i)
     return errors
 
 
 @kernel
-def traced(
-    table: Any,
-    batch: Any,
-    settings: Any,
-    waits: bool,
-    kind: int,
-    decay: float,
-    pairs: Any,
-    traces: Any,
-    held: Any,
-    drifts: Any,
+def predict(
+    table: Any, batch: Any, settings: Any, waits: bool, past: Any, values: Any, state_visits: Any, cumulative: Any
 ) -> float:
-    """Sarsa(lambda), with the step size of each visit kept in its trace.
+    """n-step TD (eq. 7.2), for n = 1 TD(0) (eq. 6.2); q(s, a) averages the same targets.
 
     Args:
         table: as in all kernels.
         batch: as in all kernels.
         settings: as in all kernels.
         waits: as in all kernels.
-        kind: ``ACCUMULATING``, ``REPLACING`` or ``DUTCH``.
-        decay: gamma lambda.
-        pairs: (N, C), the state-action pairs (numbered s A + a) that have a trace.
-        traces: (N, C), those traces.
-        held: (N,), how many there are.
-        drifts: (N,), what this environment's last update did to the value of the action chosen before it (``DUTCH``).
+        past: as in :func:`append`.
+        values: (S, 1) state values.
+        state_visits: (S, 1) updates so far.
+        cumulative: (S, A), the policy summed over the actions.
     """
     q, visits, streams, states, actions = table
     next_states, observed, rewards, terminated, truncated, valid = batch
-    num_actions = q.shape[1]
-    flat = q.reshape(-1)
-    errors = 0.0
-    for i in range(len(states)):
-        chosen = -1
-        ended = valid[i] and (terminated[i] or truncated[i])
-        if valid[i]:
-            s, a = states[i], actions[i]
-            following = 0.0
-            if not terminated[i]:
-                chosen = choose(q, next_states[i], settings[1], streams, i)
-                following = q[next_states[i], chosen]
-            value = q[s, a]
-            error = rewards[i] + settings[0] * following - value
-            errors += abs(error)
-            alpha = next_step_size(visits, s, a, settings)
-            pair = s * num_actions + a
-            own = -1
-            count = 0
-            for k in range(held[i]):
-                trace = decay * traces[i, k]
-                if pairs[i, k] == pair:
-                    own = count
-                elif trace < NEGLIGIBLE_TRACE:
-                    continue
-                pairs[i, count] = pairs[i, k]
-                traces[i, count] = trace
-                count += 1
-            if own < 0:
-                own = count
-                pairs[i, own] = pair
-                traces[i, own] = 0.0
-                count += 1
-            if kind == ACCUMULATING:
-                traces[i, own] += alpha
-            elif kind == REPLACING:
-                traces[i, own] = alpha
-            else:
-                traces[i, own] += alpha * (1.0 - traces[i, own])
-                # True online: what the last update has done to this pair's value is not learnt twice.
-                drift = drifts[i] if held[i] > 0 else 0.0
-                error += drift
-                flat[pair] -= alpha * drift
-            for k in range(count):
-                flat[pairs[i, k]] += error * traces[i, k]
-            if chosen >= 0:
-                drifts[i] = q[next_states[i], chosen] - following
-            held[i] = 0 if ended else count
-        states[i] = observed[i]
-        actions[i] = next_action(q, streams, observed[i], chosen, ended, waits, settings[1], i)
-    return errors
-
-
-@kernel
-def remember(
-    pair: int, reward: float, successor: int, outcomes: Any, outcome_rewards: Any, counts: Any, known: Any, seen: Any
-) -> None:
-    """Count one more outcome of a pair; a new one takes the place of the rarest where all places are taken."""
-    if counts[pair, 0] == 0:
-        seen[known[0]] = pair
-        known[0] += 1
-    place = 0
-    for k in range(counts.shape[1]):
-        if counts[pair, k] == 0:
-            place = k
-            break
-        if outcomes[pair, k] == successor and outcome_rewards[pair, k] == reward:
-            counts[pair, k] += 1
-            return
-        if counts[pair, k] < counts[pair, place]:
-            place = k
-    outcomes[pair, place] = successor
-    outcome_rewards[pair, place] = reward
-    counts[pair, place] = 1
-
-
-@kernel
-def dyna(table: Any, batch: Any, settings: Any, waits: bool, planning_steps: int, model: Any) -> float:
-    """Dyna-Q (section 8.2): after each step of Q-learning, ``planning_steps`` more on what the model draws.
-
-    Args:
-        table: as in all kernels.
-        batch: as in all kernels.
-        settings: as in all kernels.
-        waits: as in all kernels.
-        planning_steps: updates from the model after each real one; they have the pair's present step size.
-        model: ``outcomes`` (S·A, K) next states (-1: the end), ``outcome_rewards`` (S·A, K), ``counts`` (S·A, K), and
-            ``known`` (1,), how many of the pairs ``seen`` (S·A,) there are.
-    """
-    q, visits, streams, states, actions = table
-    next_states, observed, rewards, terminated, truncated, valid = batch
-    outcomes, outcome_rewards, counts, known, seen = model
-    gamma, _, scale, shift, power = settings
-    num_actions = q.shape[1]
+    length = past[0].shape[1]
     errors = 0.0
     for i in range(len(states)):
         ended = valid[i] and (terminated[i] or truncated[i])
         if valid[i]:
-            s, a = states[i], actions[i]
-            target = rewards[i]
-            if not terminated[i]:
-                target += gamma * next_value(Q_LEARNING, q, next_states[i], 0, 0.0)
-            errors += update(q, visits, s, a, target, settings)
-            successor = -1 if terminated[i] else next_states[i]
-            remember(s * num_actions + a, rewards[i], successor, outcomes, outcome_rewards, counts, known, seen)
-            for _ in range(planning_steps):
-                pair = seen[min(int(uniform(streams, i) * known[0]), known[0] - 1)]
-                total = 0
-                for k in range(counts.shape[1]):
-                    total += counts[pair, k]
-                k, left = 0, 0
-                if total > counts[pair, 0]:
-                    left = min(int(uniform(streams, i) * total), total - 1)
-                while left >= counts[pair, k]:
-                    left -= counts[pair, k]
-                    k += 1
-                target = outcome_rewards[pair, k]
-                if outcomes[pair, k] >= 0:
-                    target += gamma * next_value(Q_LEARNING, q, outcomes[pair, k], 0, 0.0)
-                s, a = pair // num_actions, pair % num_actions
-                alpha = scale * (visits[s, a] + shift) ** -power
-                q[s, a] += alpha * (target - q[s, a])
+            count = append(past, i, states[i], actions[i], rewards[i])
+            first = 0
+            while first < count and (ended or count - first == length):
+                value = 0.0 if terminated[i] else values[next_states[i], 0]
+                target = n_step_return(past, i, first, settings[0], value)
+                errors += update(values, state_visits, past[0][i, first], 0, target, settings)
+                update(q, visits, past[0][i, first], past[1][i, first], target, settings)
+                first += 1
+            drop(past, i, first)
         states[i] = observed[i]
-        actions[i] = next_action(q, streams, observed[i], -1, ended, waits, settings[1], i)
+        if not (waits and ended):
+            actions[i] = draw(cumulative, states[i], streams, i)
     return errors

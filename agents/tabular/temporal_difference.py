@@ -8,22 +8,46 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from gridzero.agents.learner import Update
 from gridzero.agents.tabular import td_kernels as kernels
-from gridzero.agents.tabular.dynamic_programming import ValueIteration, ValueIterationConfig
+from gridzero.agents.tabular import trace_kernels
 from gridzero.agents.tabular.schedules import Schedule
 from gridzero.agents.tabular.simulation import as_environment
-from gridzero.agents.tabular.tabular import FloatArray, PredictionAgent, TabularAgent
+from gridzero.agents.tabular.tabular import TabularAgent
 
 MODEL_STEP_LIMIT = 1000
 """Steps after which an episode drawn from a bare ``FiniteMDP`` begins anew, as one that never ends would not."""
+
+
+def check_at_least(config: Any, name: str, least: int) -> None:
+    """Raise ValueError for a field below the least that is allowed."""
+    value = getattr(config, name)
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
+def check_choice(config: Any, name: str, choices: Iterable[str]) -> None:
+    """Raise ValueError for a field that is none of the choices."""
+    value = getattr(config, name)
+    if value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(choices)}, not {value!r}")
+
+
+def past_steps(envs: int, n: int) -> dict[str, NDArray[Any]]:
+    """Room for the last n steps of each environment; the kernels' ``append`` says what is where."""
+    return {
+        "past_states": np.zeros((envs, n), dtype=np.int64),
+        "past_actions": np.zeros((envs, n), dtype=np.int64),
+        "past_rewards": np.zeros((envs, n)),
+        "held": np.zeros(envs, dtype=np.int64),
+    }
 
 
 @dataclass(frozen=True)
@@ -44,7 +68,7 @@ class TemporalDifferenceConfig:
             raise ValueError(f"gamma must be between 0 and 1, not {self.gamma}")
         if not math.isfinite(self.initial_value):
             raise ValueError(f"initial_value must be a finite number, not {self.initial_value}")
-        _check_at_least(self, "steps_per_update", 1)
+        check_at_least(self, "steps_per_update", 1)
         if Schedule.parse(self.step_size, "step_size", maximum=1)(1) == 0:
             raise ValueError("step_size must be above 0: nothing would be learnt")
 
@@ -138,6 +162,9 @@ class TemporalDifference(TabularAgent):
             metrics = {"td_error": errors / max(interaction.steps - before, 1), "epsilon": self.epsilon}
             yield Update(interaction.steps, interaction.metrics() | metrics)
 
+    def _past(self) -> tuple[NDArray[Any], ...]:
+        return tuple(self.memory[name] for name in ("past_states", "past_actions", "past_rewards", "held"))
+
     def _take_one(self, actions: NDArray[np.int64]) -> list[Any]:
         return [self.actions.element(actions[0])]
 
@@ -202,89 +229,6 @@ class QLearning(Sarsa):
     kernel = staticmethod(kernels.q_learning)
 
 
-@dataclass(frozen=True)
-class PredictionConfig(TemporalDifferenceConfig):
-    """Settings of TD(0)."""
-
-    policy: Literal["uniform", "optimal"] = "uniform"
-    """The policy whose values are estimated: uniform (all actions alike), or optimal (solved from the environment's
-    model). Any other one through `agent.fix_policy`."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_choice(self, "policy", ("uniform", "optimal"))
-
-
-class TD0(TemporalDifference, PredictionAgent):
-    r"""TD(0): $v(s) \leftarrow v(s) + \alpha\,[r + \gamma v(s') - v(s)]$ (eq. 6.2; Zhao, eq. 7.1).
-
-    It estimates the values of a given policy and never improves it. Action values average the same targets by pair.
-
-    Example:
-        >>> import gridzero
-        >>> agent = gridzero.agents.make("td0", "FrozenLake-v1", gamma=0.9, policy="optimal")
-        >>> for update in agent.learn():
-        ...     if update.step >= 50_000:
-        ...         break
-        >>> abs(float(agent.state_values()[0]) - 0.0689) < 0.01
-        True
-    """
-
-    Config = PredictionConfig
-
-    def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
-        super().__init__(env, config, seed=seed)
-        if config.policy == "optimal":
-            planner = ValueIteration(env, ValueIterationConfig(gamma=config.gamma))
-            for _ in planner.learn():
-                pass
-            # The model from a table of transitions may have one more state, where episodes end.
-            self.fix_policy(planner.policy_table()[: self.states.n])
-        else:
-            self.fix_policy(np.full((self.states.n, self.actions.n), 1 / self.actions.n))
-
-    def _create_memory(self) -> dict[str, NDArray[Any]]:
-        return {
-            "values": np.full((self.states.n, 1), self.config.initial_value, dtype=np.float64),
-            "state_visits": np.zeros((self.states.n, 1), dtype=np.int64),
-        }
-
-    def learn(self) -> Iterator[Update]:
-        """As the other agents, with the error of the estimates where the exact values are known."""
-        for update in super().learn():
-            yield replace(update, metrics={**update.metrics, **self.error_metrics()})
-
-    def fix_policy(self, policy: ArrayLike) -> None:
-        """From now on, follow this policy and estimate its values: (S, A) probabilities or (S,) action numbers."""
-        super().fix_policy(policy)
-        self._cumulative = self.policy_table().cumsum(axis=1)
-
-    def state_values(self) -> FloatArray:
-        """(S,) estimated values of the policy."""
-        return self.memory["values"][:, 0].copy()
-
-    def exploring_policy_table(self) -> FloatArray:
-        """(S, A) probabilities of the policy itself."""
-        return self.policy_table()
-
-    def act(self, observations: Any, *, explore: bool = False) -> Any:
-        """Actions (N,) drawn from the policy; exploring is no different."""
-        return super().act(observations, explore=True)
-
-    def _choose_first(self) -> None:
-        _, _, streams, states, actions = self._table
-        for i, state in enumerate(states):
-            actions[i] = kernels.draw(self._cumulative, state, streams, i)
-
-    def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
-        memory = self.memory
-        return float(
-            kernels.predict(
-                self._table, batch, settings, self._waits, memory["values"], memory["state_visits"], self._cumulative
-            )
-        )
-
-
 class DoubleQLearning(TemporalDifference):
     r"""Double Q-learning: the target is $r + \gamma q_2(s', \arg\max_{a'} q_1(s',a'))$ (eq. 6.10; van Hasselt 2010).
 
@@ -314,7 +258,7 @@ class NStepConfig(ControlConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_at_least(self, "n", 1)
+        check_at_least(self, "n", 1)
 
 
 class NStepSarsa(TemporalDifference):
@@ -323,17 +267,10 @@ class NStepSarsa(TemporalDifference):
     Config = NStepConfig
 
     def _create_memory(self) -> dict[str, NDArray[Any]]:
-        shape = (self.interaction.num_envs, self.config.n)
-        return {
-            "past_states": np.zeros(shape, dtype=np.int64),
-            "past_actions": np.zeros(shape, dtype=np.int64),
-            "past_rewards": np.zeros(shape),
-            "held": np.zeros(shape[0], dtype=np.int64),
-        }
+        return past_steps(self.interaction.num_envs, self.config.n)
 
     def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
-        past = (self.memory[name] for name in ("past_states", "past_actions", "past_rewards", "held"))
-        return float(kernels.n_step(self._table, batch, settings, self._waits, *past))
+        return float(kernels.n_step(self._table, batch, settings, self._waits, self._past()))
 
 
 @dataclass(frozen=True)
@@ -350,10 +287,14 @@ class LambdaConfig(ControlConfig):
         super().__post_init__()
         if not 0 <= self.trace_decay <= 1:
             raise ValueError(f"trace_decay must be between 0 and 1, not {self.trace_decay}")
-        _check_choice(self, "trace", TRACES)
+        check_choice(self, "trace", TRACES)
 
 
-TRACES = {"accumulating": kernels.ACCUMULATING, "replacing": kernels.REPLACING, "dutch": kernels.DUTCH}
+TRACES = {
+    "accumulating": trace_kernels.ACCUMULATING,
+    "replacing": trace_kernels.REPLACING,
+    "dutch": trace_kernels.DUTCH,
+}
 
 
 class SarsaLambda(TemporalDifference):
@@ -369,7 +310,7 @@ class SarsaLambda(TemporalDifference):
         count, capacity = self.interaction.num_envs, self._action_values.size
         decay = self.config.gamma * self.config.trace_decay
         if 0 < decay < 1:
-            lifetime = math.log(kernels.NEGLIGIBLE_TRACE * (1 - decay)) / math.log(decay)
+            lifetime = math.log(trace_kernels.NEGLIGIBLE_TRACE * (1 - decay)) / math.log(decay)
             capacity = min(capacity, math.ceil(lifetime) + 2)
         return {
             "pairs": np.zeros((count, capacity), dtype=np.int64),
@@ -381,56 +322,4 @@ class SarsaLambda(TemporalDifference):
     def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
         kind, decay = TRACES[self.config.trace], self.config.gamma * self.config.trace_decay
         past = (self.memory[name] for name in ("pairs", "traces", "held", "drifts"))
-        return float(kernels.traced(self._table, batch, settings, self._waits, kind, decay, *past))
-
-
-@dataclass(frozen=True)
-class DynaConfig(ControlConfig):
-    """Settings of Dyna-Q."""
-
-    planning_steps: int = 10
-    """Updates from the learnt model after each real step; 0 is Q-learning."""
-    model_outcomes: int = 8
-    """Different outcomes (next state and reward) that the model counts for each state-action pair, the rarest
-    forgotten first; 1 is the deterministic model of Sutton & Barto."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_at_least(self, "planning_steps", 0)
-        _check_at_least(self, "model_outcomes", 1)
-
-
-class DynaQ(TemporalDifference):
-    """Dyna-Q: Q-learning that also learns from what its model of the world draws (section 8.2).
-
-    The model counts outcomes, so it is right for random worlds too. Planning draws a pair seen before, and an outcome
-    as often as it has followed the pair.
-    """
-
-    Config = DynaConfig
-
-    def _create_memory(self) -> dict[str, NDArray[Any]]:
-        shape = (self._action_values.size, self.config.model_outcomes)
-        return {
-            "outcomes": np.zeros(shape, dtype=np.int32),
-            "outcome_rewards": np.zeros(shape),
-            "counts": np.zeros(shape, dtype=np.int32),
-            "known": np.zeros(1, dtype=np.int64),
-            "seen": np.zeros(shape[0], dtype=np.int64),
-        }
-
-    def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
-        model = tuple(self.memory[name] for name in ("outcomes", "outcome_rewards", "counts", "known", "seen"))
-        return float(kernels.dyna(self._table, batch, settings, self._waits, self.config.planning_steps, model))
-
-
-def _check_at_least(config: Any, name: str, least: int) -> None:
-    value = getattr(config, name)
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")
-
-
-def _check_choice(config: Any, name: str, choices: Iterable[str]) -> None:
-    value = getattr(config, name)
-    if value not in choices:
-        raise ValueError(f"{name} must be {' or '.join(choices)}, not {value!r}")
+        return float(trace_kernels.traced(self._table, batch, settings, self._waits, kind, decay, *past))

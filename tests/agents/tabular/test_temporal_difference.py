@@ -14,8 +14,9 @@ from gridzero.agents.tabular.simulation import SimulatedMDP
 from gridzero.envs import FiniteMDP
 
 ON_POLICY = ["sarsa", "expected-sarsa", "n-step-sarsa", "sarsa-lambda"]
-OFF_POLICY = ["q-learning", "double-q-learning", "dyna-q"]
-ALL = [*ON_POLICY, *OFF_POLICY, "td0"]
+OFF_POLICY = ["q-learning", "double-q-learning", "dyna-q", "prioritized-sweeping"]
+PREDICTION = ["td0", "td-n-step"]
+ALL = [*ON_POLICY, *OFF_POLICY, "dyna-q-plus", *PREDICTION]
 
 
 class Script(gym.Env[int, int]):
@@ -146,7 +147,7 @@ def test_td0_by_hand(terminated: bool, truncated: bool) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_a_cut_off_episode_is_not_worth_nothing(name: str) -> None:
     """A single state that pays 1 for ever, cut off every third step: worth 1 / (1 - gamma) = 2 all the same."""
-    fields = {} if name == "td0" else {"epsilon": "1"}
+    fields = {} if name in PREDICTION else {"epsilon": "1"}
     env = Script((0, 1.0, False, False), (0, 1.0, False, False), (0, 1.0, False, True))
     agent = learn(make(name, env, gamma=0.5, step_size="0.2", steps_per_update=2000, **fields))
     np.testing.assert_allclose(agent.action_values()[0], 2.0, atol=1e-6)
@@ -192,6 +193,8 @@ def test_exploring_frequencies() -> None:
         ("sarsa-lambda", {"trace_decay": 0.0, "trace": "replacing"}, "sarsa", {}),
         ("expected-sarsa", {}, "q-learning", {"epsilon": "0"}),
         ("dyna-q", {"planning_steps": 0}, "q-learning", {}),
+        ("dyna-q-plus", {"planning_steps": 0}, "q-learning", {}),
+        ("td-n-step", {"n": 1}, "td0", {}),
     ],
 )
 def test_special_cases_are_exact(one: str, fields: dict[str, Any], other: str, shared: dict[str, Any]) -> None:
@@ -262,12 +265,12 @@ def assert_means(samples: np.ndarray, expected: np.ndarray, width: float, confid
     np.testing.assert_array_less(np.abs(samples.mean(0) - expected), reach + width / 10)
 
 
-@pytest.mark.parametrize("name", ["td0", *ON_POLICY])
+@pytest.mark.parametrize("name", [*PREDICTION, *ON_POLICY])
 def test_prediction_is_within_its_confidence_interval(name: str) -> None:
     mdp = random_mdp(1)
     values = mdp.policy_values(np.full((5, 2), 0.5), 0.9)
     expected = mdp.action_values(values, 0.9)[:-1]
-    fields: dict[str, Any] = {} if name == "td0" else {"epsilon": "1"}
+    fields: dict[str, Any] = {} if name in PREDICTION else {"epsilon": "1"}
     agents = [
         learn(
             make(
@@ -283,7 +286,7 @@ def test_prediction_is_within_its_confidence_interval(name: str) -> None:
         for seed in range(10)
     ]
     assert_means(np.array([agent.action_values()[:-1] for agent in agents]), expected, width=0.1)
-    if name == "td0":
+    if name in PREDICTION:
         assert_means(np.array([agent.state_values()[:-1] for agent in agents]), values[:-1], width=0.1)
 
 
@@ -466,7 +469,9 @@ def test_blackjack(name: str) -> None:
     values = agent.action_values()
     twenty = agent.states.number((20, 10, 0))
     assert values[twenty, 0] > values[twenty, 1]  # stick on 20
-    assert agent.state_values()[twenty] > agent.state_values()[agent.states.number((13, 10, 0))] - 0.2 * (name == "td0")
+    assert agent.state_values()[twenty] > agent.state_values()[agent.states.number((13, 10, 0))] - 0.2 * (
+        name in PREDICTION
+    )
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
@@ -489,9 +494,9 @@ def test_a_vector_of_one_is_the_single_environment(name: str, mode: AutoresetMod
 @pytest.mark.parametrize("name", ALL)
 def test_a_native_vector_solves_the_lake(name: str) -> None:
     env = gym.make_vec("gridzero/GridWorld-v0", 64, layout="frozen-lake-4x4", vectorization_mode="vector_entry_point")
-    agent = learn(make(name, env, gamma=0.99, steps_per_update=2_000_000 if name == "td0" else 400_000))
+    agent = learn(make(name, env, gamma=0.99, steps_per_update=2_000_000 if name in PREDICTION else 400_000))
     mdp = FiniteMDP.from_env(env)
-    if name == "td0":
+    if name in PREDICTION:
         expected = mdp.policy_values(np.full((16, 4), 0.25), 0.99)
         np.testing.assert_allclose(agent.state_values()[~mdp.terminal], expected[~mdp.terminal], atol=0.02)
         return
@@ -511,6 +516,10 @@ def test_a_native_vector_solves_the_lake(name: str) -> None:
         ("sarsa-lambda", {"trace_decay": -0.1}, "trace_decay must be between 0 and 1"),
         ("sarsa-lambda", {"trace": "dutsch"}, "trace must be accumulating or replacing or dutch, not 'dutsch'"),
         ("dyna-q", {"planning_steps": -1}, "planning_steps must be at least 0"),
+        ("td-n-step", {"n": 0}, "n must be at least 1, not 0"),
+        ("dyna-q-plus", {"bonus": 0.0}, "bonus must be a finite number above 0, not 0.0"),
+        ("prioritized-sweeping", {"planning_steps": 0}, "planning_steps must be at least 1, not 0"),
+        ("prioritized-sweeping", {"threshold": float("inf")}, "threshold must be a finite number above 0"),
         ("dyna-q", {"model_outcomes": 0}, "model_outcomes must be at least 1"),
         ("td0", {"policy": "best"}, "policy must be uniform or optimal, not 'best'"),
     ],
