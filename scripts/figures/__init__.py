@@ -14,7 +14,7 @@ from gridzero.envs.suggestions import closest
 if TYPE_CHECKING:
     from gridzero.figures.figure import Figure
 
-SHARED = ("figure", "text_world")
+SHARED = ("figure", "repetitions", "text_world")
 """Modules that are no figures."""
 
 
