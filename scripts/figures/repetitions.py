@@ -128,3 +128,18 @@ def errors_by_episode(agent: Any, env: Repetitions, exact: FloatArray) -> FloatA
         if env.done:
             break
     return errors
+
+
+def greedy_way(mdp: FiniteMDP, action_values: FloatArray, limit: int = 1000) -> list[int]:
+    """The states that the greedy policy (the first of equals) passes from the start to the end, both included.
+
+    Args:
+        mdp: a world in which nothing is left to chance.
+        action_values: (S, A).
+        limit: of steps; a way that has not ended by then is cut off.
+    """
+    policy = action_values.argmax(axis=1)
+    way = [int(mdp.start.argmax())]
+    while not mdp.terminal[way[-1]] and len(way) <= limit:
+        way.append(int(mdp.successors[way[-1], policy[way[-1]], 0]))
+    return way

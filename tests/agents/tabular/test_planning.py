@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from typing import Any
 
 import gymnasium as gym
@@ -90,24 +91,33 @@ def test_prioritized_sweeping_needs_fewer_updates_than_dyna() -> None:
     assert 3 * counts["prioritized-sweeping"] < counts["dyna-q"]
 
 
-def test_the_bonus_of_dyna_q_plus_by_hand() -> None:
-    """One state, two actions, nothing is paid: after k real steps planning pays κ √τ for each, τ steps after its last.
+class Actions(gym.Wrapper[int, int, int, int]):
+    """Keeps what was done."""
 
-    With γ = 0 and step size 1 a value is the bonus of its last update.
+    def __init__(self, env: gym.Env[int, int]) -> None:
+        super().__init__(env)
+        self.taken: list[int] = []
+
+    def step(self, action: int) -> Any:
+        self.taken.append(action)
+        return self.env.step(action)
+
+
+def test_the_bonus_of_dyna_q_plus_by_hand() -> None:
+    """One state, four actions: after each real step planning pays κ √τ for each, τ steps after its last.
+
+    With γ = 0 and step size 1 a value is the reward, nothing before the first try, and the bonus of its last update.
     """
-    env = gym.make("gridzero/GridWorld-v0", layout="SG\n")
+    env = Actions(gym.make("gridzero/GridWorld-v0", layout="SG\n"))
     agent: Any = gridzero.agents.make(
-        "dyna-q-plus", env, gamma=0.0, step_size="1", bonus=0.01, planning_steps=200, steps_per_update=1, epsilon="0"
+        "dyna-q-plus", env, gamma=0.0, step_size="1", bonus=0.01, planning_steps=200, steps_per_update=1, epsilon="0.5"
     )
-    learning = agent.learn()
-    tried: dict[int, int] = {}
-    for step in range(1, 12):
-        action = int(agent.memory["actions"][0])
-        next(learning)
-        tried[action] = step
+    for update in itertools.islice(agent.learn(), 12):
+        tried = {action: step for step, action in enumerate(env.taken, start=1)}
         for a in range(4):
             reward = {1: 1.0}.get(a, -1.0) if a in tried else 0.0
-            assert agent.action_values()[0, a] == pytest.approx(reward + 0.01 * (step - tried.get(a, 0)) ** 0.5)
+            bonus = 0.01 * (update.step - tried.get(a, 0)) ** 0.5
+            assert agent.action_values()[0, a] == pytest.approx(reward + bonus)
 
 
 def test_dyna_q_plus_finds_the_shortcut_and_dyna_q_does_not() -> None:
