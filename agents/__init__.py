@@ -88,9 +88,7 @@ register("q-learning", f"{_TD}:QLearning", "off-policy temporal-difference contr
 register("double-q-learning", f"{_TD}:DoubleQLearning", "Q-learning with two tables, free of maximisation bias")
 register("dyna-q", f"{_PLANNING}:DynaQ", "Q-learning that also plans with a learnt model")
 register("dyna-q-plus", f"{_PLANNING}:DynaQPlus", "Dyna-Q with a bonus for what was long untried")
-register(
-    "prioritized-sweeping", f"{_PLANNING}:PrioritizedSweeping", "planning with a learnt model, worst values first"
-)
+register("prioritized-sweeping", f"{_PLANNING}:PrioritizedSweeping", "planning with a learnt model, worst values first")
 register("td-linear", f"{_LINEAR}_on_policy:LinearTD", "state values of a fixed policy, linear in features")
 register(
     "sarsa-linear", f"{_LINEAR}_on_policy:LinearSarsa", "Sarsa, n-step Sarsa and Sarsa(lambda), linear in features"

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from gridzero.agents.tabular.td_kernels import ACCUMULATING, NEGLIGIBLE_TRACE, REPLACING, choose, draw, kernel
+from gridzero.agents.tabular.td_kernels import choose, draw, kernel
+from gridzero.agents.tabular.trace_kernels import ACCUMULATING, NEGLIGIBLE_TRACE, REPLACING
 
 
 @kernel

@@ -16,7 +16,7 @@ from gridzero.agents.tabular import linear_kernels as kernels
 from gridzero.agents.tabular.dynamic_programming import ValueIteration, ValueIterationConfig
 from gridzero.agents.tabular.linear import LinearAgent, LinearConfig, LinearControlConfig
 from gridzero.agents.tabular.tabular import FloatArray, as_policy_table
-from gridzero.agents.tabular.td_kernels import ACCUMULATING, DUTCH, REPLACING
+from gridzero.agents.tabular.trace_kernels import ACCUMULATING, DUTCH, REPLACING
 from gridzero.agents.tabular.value_errors import ExactValues
 
 Trace = Literal["accumulating", "replacing", "dutch"]

@@ -24,14 +24,14 @@ def make(seed: int) -> Figure:
     picture, (axes,) = panels(1, width=6.4, height=4.4)
     early, late = {}, {}
     for name, color in LEARNERS.items():
-        early[name] = np.array([mean_returns(name, alpha, EARLY, EARLY_RUNS, seed).mean() for alpha in STEP_SIZES])
-        late[name] = np.array(
-            [mean_returns(name, alpha, LATE, LATE_RUNS, seed)[LATE // 2 :].mean() for alpha in STEP_SIZES]
-        )
-        axes.plot(STEP_SIZES, late[name], "o-", ms=3, color=color, label=f"{name}, last {LATE // 2} of {LATE} episodes")
-        axes.plot(STEP_SIZES, early[name], "x--", ms=4, color=color, label=f"{name}, first {EARLY} episodes")
+        curves = [mean_returns(name, alpha, EARLY, EARLY_RUNS, seed) for alpha in STEP_SIZES]
+        early[name] = np.array([curve.mean() for curve in curves])
+        curves = [mean_returns(name, alpha, LATE, LATE_RUNS, seed) for alpha in STEP_SIZES]
+        late[name] = np.array([curve[LATE // 2 :].mean() for curve in curves])
+        axes.plot(STEP_SIZES, late[name], "o-", ms=3, color=color, label=f"{name}, last {LATE // 2} of {LATE}")
+        axes.plot(STEP_SIZES, early[name], "x--", ms=4, color=color, label=f"{name}, first {EARLY}")
     axes.set(xlabel="step size α", ylabel="return of an episode", ylim=(-160, 0), title="cliff walking, ε = 0.1")
-    axes.legend(fontsize=7, loc="lower right")
+    axes.legend(fontsize=7, title="episodes", ncols=3, loc="lower left")
     flat = float(np.ptp(late["expected-sarsa"]))
     margins = early["expected-sarsa"] - np.maximum(early["sarsa"], early["q-learning"])
     rows: list[Row] = [

@@ -31,9 +31,9 @@ def make(seed: int) -> Figure:
     q = agent.action_values().reshape(RUNS, *world.rewards.shape)
     start = int(world.start.argmax())
     steps = np.array([len(greedy_way(world, table)) - 1 for table in q])
-    shown = int((steps == 15).argmax())
-    values = np.where(world.terminal, 0.0, q[shown].max(axis=1)).reshape(7, 10)
-    chosen = np.eye(4)[q[shown].argmax(axis=1)].reshape(7, 10, 4)
+    one = int((steps == 15).argmax())
+    values = np.where(world.terminal, 0.0, q[one].max(axis=1)).reshape(7, 10)
+    chosen = np.eye(4)[q[one].argmax(axis=1)].reshape(7, 10, 4)
     target = divmod(int(world.terminal.argmax()), 10)
     draw_grid(right, values, chosen, target=target, title="values and greedy policy of one run", digits=0)
     best = solve(world, 1.0).values
