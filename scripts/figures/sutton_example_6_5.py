@@ -11,7 +11,7 @@ from gridzero.agents import make as make_agent
 from gridzero.agents.tabular.solver import solve
 from gridzero.agents.tabular.tabular import epsilon_greedy_policy, greedy_policy
 from gridzero.envs import GridWorld
-from gridzero.figures.figure import Figure, Row, claim, compare, draw_grid, panels
+from gridzero.figures.figure import Figure, Row, claim, compare, draw_grid, panels, shown
 from gridzero.figures.repetitions import Repetitions, greedy_way
 
 STEPS, RUNS, LATE = 8000, 100, 1000
