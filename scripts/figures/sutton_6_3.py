@@ -6,6 +6,8 @@ Sutton & Barto (2018), Reinforcement learning, figure 6.3, after van Seijen et a
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gridzero.agents import make as make_agent
@@ -75,7 +77,7 @@ def make(seed: int) -> Figure:
 def mean_returns(name: str, step_size: float, episodes: int, runs: int, seed: int) -> FloatArray:
     """(E,) mean returns of the first episodes of some runs."""
     env = Repetitions(GridWorld(layout="cliff").mdp, runs, episodes)
-    agent = make_agent(
+    agent: Any = make_agent(
         name, env, gamma=1.0, step_size=f"{step_size:g}", epsilon="0.1", steps_per_update=20 * runs, seed=seed
     )
     record(agent, env)

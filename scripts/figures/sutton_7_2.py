@@ -5,6 +5,8 @@ Sutton & Barto (2018), Reinforcement learning, figure 7.2 (example 7.1).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gridzero.agents import make as make_agent
@@ -63,5 +65,5 @@ def make(seed: int) -> Figure:
 def error(n: int, step_size: float, seed: int, runs: int = RUNS) -> float:
     """Mean error over states, the first ten episodes and the runs."""
     env = Repetitions(WALK, runs, EPISODES)
-    agent = make_agent("td-n-step", env, n=n, gamma=1.0, step_size=str(step_size), steps_per_update=1, seed=seed)
+    agent: Any = make_agent("td-n-step", env, n=n, gamma=1.0, step_size=str(step_size), steps_per_update=1, seed=seed)
     return float(errors_by_episode(agent, env, EXACT).mean())

@@ -6,6 +6,8 @@ with n above the length of every episode.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gridzero.agents import make as make_agent
@@ -63,7 +65,7 @@ def make(seed: int) -> Figure:
 def estimates(episodes: int, seed: int) -> FloatArray:
     """(5,) values of one run after so many episodes."""
     env = Repetitions(WALK, 1, episodes)
-    agent = make_agent("td0", env, gamma=1.0, step_size="0.1", initial_value=0.5, steps_per_update=1, seed=seed)
+    agent: Any = make_agent("td0", env, gamma=1.0, step_size="0.1", initial_value=0.5, steps_per_update=1, seed=seed)
     record(agent, env)
     return np.asarray(agent.state_values()[1:-1])
 
@@ -71,7 +73,7 @@ def estimates(episodes: int, seed: int) -> FloatArray:
 def errors(name: str, step_size: str, seed: int, runs: int = RUNS) -> FloatArray:
     """(E,) mean error of the runs after each episode."""
     env = Repetitions(WALK, runs, EPISODES)
-    agent = make_agent(
+    agent: Any = make_agent(
         "td-n-step",
         env,
         n=LENGTH[name],

@@ -5,6 +5,8 @@ Sutton & Barto (2018), Reinforcement learning, example 6.5 (figure without a num
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gridzero.agents import make as make_agent
@@ -21,7 +23,7 @@ def make(seed: int) -> Figure:
     """Episodes over steps on the left, the greedy policy of the first run on the right."""
     world = GridWorld(layout="windy").mdp
     env = Repetitions(world, RUNS, STEPS // 15 + 1)
-    agent = make_agent("sarsa", env, gamma=1.0, step_size="0.5", epsilon="0.1", steps_per_update=RUNS, seed=seed)
+    agent: Any = make_agent("sarsa", env, gamma=1.0, step_size="0.5", epsilon="0.1", steps_per_update=RUNS, seed=seed)
     ended = np.array([env.ended.copy() for _, _ in zip(range(STEPS), agent.learn(), strict=False)])
     picture, (left, right) = panels(2)
     left.plot(range(1, STEPS + 1), ended.mean(axis=1), label=f"mean of {RUNS} runs")

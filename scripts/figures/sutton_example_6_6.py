@@ -6,6 +6,8 @@ size; it is 0.5 here.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gridzero.agents import make as make_agent
@@ -69,6 +71,8 @@ def learn(name: str, seed: int, runs: int = RUNS) -> tuple[FloatArray, FloatArra
     """Returns (R, E) and the action values (R, S, A) in the end."""
     world = GridWorld(layout="cliff").mdp
     env = Repetitions(world, runs, EPISODES)
-    agent = make_agent(name, env, gamma=1.0, step_size="0.5", epsilon="0.1", steps_per_update=100 * runs, seed=seed)
+    agent: Any = make_agent(
+        name, env, gamma=1.0, step_size="0.5", epsilon="0.1", steps_per_update=100 * runs, seed=seed
+    )
     record(agent, env)
     return env.returns, agent.action_values().reshape(runs, *world.rewards.shape)
