@@ -14,7 +14,15 @@ from gridzero.envs.suggestions import closest
 if TYPE_CHECKING:
     from gridzero.figures.figure import Figure
 
-SHARED = ("figure", "repetitions", "text_world")
+SHARED = {
+    "figure",
+    "mountain_car",
+    "nineteen_states",
+    "repetitions",
+    "text_world",
+    "thousand_states",
+    "walks",
+}
 """Modules that are no figures."""
 
 

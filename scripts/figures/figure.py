@@ -69,7 +69,7 @@ def compare_all(quantity: str, published: ArrayLike, ours: ArrayLike, tolerance:
 
 def claim(quantity: str, published: str, ours: str, agrees: bool) -> Row:
     """A row for a statement in words."""
-    return Row(quantity, published, ours, agrees)
+    return Row(quantity, published, ours, bool(agrees))
 
 
 def shown(quantity: str, ours: str) -> Row:
