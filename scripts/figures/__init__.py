@@ -1,11 +1,10 @@
-"""Figures of books and papers, made anew: one module each, found by its file's name."""
+"""Figures of books and papers, made anew: each module with a function ``make`` is one, named for its file."""
 
 from __future__ import annotations
 
 import ast
 import importlib
 import importlib.util
-import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -13,17 +12,6 @@ from gridzero.envs.suggestions import closest
 
 if TYPE_CHECKING:
     from gridzero.figures.figure import Figure
-
-SHARED = {
-    "figure",
-    "mountain_car",
-    "nineteen_states",
-    "repetitions",
-    "text_world",
-    "thousand_states",
-    "walks",
-}
-"""Modules that are no figures."""
 
 
 class Module(Protocol):
@@ -41,9 +29,8 @@ def names() -> list[str]:
         >>> "zhao-3" in names()
         True
     """
-    return sorted(
-        module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__) if module.name not in SHARED
-    )
+    found = (path for path in Path(__path__[0]).glob("*.py") if "\ndef make(" in path.read_text(encoding="utf-8"))
+    return sorted(path.stem.replace("_", "-") for path in found)
 
 
 def title(name: str) -> str:
