@@ -33,7 +33,7 @@ def make(seed: int) -> Figure:
         ylim=(0.24, 0.56),
         title=f"19 states, first {EPISODES} episodes, mean of {RUNS} runs",
     )
-    axes.legend(fontsize=7, ncols=2)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     lowest = {n: float(curve.min()) for n, curve in curves.items()}
     best = min(lowest, key=lowest.__getitem__)
     sizes = [float(STEP_SIZES[curve.argmin()]) for curve in curves.values()]

@@ -49,7 +49,7 @@ def make(seed: int) -> Figure:
     for text in list(right.texts):
         text.remove()
     right.text(5.5, EDGE, "the cliff", color="white", ha="center", va="center")
-    right.legend(loc="upper left", fontsize=8)
+    right.legend(loc="center", bbox_to_anchor=(0.5, 0.62), fontsize=8, ncols=2)
     shortest = sum(len(way) - 1 == 13 for way in ways["q-learning"])
     ended = [way for way in ways["sarsa"] if world.terminal[way[-1]]]
     safe = sum(len(way) - 1 > 13 for way in ended)

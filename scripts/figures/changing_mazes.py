@@ -1,0 +1,71 @@
+"""Dyna-Q and Dyna-Q+ in a maze that changes on the way, for the figures of two such mazes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gridzero.agents import make as make_agent
+from gridzero.envs import GridWorld
+from gridzero.figures.figure import panels
+from gridzero.figures.repetitions import FloatArray
+
+EVERY = 25
+"""Steps between two points of a curve."""
+RUNS, PLANNING_STEPS = 30, 10
+LEARNERS: dict[str, dict[str, Any]] = {"dyna-q-plus": {"bonus": 1e-3}, "dyna-q": {"model_outcomes": 1}}
+
+
+def rewards(
+    name: str, layout: str, change: int, edits: Mapping[tuple[int, int], str], steps: int, seed: int
+) -> FloatArray:
+    """(1 + steps / EVERY,) what one run has earned by then; each episode's end pays 1.
+
+    Args:
+        name: of the learner.
+        layout: the maze at first.
+        change: after how many steps it becomes another.
+        edits: tiles by (row, column) that it has then.
+        steps: in all.
+        seed: of the run.
+    """
+    world = GridWorld(layout=layout)
+    agent: Any = make_agent(
+        name,
+        world,
+        planning_steps=PLANNING_STEPS,
+        gamma=0.95,
+        step_size="1",
+        epsilon="0.1",
+        steps_per_update=EVERY,
+        seed=seed,
+        **LEARNERS[name],
+    )
+    earned, waiting = [0], True
+    for update in agent.learn():
+        earned.append(agent.interaction.episodes)
+        if update.step >= steps:
+            break
+        if waiting and update.step >= change and divmod(world.cell, world.layout.cells.shape[1]) not in edits:
+            for (row, column), tile in edits.items():
+                world.edit(row, column, tile)
+            waiting = False
+    return np.array(earned, dtype=np.float64)
+
+
+def mean_rate(curve: FloatArray, start: int, end: int) -> float:
+    """Episodes in 1,000 steps between two times in steps."""
+    return float(curve[end // EVERY] - curve[start // EVERY]) / (end - start) * 1000
+
+
+def draw(curves: Mapping[str, FloatArray], change: int, title: str) -> Any:
+    """A picture of mean cumulative rewards."""
+    picture, (axes,) = panels(1, width=6.4, height=4.0)
+    for name, color in zip(LEARNERS, ("tab:red", "tab:blue"), strict=True):
+        axes.plot(EVERY * np.arange(len(curves[name])), curves[name], color=color, label=name)
+    axes.axvline(change, color="0.5", ls="--", lw=0.8, label="the maze changes")
+    axes.set(xlabel="steps", ylabel="cumulative reward", title=title)
+    axes.legend()
+    return picture
