@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SHARED = ("changing_mazes", "figure", "repetitions", "text_world")
 
+
 class Module(Protocol):
     """A figure's module."""
 
