@@ -38,6 +38,8 @@ class LanguageOptions:
     """Names of the layers that lora adapts, with commas between, or "all-linear"."""
     peft_tokens: int = 16
     """Learned tokens of a prefix or a prompt."""
+    decoder: str = "auto"
+    """What writes completions: "auto", the fastest of the decoders here; or "vllm", where it is installed."""
     gradient_checkpointing: bool = False
     """Keep the states between layers only, and compute the rest again for the gradient: less memory, a third more
     time."""
@@ -57,6 +59,7 @@ class LanguageOptions:
                 raise ValueError(f"{name} is of --policy.peft {' or '.join(kinds)}")
         choices = {
             "chat": ("auto", "on", "off"),
+            "decoder": ("auto", "vllm"),
             "dtype": ("auto", "float32", "bfloat16"),
             "device": ("auto", "cpu", "cuda"),
         }

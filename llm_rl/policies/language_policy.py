@@ -17,6 +17,7 @@ from gridzero.agents.neural.policy import Policy, Scores, ValuedScores
 from gridzero.envs.tasks.task import Task
 from gridzero.llm_rl.decoding.generate import Completions, OnToken, check_positions, generate
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling
+from gridzero.llm_rl.decoding.vllm_engine import VLLMEngine, check_vllm
 from gridzero.llm_rl.models.causal import ValueHead, checkpoint_gradients, hidden_states, output_head
 from gridzero.llm_rl.models.peft import Reference
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, write_model
@@ -88,6 +89,9 @@ class LanguagePolicy(Policy):
         self.tokenizer = tokenizer
         model = adapt(model, options, seed=seed)
         self.model = model.eval()
+        self._engine: VLLMEngine | None = None
+        if options.decoder == "vllm":
+            check_vllm(model, Sampling(options.temperature, options.top_k, options.top_p))
         if options.gradient_checkpointing:
             checkpoint_gradients(model)
         self.device: torch.device = next(model.parameters()).device
@@ -245,6 +249,9 @@ class LanguagePolicy(Policy):
         on_token: OnToken | None = None,
     ) -> Completions:
         """``copies`` completions of each prompt, one prompt after the other; see :func:`generate`."""
+        if self.options.decoder == "vllm" and on_token is None:
+            self._engine = self._engine or VLLMEngine(self.model, self.options.temperature)
+            return self._engine.generate(prompts, copies, sampling, end=self.end, pad=self.pad, rng=rng, limits=limits)
         return generate(
             self.model, prompts, copies, sampling,
             end=self.end, pad=self.pad, rng=rng, limits=limits, on_token=on_token,
