@@ -102,6 +102,7 @@ register("reinforce", "gridzero.agents.neural.reinforce:Reinforce", "policy grad
 register(
     "imitation", "gridzero.agents.neural.imitation:Imitation", "a classifier of what the optimal policy or a run does"
 )
+register("mcts", "gridzero.agents.search.mcts:MCTS", "Monte Carlo tree search from the state that it is in")
 
 _SB3 = "gridzero.agents.neural.sb3.agents"
 for _name in ("PPO", "A2C", "DQN", "SAC", "TD3", "DDPG"):

@@ -11,7 +11,13 @@ from gridzero.envs import html
 
 
 class Agent(Learner):
-    """A learner that acts in its environment, and so can be evaluated and watched."""
+    """A learner that acts in its environment, and so can be evaluated and watched.
+
+    Attributes:
+        attends: whether observations are not enough to act on, and :meth:`attend` has to be told the environment.
+    """
+
+    attends: bool = False
 
     def _repr_png_(self) -> bytes | None:
         """Values and policy over the grid that it learns on, in notebooks; None where it is no grid."""
@@ -26,3 +32,6 @@ class Agent(Learner):
     @abstractmethod
     def act(self, observations: Any, *, explore: bool = False) -> Any:
         """A batch of observations in, a batch of actions out; greedy unless asked to explore."""
+
+    def attend(self, env: Any) -> None:
+        """Take note of the environment whose observations come next, from the state of which a search looks ahead."""

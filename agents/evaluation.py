@@ -140,7 +140,7 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
         limit = STEP_LIMIT
         returns, lengths, successes = play_model(agent, env, episodes, seed)
     else:
-        copy, limit = copy_environment(env, min(episodes, 1024), min(episodes, 16))
+        copy, limit = copy_environment(env, min(episodes, 1024), min(episodes, 16), single=agent.attends)
         try:
             model = _model(copy)
             optimum = getattr(copy.unwrapped, "optimum", None)
@@ -195,14 +195,17 @@ def _targets(env: VectorEnv[Any, Any, Any]) -> NDArray[np.bool_] | None:
     return targets
 
 
-def copy_environment(env: Any, native: int, others: int) -> tuple[VectorEnv[Any, Any, Any], int]:
+def copy_environment(env: Any, native: int, others: int, single: bool = False) -> tuple[VectorEnv[Any, Any, Any], int]:
     """A vector of environments like this one, and its time limit.
 
     Args:
         env: an environment, a vector, or an id.
         native: how many, where there is a vector that steps all at once.
         others: how many elsewhere.
+        single: copies that can each be put back to a state, even where there is such a vector.
     """
+    if single and isinstance(env, gym.Env):
+        return second(env, others), int(getattr(env.spec, "max_episode_steps", None) or STEP_LIMIT)
     described: dict[str, Any] | None = {"id": env, "kwargs": {}} if isinstance(env, str) else describe(env)
     if described is None:
         limit = getattr(env.spec, "max_episode_steps", None)
@@ -263,6 +266,7 @@ def play(
         return [int(child.generate_state(1)[0]) for child in roots.spawn(width)]
 
     observations, _ = env.reset(seed=seeds())
+    agent.attend(env)
     while share.any():
         resetting = done & (not disabled)
         observations, rewards, terminated, truncated, info = env.step(agent.act(observations))

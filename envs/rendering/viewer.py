@@ -264,6 +264,9 @@ class Viewer:
             tried = self._table("tried", background in ("state values", "action values"))
             picture.tried = None if tried is None else tried > 0
         picture.visits = np.asarray(self.episodes.visits) if self.episodes.single else None
+        searched = self._table("search_visits", background == "visits")
+        if searched is not None and searched.any():
+            picture.visits = searched[self.renderer.board.states()].astype(np.int64)
         picture.trace = self.episodes.trace
 
     def _table(self, name: str, wanted: bool) -> NDArray[np.float64] | None:

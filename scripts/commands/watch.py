@@ -182,6 +182,7 @@ def play(viewer: Any, env: Any, agent: Any, episodes: int | None, seed: int, max
         observation, _ = env.reset(seed=int(roots.spawn(1)[0].generate_state(1)[0]))
         if hasattr(agent, "reset_memory"):
             agent.reset_memory()
+        agent.attend(env)
         viewer.present()
         for _ in itertools.count() if max_steps is None else range(max_steps):
             if viewer.closed:

@@ -27,6 +27,7 @@ SMALL: dict[str, Any] = {
     "group_size": 4,
     "minibatch_size": 32,
     "num_envs": 8,
+    "simulations": 32,
     "hidden": (8,),
 }
 SMALL_SB3 = {"n_steps": 64, "batch_size": 32, "n_epochs": 1, "buffer_size": 2000, "learning_starts": 10}
