@@ -5,6 +5,7 @@ Nothing here draws, and nothing touches an environment's generator.
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gridzero.envs.mdp import FiniteMDP
 from gridzero.envs.rendering import colors
 from gridzero.envs.rendering.colors import RGB
 
@@ -81,6 +83,7 @@ class Board(ABC):
 
     def __init__(self, env: Any) -> None:
         self.env = env
+        self._model: FiniteMDP | None = None
 
     def key(self) -> object:
         """Compares by identity: another object once the cells look different."""
@@ -108,7 +111,17 @@ class Board(ABC):
 
     def expected_return(self, limit: int, policy: NDArray[np.float64] | None) -> float | None:
         """The expected return of a policy (S, A) within ``limit`` steps, by default of the best; None if not known."""
-        return None
+        mdp = self.model()
+        if mdp is None or (policy is not None and policy.shape != (mdp.num_states, mdp.num_actions)):
+            return None
+        return float(mdp.start @ mdp.finite_horizon_values(limit, policy=policy))
+
+    def model(self) -> FiniteMDP | None:
+        """The exact model, where the environment has a table of transitions."""
+        if self._model is None and not hasattr(self.env, "num_envs"):
+            with contextlib.suppress(ValueError):
+                self._model = FiniteMDP.from_env(self.env)
+        return self._model
 
     def seen(self) -> NDArray[np.bool_] | None:
         """(H, W) what the agent sees; None where that is everything, or nothing that has a place."""
@@ -251,14 +264,12 @@ class GridWorldBoard(Board):
         cells: list[int] = self.env.cells.tolist()
         return cells
 
-    def expected_return(self, limit: int, policy: NDArray[np.float64] | None) -> float | None:
-        """Exact, by the model of the map; None beyond ``LARGEST_MAP`` cells."""
+    def model(self) -> FiniteMDP | None:
+        """The model of the map as it is now; None beyond ``LARGEST_MAP`` cells."""
         if self.height * self.width > LARGEST_MAP:
             return None
-        mdp = self.env.mdp
-        if policy is not None and policy.shape != (mdp.num_states, mdp.num_actions):
-            return None
-        return float(mdp.start @ mdp.finite_horizon_values(limit, policy=policy))
+        mdp: FiniteMDP = self.env.mdp
+        return mdp
 
     def seen(self) -> NDArray[np.bool_] | None:
         """(H, W) the window of the observation around the agent; None for other observations."""

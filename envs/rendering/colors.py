@@ -122,6 +122,7 @@ class Scale:
     Args:
         low: the least value shown.
         high: the greatest.
+        clipped: whether there are values below ``low``, which have its colour.
 
     Attributes:
         table: (256, 3) uint8.
@@ -130,7 +131,10 @@ class Scale:
         diverging: whether 0 is in the middle.
     """
 
-    def __init__(self, low: float, high: float, table: NDArray[np.uint8] | None = None) -> None:
+    def __init__(
+        self, low: float, high: float, table: NDArray[np.uint8] | None = None, *, clipped: bool = False
+    ) -> None:
+        self.clipped = clipped
         self.diverging = table is None and low < 0 < high
         if self.diverging:
             low, high = min(low, -high / 5), max(high, -low / 5)

@@ -172,7 +172,7 @@ def _draw_scale(surface: pygame.Surface, scale: Scale, name: str, bar: pygame.Re
         (np.expm1(v) for v in (scale.low, scale.high)) if scale.table is colors.COUNTS else (scale.low, scale.high)
     )
     y = bar.bottom + 3
-    write(surface, number(float(low)), bar.x, y, 15, colors.INK, 0)
+    write(surface, f"{'≤ ' * scale.clipped}{number(float(low))}", bar.x, y, 15, colors.INK, 0)
     if low == high:
         return y + 16
     write_right(surface, number(float(high)), bar.right, y, 15, colors.INK)

@@ -303,12 +303,13 @@ class GridRenderer:
             return Scale(0.0, 0.0, table)
         if table is not None:
             return Scale(0.0, max(float(shown.max(initial=0.0)), 1.0), table)
-        low, high = float(shown.min(initial=np.inf)), float(shown.max(initial=-np.inf))
+        least, high = float(shown.min(initial=np.inf)), float(shown.max(initial=-np.inf))
+        low = least
         if low < shown.mean() - 2.5 * shown.std():
             # A few bad ones, next to a cliff say, would leave all others one colour.
             lower, upper = np.quantile(shown, (0.1, 0.9))
             low = max(low, float(lower - (upper - lower))) if upper > lower else low
-        return Scale(low, high)
+        return Scale(low, high, clipped=low > least)
 
     def _grid_lines(self) -> None:
         if self.cell >= 8:

@@ -127,6 +127,7 @@ class Viewer:
         self.rows: dict[str, str] = {}
         self.on_key: Callable[[int], bool] | None = None
         self.curve: Curve | None = None
+        self._so_far: Curve | None = None
         self._latest: UpdateLike | None = None
         self._exact: tuple[object, float | None, float | None] | None = None
         self._reached: float | None = None
@@ -202,6 +203,9 @@ class Viewer:
             self.curve = self.curve or Curve("episode_return")
             for total in episodes.take_returns():
                 self.curve.append(total)
+            if episodes.steps == 0 or self._so_far is None:
+                self._so_far = Curve("return so far")
+            self._so_far.append(episodes.total_reward)
         self._handle_events()
         surface = self.draw()
         if self.recorder is not None:
@@ -306,7 +310,7 @@ class Viewer:
             self.title,
             self.subtitle,
             self._rows(),
-            self.curve,
+            self.curve if self.curve is None or self.curve.points() else self._so_far or self.curve,
             self.controls.status() or self.message,
             self.controls.offered() if self.window is not None else (),
             self.controls.palette() if self.window is not None else (),
@@ -320,7 +324,8 @@ class Viewer:
         episodes = self.episodes
         rows = {"episodes": f"{episodes.count:,}"} if episodes.count else {}
         if episodes.count and self._latest is None:
-            rows |= {"its step": f"{episodes.steps:,}", "its return": number(episodes.total_reward)}
+            rows = {"episode": f"{episodes.count:,}", "step": f"{episodes.steps:,}"}
+            rows["return so far"] = number(episodes.total_reward)
         if episodes.outcomes:
             rows["success rate"] = f"{np.mean(episodes.outcomes):.0%} of {len(episodes.outcomes)}"
         if self._latest is not None:
@@ -336,7 +341,8 @@ class Viewer:
     def _optimum(self) -> dict[str, str]:
         """The best expected return, where the map says it, and what the agent's falls short of it by."""
         board = self.renderer.board
-        limit = getattr(getattr(self.env, "spec", None), "max_episode_steps", None)
+        spec = getattr(self.env, "spec", None)
+        limit = None if spec is None or spec.additional_wrappers else spec.max_episode_steps
         if board is None or limit is None:
             return {}
         if self._exact is None or self._exact[0] is not board.key():
@@ -349,7 +355,7 @@ class Viewer:
         if self._latest is not None:
             reached = self._latest.metrics.get("evaluation_return", self._reached)
             self._reached = reached
-        return {"optimum": number(best)} | ({} if reached is None else {"gap to it": number(best - reached)})
+        return {"optimum": number(best)} | ({} if reached is None else {"gap to the optimum": number(best - reached)})
 
     def _metrics(self, metrics: Mapping[str, float]) -> dict[str, str]:
         """The metrics in words, each as it last was, but for those that the panel has anyway."""

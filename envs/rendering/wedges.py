@@ -47,12 +47,14 @@ class Wedges:
             headings = np.array([math.atan2(moves[a][0], moves[a][1]) for a in going])
             away = np.abs((np.arctan2(y, x)[..., None] - headings + math.pi) % (2 * math.pi) - math.pi)
             self.actions = np.asarray(going)[away.argmin(axis=-1)]
-            reach = 0.36 if len(going) > 4 else 0.33
+            reach = 0.36 if len(going) > 4 else 0.32
             for a, heading in zip(going, headings, strict=True):
                 edge = max(abs(math.cos(heading)), abs(math.sin(heading)))
                 self.centres[a] = 0.5 + reach * np.array([math.cos(heading), math.sin(heading)]) / edge
             self._lines = tuple(_boundary(angle, CORE if staying else 0.0) for angle in _between(headings))
         if staying:
+            beside = [a for a in going if moves[a][0] == 0]
+            self.widths[beside] = np.minimum(self.widths[beside], 0.28)
             self.widths[staying] = 1.7 * CORE / len(staying)
             inside = np.hypot(x, y) < CORE
             sector = ((np.arctan2(y, x) + math.pi) / (2 * math.pi) * len(staying)).astype(np.intp) % len(staying)

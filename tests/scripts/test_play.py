@@ -60,7 +60,7 @@ def test_letters_move_too_and_keys_show_the_optimum(typed):
 def test_taxi_has_keys_for_picking_up(typed):
     status, shown = typed([TAXI, "--seed", "0"], ["e"])
     assert status == 0
-    assert shown[-1][0]["its return"] == "-10"
+    assert shown[-1][0]["return so far"] == "-10"
 
 
 def test_an_environment_that_is_no_grid_is_played_by_its_own_picture(typed):
@@ -76,7 +76,7 @@ def test_an_environment_that_is_no_grid_is_played_by_its_own_picture(typed):
             break
     assert over
     assert f"you got {total:.4g}; any move plays on" in [message for _, message, _, _ in shown]
-    assert [rows["its step"] for rows, *_ in shown[:4]] == ["0", "1", "2", "3"]
+    assert [rows["step"] for rows, *_ in shown[:4]] == ["0", "1", "2", "3"]
 
 
 def test_actions_are_called_as_the_environment_calls_them():

@@ -167,7 +167,7 @@ def test_returns_and_updates_are_on_the_panel() -> None:
         for _ in range(5):
             env.step(1)
     viewer.present()
-    assert dict(viewer.dashboard().rows)["its return"] == "5"
+    assert dict(viewer.dashboard().rows)["return so far"] == "5"
     assert viewer.curve is not None
     assert viewer.curve.points() == [5.0, 5.0]
     viewer.note(Update(10, {"episode_return": 4.0}))
