@@ -10,6 +10,16 @@ register_policy(
     lambda observations, actions: isinstance(observations, gym.spaces.Text),
     collector="gridzero.llm_rl.rollouts.collector:ConversationCollector",
 )
+register_policy(
+    "gridzero.llm_rl.policies.vision_language_policy:VisionLanguagePolicy",
+    lambda observations, actions: (
+        isinstance(observations, gym.spaces.Dict)
+        and set(observations.spaces) == {"image", "text"}
+        and isinstance(observations["text"], gym.spaces.Text)
+        and isinstance(actions, gym.spaces.Text)
+    ),
+    collector="gridzero.llm_rl.rollouts.collector:ConversationCollector",
+)
 
 register(
     "trl-grpo", "gridzero.llm_rl.integrations.trl_engine:TRLGRPO", "GRPO by the trainer of TRL, on single completions"

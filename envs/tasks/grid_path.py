@@ -96,7 +96,7 @@ class GridPath(Task):
             :class:`~gridzero.envs.grid.layouts.generators.Generator`. Start and target lie anywhere,
             with a way between them.
         density: for "obstacles", the probability of a wall.
-        pixels: the side of a tile in a picture of the map; 0: the map is text.
+        pixels: the side of a tile in a picture of the map, an even number up to 64; 0: the map is text.
         transcribe: whether the work begins with the map as text.
         common: see :class:`Task`.
 
@@ -135,13 +135,14 @@ class GridPath(Task):
         self.generator = Generator(kind, height, width, density=density)
         self.kind, self.density = kind, density
         self.pixels = check_integer("pixels", pixels, 0, pictures.LARGEST)
-        if self.pixels == 1:
-            raise ValueError("pixels must be 0, or from 2 on")
+        if self.pixels % 2:
+            raise ValueError(f"pixels must be even, not {pixels}")
         if not isinstance(transcribe, bool):
             raise ValueError(f"transcribe must be true or false, not {transcribe!r}")
         self.transcribe = transcribe
         if self.pixels:
             self.picture_shape = (self.height * self.pixels, self.width * self.pixels, 3)
+            self.picture_tile = self.pixels
 
     def generate(self, rng: np.random.Generator) -> Problem:  # noqa: D102
         for _ in range(PATIENCE):

@@ -21,7 +21,7 @@ def map_picture(text: str, pixels: int) -> NDArray[np.uint8]:
 
     Args:
         text: of H rows and W columns, of the symbols :data:`SYMBOLS`.
-        pixels: p, of a tile's side, from 2 to 64.
+        pixels: p, of a tile's side, even, from 2 to 64.
 
     Returns:
         (H·p, W·p, 3) uint8.

@@ -78,6 +78,7 @@ class Task(ABC):
         characters: what questions, thoughts and answers are made of.
         turns: how many completions an episode may have at most; more than 1 for tasks that answer back.
         picture_shape: (H, W, 3) of the picture in which a problem is shown; None: it is shown as text.
+        picture_tile: the side, in pixels, of what belongs together in the picture; even, and a divisor of H and W.
 
     Raises:
         ValueError: for an option that is not allowed; it says what is.
@@ -87,6 +88,7 @@ class Task(ABC):
     explanation: ClassVar[str]
     characters: str
     default_template: ClassVar[str] = "tags"
+    picture_tile: int = 8
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Checks of the options of text environments, and rows of their observations."""
+"""Checks of the options of text environments."""
 
 from __future__ import annotations
 
@@ -30,10 +30,3 @@ def autoreset(given: AutoresetMode | str) -> AutoresetMode:
     except ValueError:
         allowed = ", ".join(mode.value for mode in AutoresetMode)
         raise ValueError(f"autoreset_mode must be one of {allowed}, not {given!r}") from None
-
-
-def one_of(observations: Any, i: int) -> Any:
-    """The observation of environment i among those of all, which are a sequence or a dictionary of sequences."""
-    if isinstance(observations, dict):
-        return {name: values[i] for name, values in observations.items()}
-    return observations[i]

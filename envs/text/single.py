@@ -10,8 +10,8 @@ import gymnasium as gym
 
 from gridzero.envs.tasks import Problem, Verdict, task_options
 from gridzero.envs.tasks.reward import Judgement, RewardSum, StepReward
-from gridzero.envs.text.checks import one_of
 from gridzero.envs.text.drawing import RENDER_MODES
+from gridzero.envs.text.scene import one_of
 from gridzero.envs.text.vector import VERDICT_ENTRIES
 
 _UNJUDGED = Verdict(False, False, None, "")

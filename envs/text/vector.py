@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from gridzero.envs.suggestions import closest
 from gridzero.envs.tasks import Problem, Verdict, make_task, task_options
 from gridzero.envs.tasks.reward import Judgement, RewardSum, Weights
-from gridzero.envs.text.checks import autoreset, one_of, positive_integer
+from gridzero.envs.text.checks import autoreset, positive_integer
 from gridzero.envs.text.drawing import RENDER_MODES, as_picture, as_text
+from gridzero.envs.text.scene import one_of
 
 BoolArray = NDArray[np.bool_]
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gridzero.agents.neural.batches import Steps
-from gridzero.envs.tasks.task import Task
+from gridzero.envs.tasks.task import Problem, Task
 from gridzero.llm_rl.models.rendering import Renderer
 from gridzero.llm_rl.rollouts.conversations import joined
 
@@ -86,18 +87,23 @@ def demonstrate(task: Task, rng: np.random.Generator, renderer: Renderer) -> Exa
         ValueError: for a task without worked solutions, or text that has no tokens.
     """
     problem = task.sample(rng)
-    tokens = renderer.prompt(task.prompt(problem))
+    tokens = renderer.prompt(task.prompt(problem), picture_of(task, problem, ()))
     completion = [False] * len(tokens)
     completions: list[str] = []
     reply: str | None = ""
     while reply is not None:
-        heard = renderer.reply(reply) if reply else []
+        heard = renderer.reply(reply, picture_of(task, problem, completions)) if reply else []
         completions.append(task.demonstrate(problem, rng, completions))
         written = renderer.completion(completions[-1])
         tokens += heard + written
         completion += [False] * len(heard) + [True] * len(written)
         reply = task.reply(problem, completions)
     return Example(tokens, completion)
+
+
+def picture_of(task: Task, problem: Problem, completions: Sequence[str]) -> NDArray[np.uint8] | None:
+    """Picture of a problem after the completions so far; None for a task without pictures."""
+    return None if task.picture_shape is None else task.picture(problem, completions)
 
 
 def rollout_examples(steps: Steps, pad: int) -> list[Example]:

@@ -18,6 +18,7 @@ from gridzero.llm_rl.decoding.llama_cpu import FastDecoder
 from gridzero.llm_rl.decoding.llama_cuda_graph import GraphDecoder
 from gridzero.llm_rl.decoding.llama_weights import LlamaWeights, plain_llama
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling, choose
+from gridzero.llm_rl.models.image_text import SeeingEmbedding
 from gridzero.llm_rl.models.virtual_tokens import virtual_count
 
 __all__ = ["Completions", "Draws", "Sampling", "generate"]
@@ -92,7 +93,7 @@ def generate(
     bounds = np.full(size, sampling.max_tokens)
     if limits is not None:
         bounds = np.minimum(bounds, np.asarray(limits).reshape(size))
-    _check(prompts, copies, bounds, end, config, virtual)
+    _check(prompts, copies, bounds, end, config, virtual, model.get_input_embeddings())
     steps = int(bounds.max())
     # All outside the inference mode: such tensors may enter a graph later.
     tokens = torch.full((steps, size), pad, dtype=torch.long, device=device)
@@ -142,7 +143,9 @@ def fast_decoder(model: Any, length: int, max_tokens: int) -> Decoder | None:
     device = next(model.parameters()).device
     if device.type == "cuda":
         inner = plain_llama(model, length)
-        return None if inner is None else GraphDecoder(model, inner, max_tokens)
+        if inner is None or isinstance(model.get_input_embeddings(), SeeingEmbedding):  # which asks what it is given
+            return None
+        return GraphDecoder(model, inner, max_tokens)
     if device.type != "cpu" or not cpu_kernels.enabled("decoding"):
         return None
     if sum(parameter.numel() for parameter in model.parameters()) > _SMALL:
@@ -212,6 +215,7 @@ def _check(
     end: Collection[int],
     config: Any,
     virtual: int,
+    embedding: Any,
 ) -> None:
     if not prompts:
         raise ValueError("there must be at least one prompt")
@@ -222,7 +226,7 @@ def _check(
             raise ValueError(f"prompt {i} is empty")
     known = config.vocab_size
     for token in (*end, *(f(p) for p in prompts for f in (min, max))):
-        if not 0 <= token < known:
+        if not 0 <= token < known and not (isinstance(embedding, SeeingEmbedding) and embedding.knows(token)):
             raise ValueError(f"the model's tokens are 0 to {known - 1}, not {token}")
     lengths = np.repeat([len(prompt) for prompt in prompts], copies)
     if bounds.min() < 1:

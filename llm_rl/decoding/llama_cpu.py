@@ -86,7 +86,8 @@ class FastDecoder:
         self.begins = columns - lengths.numpy()
         self.length = 0
         self._allocate(n, columns)
-        self._read(prompts.reshape(-1), virtual, places)
+        self.x.copy_(self.model.get_input_embeddings()(prompts.reshape(-1)))
+        self._read(virtual, places)
         last = self.normal.view(n, columns, -1)[:, -1]
         logits = last.new_empty(n, self.head[0].shape[1])
         _multiply(last, self.head, logits)
@@ -131,22 +132,21 @@ class FastDecoder:
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append a token to each row."""
-        self._read(tokens)
+        torch.index_select(self.weights.embedding, 0, tokens, out=self.x)
+        self._read()
         logits = self.normal.new_empty(len(tokens), self.head[0].shape[1])
         _multiply(self.normal, self.head, logits)
         return logits
 
-    def _read(self, tokens: Tensor, virtual: VirtualTokens | None = None, places: Tensor | None = None) -> None:
-        """New steps of all rows, row by row; what the output layer is applied to is in ``normal`` then.
+    def _read(self, virtual: VirtualTokens | None = None, places: Tensor | None = None) -> None:
+        """New steps of all rows, whose embeddings are in ``x``; what the output layer takes is in ``normal`` then.
 
         Args:
-            tokens: (rows · steps,).
             virtual: learned tokens among them.
             places: (rows, steps), where those are.
         """
         x, normal, epsilon = self.x, self.normal, self.weights.epsilon
         residual, normed, halves, gated = self.views
-        torch.index_select(self.weights.embedding, 0, tokens, out=x)
         if virtual is not None and places is not None and virtual.embeddings is not None:
             x.masked_scatter_(places.view(-1, 1), virtual.embeddings.repeat(len(places), 1).to(x.dtype))
         for number, (layer, (keys, values)) in enumerate(zip(self.layers, self.arrays, strict=True)):

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gridzero.llm_rl.models.image_text import SeeingEmbedding
+
 # RMSNorm, rotary positions, grouped queries, SwiGLU; Qwen2 has biases, Qwen3 normalises queries and keys.
 _FAMILY = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
 # Rotary positions whose frequencies do not depend on how long the sequence is.
@@ -112,7 +114,7 @@ class LlamaWeights:
             )
         head = _linear(inner.lm_head)
         embedding = inner.model.embed_tokens
-        if head is None or type(embedding) is not nn.Embedding:
+        if head is None or type(embedding) not in (nn.Embedding, SeeingEmbedding):
             return None
         if len({parameter.dtype for parameter in inner.parameters()}) > 1:
             return None

@@ -23,6 +23,7 @@ from gridzero.agents.neural.schedules import OPTIMISER, warm_cosine
 from gridzero.envs.tasks.task import Task
 from gridzero.llm_rl.policies.language_options import language_options
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
+from gridzero.llm_rl.policies.vision_language_policy import VisionLanguagePolicy
 
 Schedule = Literal["cosine", "constant"]
 Item = TypeVar("Item")
@@ -113,12 +114,16 @@ class PostTrainingLearner(Agent, Generic[Item]):
     config: Any
     example = "--env gridzero/TextGeneration-v0 --env.task addition --run sums"
     default_steps: int = 128_000
+    sees: ClassVar[bool] = False
+    """Whether it takes tasks with pictures too."""
     learning_rates: ClassVar[tuple[float, float]] = (3e-4, 1e-5)
     """The usual learning rates, of tiny models and of those that are given."""
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
         super().__init__(env, config, seed=seed)
         self.task = task_of(env)
+        if self.task.picture_shape is not None and not self.sees:
+            raise ValueError(f"{self.name or type(self).__name__} reads text alone, and the task shows pictures")
         sampler, initial, adapters = np.random.SeedSequence(seed).spawn(3)
         self.rng = np.random.default_rng(sampler)
         self.network = self.build(int(initial.generate_state(1)[0]), int(adapters.generate_state(1)[0]))
@@ -140,7 +145,11 @@ class PostTrainingLearner(Agent, Generic[Item]):
             adapter_seed: decides the weights of adapters.
         """
         options = language_options(self.config.policy)
-        return LanguagePolicy.load(options, self.task, limit=self.config.episode_limit, seed=adapter_seed)
+        return self.policy_class().load(options, self.task, limit=self.config.episode_limit, seed=adapter_seed)
+
+    def policy_class(self) -> type[LanguagePolicy]:
+        """The kind of policy for the task: one that reads, or one that sees."""
+        return LanguagePolicy if self.task.picture_shape is None else VisionLanguagePolicy
 
     def set_up(self) -> None:
         """Make what the learner has besides the language model, before the optimiser takes the parameters."""
@@ -307,7 +316,7 @@ def passes(count: int, seed: int, position: int, size: int) -> list[int]:
 
 
 def _has_texts(env: Any) -> bool:
-    space = getattr(env, "single_observation_space", None) or getattr(env, "observation_space", None)
+    space = getattr(env, "single_action_space", None) or getattr(env, "action_space", None)
     return isinstance(space, spaces.Text)
 
 

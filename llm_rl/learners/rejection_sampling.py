@@ -83,3 +83,4 @@ class RejectionSampling(SamplingLearner):
     """
 
     Config = SamplingConfig
+    sees = True

@@ -90,6 +90,7 @@ class SFT(SupervisedLearner):
 
     Config = SFTConfig
     config: SFTConfig
+    sees = True
     learning_rates = (3e-3, 1e-5)
 
     def build(self, seed: int, adapter_seed: int) -> LanguagePolicy:
@@ -104,7 +105,8 @@ class SFT(SupervisedLearner):
         )
         device = device_of(options.device)
         model = model.to(device=device, dtype=dtype_of(options.dtype, device))
-        return LanguagePolicy(model, tokenizer, options, task=self.task, limit=config.episode_limit, seed=adapter_seed)
+        policy_class = self.policy_class()
+        return policy_class(model, tokenizer, options, task=self.task, limit=config.episode_limit, seed=adapter_seed)
 
     def set_up(self) -> None:
         """Begin without examples."""

@@ -59,6 +59,34 @@ def tiny_model(
     """
     import transformers
 
+    auto: Any = transformers.AutoModelForCausalLM
+    config = tiny_config(
+        vocabulary_size,
+        width=width,
+        layers=layers,
+        heads=heads,
+        positions=positions,
+        architecture=architecture,
+        tied=tied,
+    )
+    with seeded(seed):
+        model: nn.Module = auto.from_config(config)
+    return model.train(False)
+
+
+def tiny_config(
+    vocabulary_size: int,
+    *,
+    width: int,
+    layers: int,
+    heads: int,
+    positions: int,
+    architecture: Architecture = "llama",
+    tied: bool = True,
+) -> Any:
+    """The configuration of :func:`tiny_model`, whose arguments it takes."""
+    import transformers
+
     if architecture not in get_args(Architecture):
         raise ValueError(f"architecture must be one of {', '.join(get_args(Architecture))}, not {architecture!r}")
     for name, number in (("vocabulary_size", vocabulary_size), ("layers", layers), ("positions", positions)):
@@ -82,13 +110,7 @@ def tiny_model(
         "eos_token_id": 1,
         "bos_token_id": None,
     }
-    with seeded(seed):
-        model: nn.Module
-        if architecture == "qwen3":
-            model = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**sizes))
-        else:
-            model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
-    return model.train(False)
+    return transformers.Qwen3Config(**sizes) if architecture == "qwen3" else transformers.LlamaConfig(**sizes)
 
 
 @contextmanager

@@ -244,11 +244,12 @@ class Reference:
 
     Args:
         model: a causal model.
+        more: other parameters that its embeddings come from.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, more: Sequence[nn.Parameter] = ()) -> None:
         self._model = model
-        self.parameters: list[nn.Parameter] = [p for p in model.parameters() if p.requires_grad]
+        self.parameters: list[nn.Parameter] = [p for p in (*model.parameters(), *more) if p.requires_grad]
         self.values = [parameter.detach().clone() for parameter in self.parameters]
 
     @contextmanager

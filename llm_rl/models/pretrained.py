@@ -57,6 +57,29 @@ def load_model(
     return model, tokenizer
 
 
+def load_image_text_model(
+    path: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
+) -> tuple[Any, Any]:
+    """A model of images and text, and its tokenizer; see :func:`load_model`.
+
+    Args:
+        path: a folder in Hugging Face's format, or a run's name or path.
+        dtype: of the weights; None: as they are in the file.
+        device: where to.
+
+    Raises:
+        ValueError: as :func:`load_model` does.
+    """
+    import transformers
+
+    path = model_path(path)
+    with _errors_in_one_line(path):
+        model = _read_model(path, dtype, transformers.AutoModelForImageTextToText)
+        tokenizer = _read_tokenizer(path)
+        _check_finite(model)
+        return model.to(device).eval(), tokenizer
+
+
 def model_path(name: str | Path) -> Path:
     """The folder or file of a model: of a path, or of the last checkpoint of a run, by its name or path.
 
@@ -155,7 +178,10 @@ def _read_whole(path: Path, dtype: torch.dtype | None) -> tuple[Any, Any]:
 
 
 def _read_model(path: Path, dtype: torch.dtype | None, kind: Any = None) -> Any:
+    """A model of one of Hugging Face's classes, or of those that one of its auto classes stands for."""
     import transformers
+
+    kind = kind or transformers.AutoModelForCausalLM
 
     where = _source(path)
     if path.is_dir():
@@ -165,12 +191,14 @@ def _read_model(path: Path, dtype: torch.dtype | None, kind: Any = None) -> Any:
             pickles = any(file.suffix in (".bin", ".pt", ".pth") for file in path.iterdir())
             raise ValueError("its weights are pickles, which are never read" if pickles else "it has no *.safetensors")
     config = transformers.AutoConfig.from_pretrained(**where)
-    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ValueError(f"a {config.model_type} is not a causal language model")
+    if type(config) not in (kind._model_mapping if hasattr(kind, "_model_mapping") else (kind.config_class,)):
+        wanted = (
+            "an image-text model" if kind is transformers.AutoModelForImageTextToText else "a causal language model"
+        )
+        raise ValueError(f"a {config.model_type} is not {wanted}")
     # A name with a slash would be code to download.
     if any("/" in str(getattr(config, f"_{part}_implementation", None)) for part in ("attn", "experts")):
         raise ValueError("it asks for code of its own")
-    kind = kind or transformers.AutoModelForCausalLM
     model, loading = kind.from_pretrained(
         **where, config=config, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True
     )

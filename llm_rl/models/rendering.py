@@ -7,12 +7,16 @@ model reads in each of them what it reads in the others.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gridzero.envs.tasks.numbers import shown
 
 Message = dict[str, str]
+Picture = NDArray[np.uint8]
 _COMPLETION = "COMPLETION"
 
 
@@ -28,13 +32,27 @@ class Renderer(ABC):
 
     Attributes:
         end: the token that ends a completion.
+        see: tokens of a picture, for models that see; None for those that read text alone.
     """
 
     end: int
+    see: Callable[[Picture], list[int]] | None = None
 
     @abstractmethod
-    def prompt(self, text: str) -> list[int]:
-        """Tokens up to the first completion."""
+    def prompt(self, text: str, picture: Picture | None = None) -> list[int]:
+        """Tokens up to the first completion, those of a picture before those of the text."""
+
+    def picture(self, picture: Picture | None) -> list[int]:
+        """Tokens of a picture; none where there is none.
+
+        Raises:
+            ValueError: for a model that reads text alone.
+        """
+        if picture is None:
+            return []
+        if self.see is None:
+            raise ValueError("this model reads text alone, and the task shows pictures")
+        return self.see(picture)
 
     @abstractmethod
     def text(self, text: str) -> list[int]:
@@ -45,7 +63,7 @@ class Renderer(ABC):
         return [*self.text(text), self.end]
 
     @abstractmethod
-    def reply(self, text: str) -> list[int]:
+    def reply(self, text: str, picture: Picture | None = None) -> list[int]:
         """Tokens between the end of a completion and the next completion, in which the task answers."""
 
 
@@ -63,17 +81,17 @@ class PlainRenderer(Renderer):
         self.end = end
         self.system = system
 
-    def prompt(self, text: str) -> list[int]:
+    def prompt(self, text: str, picture: Picture | None = None) -> list[int]:
         """Tokens of system prompt and prompt, with the mark of the beginning where the tokenizer has one."""
-        return self.encode(with_system(self.system, text), begins=True)
+        return self.picture(picture) + self.encode(with_system(self.system, text), begins=True)
 
     def text(self, text: str) -> list[int]:
         """Tokens of the text."""
         return self.encode(text, begins=False)
 
-    def reply(self, text: str) -> list[int]:
-        """Tokens of the text."""
-        return self.encode(text, begins=False)
+    def reply(self, text: str, picture: Picture | None = None) -> list[int]:
+        """Tokens of picture and text."""
+        return self.picture(picture) + self.encode(text, begins=False)
 
 
 class ChatRenderer(Renderer):
@@ -95,18 +113,18 @@ class ChatRenderer(Renderer):
         first = self._after_completion("reply")[:1]
         self.end = first[0] if first and first[0] in ends else next(iter(ends))
 
-    def prompt(self, text: str) -> list[int]:
+    def prompt(self, text: str, picture: Picture | None = None) -> list[int]:
         """Tokens of the system prompt and the user's turn, up to where the assistant's begins."""
-        return self._encode(self._template(messages(self.system, text)))
+        return self.picture(picture) + self._encode(self._template(messages(self.system, text)))
 
     def text(self, text: str) -> list[int]:
         """Tokens of the text."""
         return self._encode(text)
 
-    def reply(self, text: str) -> list[int]:
+    def reply(self, text: str, picture: Picture | None = None) -> list[int]:
         """Tokens of the user's next turn, and of all that the template has around it."""
         tokens = self._after_completion(text)
-        return tokens[1:] if tokens and tokens[0] in self.ends else tokens
+        return self.picture(picture) + (tokens[1:] if tokens and tokens[0] in self.ends else tokens)
 
     def _after_completion(self, reply: str) -> list[int]:
         turns = [*messages(self.system, "prompt"), {"role": "assistant", "content": _COMPLETION}]

@@ -27,7 +27,8 @@ from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl.data.examples import demonstrate
 from gridzero.llm_rl.models.cache import cache
 from gridzero.llm_rl.models.causal import tiny_model
-from gridzero.llm_rl.models.pretrained import SHIPPED, load_model, save_model
+from gridzero.llm_rl.models.image_text import language_model, tiny_image_text_model
+from gridzero.llm_rl.models.pretrained import SHIPPED, load_image_text_model, load_model, save_model
 from gridzero.llm_rl.models.rendering import PlainRenderer, Renderer
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
 from gridzero.llm_rl.scoring.completions import completion_loss
@@ -63,6 +64,10 @@ RECIPES = {
 """Of tasks that take longer to learn."""
 
 
+_ADDED = ("system", "pixels", "transcribe")
+"""Options that came later, and say nothing where they are not used: base models made before keep their names."""
+
+
 def base_model(task: Task, recipe: Recipe | None = None) -> tuple[Any, Any]:
     """The base model of a task, with its tokenizer: shipped, cached, or warmed up now.
 
@@ -71,9 +76,10 @@ def base_model(task: Task, recipe: Recipe | None = None) -> tuple[Any, Any]:
     """
     recipe = recipe or RECIPES.get(task.name, Recipe())
     name = base_name(task, recipe)
+    load = load_model if task.picture_shape is None else load_image_text_model
     for folder in (SHIPPED / name, cache() / name):
         if folder.is_dir():
-            return load_model(str(folder), dtype=torch.float32, device=torch.device("cpu"))
+            return load(str(folder), dtype=torch.float32, device=torch.device("cpu"))
     report = _reporter(f"warming up a tiny model on solutions of {task.name}")
     model, tokenizer = warm_up(task, recipe, report)
     with contextlib.suppress(ValueError):  # another process may have been faster
@@ -86,8 +92,9 @@ def base_name(task: Task, recipe: Recipe) -> str:
     """A name that depends on the task, its options and the recipe."""
     options = {name: value for name, value in vars(task).items() if isinstance(value, int | float | str | bool)}
     options.pop("split", None)
-    if not task.system:
-        del options["system"]
+    for name in _ADDED:
+        if not options.get(name, True):
+            del options[name]
     record = json.dumps([options, task.template.name, asdict(recipe)], sort_keys=True)
     return f"{task.name}-{hashlib.sha256(record.encode()).hexdigest()[:12]}"
 
@@ -115,10 +122,11 @@ def warm_up(task: Task, recipe: Recipe, report: Callable[[int, int, float], None
         seed=int(initial.generate_state(1)[0]),
     )
     optimiser = Optimiser(list(model.parameters()), **OPTIMISER)
-    renderer = _renderer(vocabulary, task)
+    causal = model if task.picture_shape is None else language_model(model)
+    renderer = _renderer(vocabulary, task, causal)
     for step in range(1, recipe.steps + 1):
         batch = [demonstrate(task, rng, renderer) for _ in range(recipe.batch)]
-        loss, _ = completion_loss(model, batch, vocabulary.pad)
+        loss, _ = completion_loss(causal, batch, vocabulary.pad)
         optimiser.step([loss], recipe.learning_rate * warm_cosine(step / recipe.steps))
         if report is not None:
             report(step, recipe.steps, float(loss.detach()))
@@ -142,20 +150,34 @@ def untrained_model(
         ValueError: for a task without worked solutions, or sizes that do not fit.
     """
     vocabulary = Vocabulary.for_task(task)
-    renderer = _renderer(vocabulary, task)
-    longest = max(len(demonstrate(task, rng, renderer).tokens) for _ in range(_MEASURED))
-    positions = 2 * longest + 64 if task.turns == 1 else 8 * longest + 64
-    model = tiny_model(len(vocabulary), width=width, layers=layers, heads=heads, positions=positions, seed=seed)
+    sizes: dict[str, Any] = {"width": width, "layers": layers, "heads": heads, "seed": seed}
+    if task.picture_shape is None:
+        positions = _positions(task, rng, _renderer(vocabulary, task))
+        model = tiny_model(len(vocabulary), positions=positions, **sizes)
+    else:
+        patch = task.picture_tile // 2
+        model = tiny_image_text_model(len(vocabulary), task.picture_shape, positions=1, patch=patch, **sizes)
+        positions = _positions(task, rng, _renderer(vocabulary, task, language_model(model)))
+        model = tiny_image_text_model(len(vocabulary), task.picture_shape, positions=positions, patch=patch, **sizes)
     return model, character_tokenizer(vocabulary)
 
 
-def _renderer(vocabulary: Vocabulary, task: Task) -> Renderer:
+def _positions(task: Task, rng: np.random.Generator, renderer: Renderer) -> int:
+    """Positions that a task's conversations have room in."""
+    longest = max(len(demonstrate(task, rng, renderer).tokens) for _ in range(_MEASURED))
+    return 2 * longest + 64 if task.turns == 1 else 8 * longest + 64
+
+
+def _renderer(vocabulary: Vocabulary, task: Task, model: Any = None) -> Renderer:
     """Texts in tokens of the vocabulary, which is faster than its tokenizer; there is no mark of a beginning."""
 
     def encode(text: str, *, begins: bool) -> list[int]:
         return vocabulary.encode(text)
 
-    return PlainRenderer(encode, vocabulary.end, task.system)
+    renderer = PlainRenderer(encode, vocabulary.end, task.system)
+    if model is not None:
+        renderer.see = getattr(model.get_input_embeddings(), "tokens", None)
+    return renderer
 
 
 def _reporter(what: str) -> Callable[[int, int, float], None] | None:

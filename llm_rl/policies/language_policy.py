@@ -15,13 +15,15 @@ from gridzero.agents.neural.batches import Steps
 from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.policy import Policy, Scores, ValuedScores
 from gridzero.envs.tasks.task import Task
+from gridzero.envs.text.scene import texts_and_pictures
+from gridzero.llm_rl.data.examples import picture_of
 from gridzero.llm_rl.decoding.generate import Completions, OnToken, check_positions, generate
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling
 from gridzero.llm_rl.decoding.vllm_engine import VLLMEngine, check_vllm
 from gridzero.llm_rl.models.causal import ValueHead, checkpoint_gradients, hidden_states, output_head
 from gridzero.llm_rl.models.peft import Reference
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, write_model
-from gridzero.llm_rl.models.rendering import encode_text, renderer_of
+from gridzero.llm_rl.models.rendering import Picture, encode_text, renderer_of
 from gridzero.llm_rl.models.virtual_tokens import virtual_count
 from gridzero.llm_rl.policies.base_models import base_model
 from gridzero.llm_rl.policies.language_options import LanguageOptions, adapt, device_of, dtype_of, language_options
@@ -102,7 +104,7 @@ class LanguagePolicy(Policy):
         self.renderer = renderer_of(
             tokenizer, self.end, chat=_chats(tokenizer, options, task), system=getattr(task, "system", "")
         )
-        self._histories: dict[str, History] = {}
+        self._histories: list[tuple[str, History]] = []
 
     @classmethod
     def defaults(cls, agent: str, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,15 +160,21 @@ class LanguagePolicy(Policy):
                 model, tokenizer = base_model(task)
             model = model.to(device=device, dtype=dtype)
         else:
-            model, tokenizer = load_model(options.model, dtype=dtype, device=device)
+            model, tokenizer = cls.read(options.model, dtype=dtype, device=device)
         return cls(model, tokenizer, options, task=task, limit=limit, critic=critic, seed=seed)
+
+    @staticmethod
+    def read(path: str, *, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:
+        """The model at a path, and its tokenizer."""
+        return load_model(path, dtype=dtype, device=device)
 
     def _check_prompts(self, task: Any) -> None:
         """Raise ValueError where none of some prompts of a task leave enough positions, before training begins."""
         if task is None:
             return
         rng = np.random.default_rng(0)
-        lengths = [len(self.renderer.prompt(task.prompt(task.sample(rng)))) for _ in range(DEMONSTRATIONS)]
+        problems = [task.sample(rng) for _ in range(DEMONSTRATIONS)]
+        lengths = [len(self.renderer.prompt(task.prompt(one), picture_of(task, one, ()))) for one in problems]
         check_positions(
             self.model.config.get_text_config(decoder=True), virtual_count(self.model) + min(lengths), self.limit
         )
@@ -186,12 +194,16 @@ class LanguagePolicy(Policy):
         """
         return encode_text(self.tokenizer, text, begins=begins)
 
-    def _history(self, text: str) -> History:
-        """The conversation that a text shows: one that the model took part in when it acted last, or a new one."""
-        for before, history in self._histories.items():
+    def _history(self, row: int, text: str, picture: Picture | None) -> History:
+        """The conversation that a text shows: one that the model took part in when it acted last, or a new one.
+
+        A text is first held against that of its own row, and only there where pictures tell conversations apart.
+        """
+        known = self._histories[row : row + 1] + ([] if picture is not None else self._histories)
+        for before, history in known:
             if len(text) > len(before) and text.startswith(before):
-                return History(history.tokens + self.renderer.reply(text[len(before) :]), history.written)
-        return History(self.renderer.prompt(text), 0)
+                return History(history.tokens + self.renderer.reply(text[len(before) :], picture), history.written)
+        return History(self.renderer.prompt(text, picture), 0)
 
     def decode(self, tokens: NDArray[np.int64]) -> list[str]:
         """The texts of completions (B, T) of which nothing after the end token counts, which is left out."""
@@ -220,7 +232,8 @@ class LanguagePolicy(Policy):
         empty completion.
         """
         drawn = np.random.default_rng(0) if rng is None else rng
-        histories = [self._history(text) for text in observations]
+        shown, pictures = texts_and_pictures(observations)
+        histories = [self._history(row, *seen) for row, seen in enumerate(zip(shown, pictures, strict=True))]
         rooms = [self.room(history.tokens, self.limit - history.written) for history in histories]
         texts = [""] * len(histories)
         for rows in slices(len(histories)):
@@ -234,8 +247,9 @@ class LanguagePolicy(Policy):
             for row, (i, text) in enumerate(zip(going, self.decode(tokens), strict=True)):
                 own = tokens[row, : lengths[row]].tolist()
                 texts[i], histories[i] = text, History(histories[i].tokens + own, histories[i].written + len(own))
-        pairs = zip(observations, texts, histories, strict=True)
-        self._histories = {shown + text: history for shown, text, history in pairs}
+        self._histories = [
+            (before + text, history) for before, text, history in zip(shown, texts, histories, strict=True)
+        ]
         return tuple(texts), torch.zeros(len(texts), 0)
 
     def generate(

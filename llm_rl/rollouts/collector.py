@@ -17,12 +17,15 @@ from gridzero.agents.interaction import with_final_info
 from gridzero.agents.neural.batches import JudgedRollout, Rollout, ValuedRollout
 from gridzero.agents.neural.collector import Collector
 from gridzero.agents.neural.distributed import process_group
+from gridzero.envs.text.scene import texts_and_pictures
 from gridzero.llm_rl.decoding.sampling import Draws
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy, slices
 from gridzero.llm_rl.rollouts.conversations import Conversation, as_rollout
 from gridzero.llm_rl.rollouts.metrics import conversation_metrics, conversation_records, conversation_samples
 
 _ATTEMPTS = 100
+
+Shown = tuple[list[str], list[Any]]
 
 
 class ConversationCollector(Collector):
@@ -50,7 +53,7 @@ class ConversationCollector(Collector):
         seeds, keys = _streams(groups, size, rng)
         if groups == 0:
             return self._judged(as_rollout([], policy.pad), [])
-        shown, prompts, too_long = self._begin(policy, limit, seeds, size)
+        (shown, pictures), prompts, too_long = self._begin(policy, limit, seeds, size)
         conversations = [Conversation(ids, limit) for prompt in prompts for ids in [prompt] * size]
         began, written = time.perf_counter(), 0
         active, copies = np.arange(len(conversations)), size
@@ -69,8 +72,8 @@ class ConversationCollector(Collector):
                 actions[i] = texts[row]
                 conversations[i].add_completion(tokens[row], log_probs[row], lengths[row], ended[row])
             before = shown
-            shown, rewards, terminated, truncated, infos = env.step(tuple(actions))
-            shown = list(shown)
+            observations, rewards, terminated, truncated, infos = env.step(tuple(actions))
+            shown, pictures = texts_and_pictures(observations)
             done = np.asarray(terminated) | np.asarray(truncated)
             infos = with_final_info(infos, done)
             for i in active:
@@ -79,7 +82,7 @@ class ConversationCollector(Collector):
                 conversation.add_reward(float(rewards[i]))
                 if not done[i] and conversation.ended:
                     answer = shown[i][len(before[i]) + len(actions[i]) :]
-                    heard = policy.renderer.reply(answer)
+                    heard = policy.renderer.reply(answer, pictures[i])
                     conversation.room = policy.room([*conversation.tokens, *heard], limit - conversation.written)
                 if done[i] or not conversation.ended or conversation.room < 1:
                     outcome[int(i)] = _row_of(infos, int(i))
@@ -105,22 +108,23 @@ class ConversationCollector(Collector):
 
     def _begin(
         self, policy: LanguagePolicy, limit: int, seeds: NDArray[np.int64], size: int
-    ) -> tuple[list[str], list[list[int]], int]:
+    ) -> tuple[Shown, list[list[int]], int]:
         """Begin the first environments; prompts that leave less room than ``limit`` are replaced by others.
 
         Returns:
-            What all environments show, the prompts of groups of ``size``, and how many prompts were too long.
+            Texts and pictures that all environments show, the prompts of groups of ``size``, and how many prompts were
+            too long.
         """
         env: Any = self.vector
         count, too_long = len(seeds), 0
         mask = np.arange(env.num_envs) < count  # the others stand by
         for attempt in range(1, _ATTEMPTS):
             given = [*seeds.tolist(), *[None] * (env.num_envs - count)]
-            shown, _ = env.reset(seed=given, options={"reset_mask": mask})
-            prompts = [policy.renderer.prompt(text) for text in shown[:count:size]]
+            shown = texts_and_pictures(env.reset(seed=given, options={"reset_mask": mask})[0])
+            prompts = [policy.renderer.prompt(*seen) for seen in [*zip(*shown, strict=True)][:count:size]]
             long = np.array([policy.room(prompt, limit) < limit for prompt in prompts])
             if not long.any():
-                return list(shown), prompts, too_long
+                return shown, prompts, too_long
             too_long += int(long.sum())
             mask[:count] = long.repeat(size)
             for row in np.flatnonzero(mask)[::size]:

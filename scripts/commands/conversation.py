@@ -11,6 +11,8 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 
+from gridzero.envs.text.scene import texts_and_pictures
+
 Kind = Literal["prompt", "model", "reply", "right", "wrong", "note"]
 Show = Callable[[Sequence[tuple[int, "Segment"]]], None]
 
@@ -33,8 +35,8 @@ class Segment:
 
 
 def converses(env: Any) -> bool:
-    """Whether observations are text, so that a language model acts in the environment."""
-    space = getattr(env, "single_observation_space", None) or getattr(env, "observation_space", None)
+    """Whether actions are text, so that a language model acts in the environment."""
+    space = getattr(env, "single_action_space", None) or getattr(env, "action_space", None)
     return isinstance(space, gym.spaces.Text)
 
 
@@ -93,9 +95,9 @@ class Conversations:
             show: is given what is new, with the numbers of the conversations, after each token.
         """
         policy = self.agent.network
-        shown = self._begin(width)
+        shown, pictures = texts_and_pictures(self._begin(width))
         show([(i, Segment(text, "prompt")) for i, text in enumerate(shown)])
-        tokens = [policy.renderer.prompt(text) for text in shown]
+        tokens = [policy.renderer.prompt(*seen) for seen in zip(shown, pictures, strict=True)]
         written, turns, active = [0] * width, 0, list(range(width))
         while active:
             turns += 1
@@ -121,10 +123,11 @@ class Conversations:
                 length = int(new.lengths[row])
                 written[i] += length
                 before = len(shown[i]) + len(texts[row])
-                shown[i], _, terminated, truncated, info = self.envs[i].step(texts[row])
+                observation, _, terminated, truncated, info = self.envs[i].step(texts[row])
+                (shown[i],), (picture,) = texts_and_pictures([observation])
                 tokens[i] = tokens[i] + new.tokens[row, :length].tolist()
                 reply = shown[i][before:]
-                heard = policy.renderer.reply(reply) if reply else []
+                heard = policy.renderer.reply(reply, picture) if reply else []
                 full = policy.room(tokens[i] + heard, policy.limit - written[i]) < 1
                 cut_off = truncated or not new.ended[row] or full or turns >= self.max_turns
                 if terminated or cut_off:

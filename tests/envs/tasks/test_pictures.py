@@ -101,7 +101,7 @@ def test_a_transcription_is_the_map_and_is_paid_by_its_cells() -> None:
     ("options", "message"),
     [
         ({"task": "addition", "pixels": 8}, "addition has no such option"),
-        ({"task": "grid-path", "pixels": 1}, "pixels must be 0, or from 2 on"),
+        ({"task": "grid-path", "pixels": 7}, "pixels must be even, not 7"),
         ({"task": "grid-path", "pixels": 65}, "pixels must be an integer from 0 to 64"),
         ({"task": "grid-path", "transcribe": 1}, "transcribe must be true or false"),
     ],

@@ -1,0 +1,75 @@
+"""A language model that sees, as a policy: it is shown pictures, and answers in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gridzero.llm_rl.models.image_text import language_model, vision_parameters
+from gridzero.llm_rl.models.peft import Reference, is_adapted
+from gridzero.llm_rl.models.pretrained import load_image_text_model, read_weights, write_model
+from gridzero.llm_rl.policies.language_options import LanguageOptions
+from gridzero.llm_rl.policies.language_policy import LanguagePolicy
+
+
+class VisionLanguagePolicy(LanguagePolicy):
+    """An image-text model that converses with environments of images and text.
+
+    It is a :class:`LanguagePolicy` of the language model inside, to which pictures are tokens like any others, but that
+    they are never drawn. All weights learn, the vision tower's too; with adapters only those, of the language model.
+
+    Args:
+        model: an image-text model of Hugging Face's transformers.
+        tokenizer: its tokenizer.
+        options: see :class:`LanguageOptions`.
+        rest: of :class:`LanguagePolicy`.
+
+    Attributes:
+        whole: the image-text model.
+
+    Source: Kimi Team (2025), Kimi-VL technical report, section 2.
+    """
+
+    parallel = False
+
+    def __init__(self, model: Any, tokenizer: Any, options: LanguageOptions, **rest: Any) -> None:
+        super().__init__(language_model(model), tokenizer, options, **rest)
+        self.whole = model
+        self.renderer.see = self.model.get_input_embeddings().tokens
+        if is_adapted(self.model):
+            for parameter in vision_parameters(model):
+                parameter.requires_grad_(False)
+
+    @staticmethod
+    def read(path: str, *, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:
+        """The image-text model at a path, and its tokenizer."""
+        return load_image_text_model(path, dtype=dtype, device=device)
+
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that learning changes, the vision tower's among them."""
+        return super().trained() + [parameter for parameter in vision_parameters(self.whole) if parameter.requires_grad]
+
+    def make_reference(self) -> None:
+        """Keep the model as it is now: a copy of the weights that learn."""
+        self.reference = Reference(self.model, vision_parameters(self.whole))
+
+    def save_artifacts(self, folder: Path) -> None:
+        """Write the image-text model, or the adapters, and the reference, in Hugging Face's format."""
+        kept = self.model if is_adapted(self.model) else self.whole
+        write_model(kept, self.tokenizer, folder / "model")
+        if self.reference is not None:
+            with self.reference.model():
+                write_model(kept, self.tokenizer, folder / "reference")
+
+    def load_artifacts(self, folder: Path) -> None:
+        """Continue from the files that :meth:`save_artifacts` wrote into ``folder``."""
+        kept = self.model if is_adapted(self.model) else self.whole
+        read_weights(kept, folder / "model")
+        if (folder / "reference").is_dir():
+            reference = Reference(self.model, vision_parameters(self.whole))
+            with reference.model():
+                read_weights(kept, folder / "reference")
+            self.reference = reference
