@@ -134,3 +134,31 @@ def test_importing_gridzero_stays_light() -> None:
     code = f"import sys, gridzero; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["list"], ["train", "--help"], ["train", "q-learning", "--help"], ["plot", "--help"], ["runs", "list"]],
+    ids=" ".join,
+)
+def test_commands_that_compute_nothing_stay_light(arguments: list[str]) -> None:
+    heavy = ["torch", "pygame", "matplotlib", "transformers", "scipy.stats", "sympy", "tensorboard"]
+    code = f"""
+import sys
+from gridzero.__main__ import main
+main({arguments!r})
+print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
+def test_the_interval_of_an_evaluation_needs_no_scipy_stats() -> None:
+    """It takes a second to import, where evaluating a small run takes a tenth."""
+    code = """
+import sys
+from gridzero.agents import evaluate, make
+print(evaluate(make("sarsa", "FrozenLake-v1"), episodes=2).high, "scipy.stats" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[1] == "False"

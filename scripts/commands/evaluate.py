@@ -13,6 +13,7 @@ import tyro
 
 from gridzero.agents.retention import Which
 from gridzero.commands.arguments import environment_options, parse, split_dotted
+from gridzero.process import loading
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def main(argv: Sequence[str]) -> int:
     for reason in filter(None, reasons.values()):
         print(f"gridzero: skipped: {reason}", file=sys.stderr)
     for name in (name for name, reason in reasons.items() if reason is None):
-        agent, manifest = runs.load_checkpoint(name, step=options.from_)
+        with loading():
+            agent, manifest = runs.load_checkpoint(name, step=options.from_)
         env = _changed(agent.env, given) if given else None
         result = evaluate(agent, env, episodes=options.episodes, seed=options.seed)
         step = manifest["training"].get("step", 0)

@@ -16,6 +16,7 @@ import tyro
 from gridzero.agents.retention import Which
 from gridzero.commands.arguments import parse
 from gridzero.commands.conversation import conversations, converses, spells
+from gridzero.process import loading
 
 LAYERS = {"values": "state values", "actions": "action values", "visits": "visits", "none": "none"}
 
@@ -82,7 +83,8 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError("which run? `gridzero watch RUN`")
     from gridzero.agents import runs
 
-    agent = runs.load(options.run, step=options.from_)
+    with loading():
+        agent = runs.load(options.run, step=options.from_)
     if converses(agent.env) or spells(agent.env):
         return watch_writing(agent, options)
     env = stepped_environment(agent) if options.learn else single(agent.env)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import subprocess
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gridzero.process import set_threads
+from gridzero.process import loading, set_threads
 
 PAGES_FOUND_AGAIN = """
 import resource
@@ -46,3 +47,15 @@ def test_memory_that_is_freed_stays() -> None:
         run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
         found.append(int(run.stdout))
     assert 10 * found[0] < found[1]
+
+
+def test_garbage_is_searched_for_again_after_loading_failed_or_not() -> None:
+    try:
+        with loading():
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        with pytest.raises(ValueError, match="broken"), loading():
+            raise ValueError("broken")
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
