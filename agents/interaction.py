@@ -231,12 +231,16 @@ class Interaction:
         ]
 
     def metrics(self) -> dict[str, float]:
-        """Means over the episodes that ended since this or :meth:`finished` was last asked; empty if none did."""
+        """Means over the episodes that ended since this or :meth:`finished` was last asked, and how many ended in all.
+
+        Empty if none did.
+        """
         if not self._finished:
             return {}
         returns, lengths, successes = np.array(self._finished, dtype=np.float64).T
         self._finished = []
         result = {"episode_return": float(returns.mean()), "episode_length": float(lengths.mean())}
+        result["episodes"] = float(self.episodes)
         known = ~np.isnan(successes)
         if known.any():
             result["success_rate"] = float(successes[known].mean())

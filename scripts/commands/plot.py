@@ -73,8 +73,9 @@ def main(argv: Sequence[str]) -> int:
     environments, notes = groups.group(logged)
     panels, columns = make_panels(environments, options)
     curves = [curve for panel in panels for row in panel.curves for curve in row]
-    unit = "steps" if options.x == "steps" else options.x
-    text = figure.caption(curves, options.average, options.smooth, unit)
+    units = {panel.x for panel in panels}
+    unit = units.pop().removeprefix("environment ") if options.x == "steps" and len(units) == 1 else options.x
+    text = figure.caption(curves, options.average, unit)
     figure.save(figure.draw(panels, text, columns), options.output)
     for note in notes:
         print(note)
@@ -100,7 +101,7 @@ def make_panels(environments: Sequence[Sequence[Group]], options: Options) -> tu
             ]
             whole = f"{names[0]} on {title}" if len(names) == 1 else title
             colors = [names.index(label) for label in within]
-            panels.append(figure.Panel(whole, metrics, curves, colors, _axis(found, options.x)))
+            panels.append(figure.Panel(whole, metrics, curves, colors, _axis(found, options.x), options.smooth))
     return panels, most if most > 1 else None
 
 

@@ -201,9 +201,10 @@ def draw(rows: Sequence[Row], output: Path, asked: str | None = None) -> None:
             draw_curve(panels[0], curve, place)
         finish(panels[0], (metric,), curves)
         planned = agent_class(rows[0].jobs[0].agent).default_steps is None
-        panels[0].set_xlabel("sweeps" if planned else "environment steps")
+        unit = "sweeps" if planned else "steps"
+        panels[0].set_xlabel(unit if planned else "environment steps")
         panels[0].legend(frameon=False, fontsize=9)
-        figure.supxlabel(caption(curves, "mean", 1, "steps"), fontsize=8, color="0.4")
+        figure.supxlabel(caption(curves, "mean", unit), fontsize=8, color="0.4")
     axes = panels[-1]
     for place, row in enumerate(rows):
         colour = f"C{place % 10}"

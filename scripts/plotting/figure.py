@@ -48,6 +48,7 @@ class Panel:
         curves: for each metric the curve of each group.
         colors: for each group the number of its colour.
         x: name of the horizontal axis.
+        smooth: points of the running mean that the curves are smoothed by; 1 for none.
     """
 
     title: str
@@ -55,6 +56,7 @@ class Panel:
     curves: Sequence[Sequence[Curve]]
     colors: Sequence[int]
     x: str
+    smooth: int = 1
 
 
 def canvas(width: float, height: float) -> Any:
@@ -100,7 +102,7 @@ def draw_panel(axes: Any, panel: Panel) -> dict[str, Any]:
     every = [curve for curves in panel.curves for curve in curves]
     for optimum in {curve.optimum for curve in every if curve.optimum is not None}:
         draw_optimum(axes, optimum)
-    finish(axes, panel.metrics, every)
+    finish(axes, panel.metrics, every, panel.smooth)
     if len(panel.metrics) > 1:
         axes.legend(kinds, [NAMES.get(metric, metric) for metric in panel.metrics], frameon=False, fontsize=9)
     axes.set_title(panel.title, fontsize=11)
@@ -128,7 +130,7 @@ def draw_optimum(axes: Any, optimum: float) -> None:
     )  # fmt: skip
 
 
-def finish(axes: Any, metrics: Sequence[str], curves: Sequence[Curve]) -> None:
+def finish(axes: Any, metrics: Sequence[str], curves: Sequence[Curve], smooth: int = 1) -> None:
     """Scales, units and labels."""
     from matplotlib.ticker import FuncFormatter, PercentFormatter
 
@@ -144,14 +146,15 @@ def finish(axes: Any, metrics: Sequence[str], curves: Sequence[Curve]) -> None:
         axes.yaxis.set_major_formatter(short)
         axes.margins(y=0.08)
     name = NAMES.get(metrics[0], metrics[0].replace("_", " "))
-    axes.set_ylabel("share of completions" if len(metrics) > 1 else name)
+    name = "share of completions" if len(metrics) > 1 else name
+    axes.set_ylabel(name if smooth == 1 else f"{name}\nrunning mean over {smooth} points")
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def caption(curves: Sequence[Curve], statistic: Average, smooth: int, unit: str) -> str:
-    """The sentence below a picture: averaging, intervals, bins and smoothing."""
+def caption(curves: Sequence[Curve], statistic: Average, unit: str) -> str:
+    """The sentence below a picture: averaging, intervals and bins."""
     seeds = sorted({curve.seeds for curve in curves})
     parts = []
     if seeds[-1] > 1:
@@ -164,8 +167,6 @@ def caption(curves: Sequence[Curve], statistic: Average, smooth: int, unit: str)
     if widths:
         span = " to ".join(dict.fromkeys(thousands(width) for width in (widths[0], widths[-1])))
         parts.append(f"each point the mean over {span} {unit}")
-    if smooth > 1:
-        parts.append(f"smoothed: running mean over {smooth} points")
     return "; ".join(parts)
 
 

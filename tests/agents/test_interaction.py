@@ -106,7 +106,8 @@ def test_metrics_are_means_since_the_last_time() -> None:
     assert interaction.metrics() == {}
     for _ in range(4):
         interaction.step(np.array([1, 2]))
-    assert interaction.metrics() == {"episode_return": 5.5, "episode_length": 3.5, "success_rate": 0.5}
+    means = {"episode_return": 5.5, "episode_length": 3.5, "success_rate": 0.5}
+    assert interaction.metrics() == {**means, "episodes": 2.0}
     assert interaction.metrics() == {}
 
 
