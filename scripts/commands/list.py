@@ -18,15 +18,18 @@ import tyro
 from gridzero.commands.arguments import parse
 from gridzero.envs import plugins
 
-Kind = Literal["all", "environments", "agents", "layouts", "tasks", "templates", "policies"]
+Kind = Literal[
+    "all", "environments", "wrappers", "layouts", "generators", "agents", "presets", "tasks", "templates", "policies",
+    "figures", "recipes",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Options:
-    """List environments, layouts, agents, tasks of text with their templates, and the options of language models.
+    """List environments, wrappers, layouts and their generators, agents and their presets, tasks of text with their templates, the options of language models, figures and recipes.
 
     Example: gridzero list agents
-    """
+    """  # noqa: E501  (the terminal wraps it)
 
     what: tyro.conf.Positional[Kind] = "all"
     """Only one kind."""
@@ -94,6 +97,69 @@ def _layouts() -> tuple[list[str], list[list[str]]]:
     return ["name", "size", "settings", "from"], rows
 
 
+def _generators() -> tuple[list[str], list[list[str]]]:
+    from gridzero.envs.grid.layouts.generators import DENSITY, EXPLANATIONS, MAX_SIDE
+
+    size = f"HEIGHTxWIDTH up to {MAX_SIDE}x{MAX_SIDE}, SEED 0"
+    rows = [
+        [
+            f"{kind}:HEIGHTxWIDTH[:SEED{'[:DENSITY]' if kind == 'obstacles' else ''}]",
+            f"{size}, DENSITY {DENSITY}" if kind == "obstacles" else size,
+            text,
+        ]
+        for kind, text in EXPLANATIONS.items()
+    ]
+    return ["--env.layout", "arguments", "what it is"], rows
+
+
+def _wrappers() -> tuple[list[str], list[list[str]]]:
+    import gymnasium
+
+    rows = []
+    for name in gymnasium.wrappers.__all__:
+        kind = vars(gymnasium.wrappers).get(name)  # others are for libraries that would be imported now
+        if inspect.isclass(kind) and issubclass(kind, gymnasium.Wrapper):
+            options = list(inspect.signature(kind.__init__).parameters.values())[2:]
+            summary = (inspect.getdoc(kind) or "").splitlines()[0]
+            rows.append([f"gymnasium.wrappers:{name}", _defaults(options), summary])
+    rows.append(["any other, as module:Class", "", ""])
+    return ["--wrapper", "--wrapper.OPTION VALUE", "what it does"], rows
+
+
+def _presets() -> tuple[list[str], list[list[str]]]:
+    from gridzero.agents import REGISTRY
+    from gridzero.agents.presets import presets
+
+    rows = []
+    for agent in REGISTRY:
+        for known in presets(agent).values():
+            fields = ", ".join(f"{name} {value}" for name, value in known.fields.items())
+            rows.append([agent, known.name, f"{known.steps:,}", fields])
+    return ["agent", "environment", "steps", "settings"], rows
+
+
+def _figures() -> tuple[list[str], list[list[str]]]:
+    from gridzero import figures
+
+    return ["name", "what it shows"], [[name, figures.title(name)] for name in figures.names()]
+
+
+def _recipes() -> tuple[list[str], list[list[str]]]:
+    columns = ["name", "what it makes"]
+    if importlib.util.find_spec("gridzero.recipes") is None:
+        return columns, []
+    recipes = importlib.import_module("gridzero.recipes")
+    return columns, [[name, _sentence(f"gridzero.recipes.{name.replace('-', '_')}")] for name in recipes.names()]
+
+
+def _sentence(module: str) -> str:
+    """The first sentence of a module, which is not imported for it."""
+    found = importlib.util.find_spec(module)
+    assert found is not None
+    assert found.origin is not None
+    return (ast.get_docstring(ast.parse(Path(found.origin).read_text(encoding="utf-8"))) or "").splitlines()[0]
+
+
 def _tasks() -> tuple[list[str], list[list[str]]]:
     from gridzero.envs.tasks import SUMMARIES, TASKS, Task, task_class, task_options
 
@@ -143,9 +209,14 @@ def _policies() -> tuple[list[str], list[list[str]]]:
 
 TABLES = {
     "environments": _environments,
+    "wrappers": _wrappers,
     "layouts": _layouts,
+    "generators": _generators,
     "agents": _agents,
+    "presets": _presets,
     "tasks": _tasks,
     "templates": _templates,
     "policies": _policies,
+    "figures": _figures,
+    "recipes": _recipes,
 }

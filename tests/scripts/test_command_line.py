@@ -519,6 +519,21 @@ def test_list_has_every_agent_environment_and_layout(capsys: pytest.CaptureFixtu
     assert [row["name"] for row in found["agents"]] == list(REGISTRY)
 
 
+def test_list_has_generators_wrappers_presets_and_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    from gridzero import figures
+    from gridzero.agents.presets import presets
+    from gridzero.envs.grid.layouts.generators import KINDS
+
+    assert main(["list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["--env.layout"].partition(":")[0] for row in found["generators"]] == list(KINDS)
+    limits = {row["--wrapper"]: row["--wrapper.OPTION VALUE"] for row in found["wrappers"]}
+    assert limits["gymnasium.wrappers:TimeLimit"] == "max_episode_steps (needed)"
+    assert {row["environment"] for row in found["presets"] if row["agent"] == "ppo"} == set(presets("ppo"))
+    assert [row["name"] for row in found["figures"]] == figures.names()
+    assert "recipes" in found
+
+
 def parameter(annotation: Any = inspect.Parameter.empty, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
     return inspect.Parameter("x", inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,6 +14,14 @@ from gridzero.envs.suggestions import closest
 
 KINDS: Final[tuple[str, ...]] = ("empty", "maze", "obstacles", "rooms")
 """Kinds of generated maps; a kind's index is its code in the compiled functions."""
+
+EXPLANATIONS: Final[Mapping[str, str]] = {
+    "empty": "no walls",
+    "maze": "a perfect maze, exactly one path between any two free cells; best with odd sizes",
+    "obstacles": "each cell is a wall with probability DENSITY, less the fewest that must go to solve it",
+    "rooms": "rectangular rooms, a door in each dividing wall",
+}
+"""Each kind in a few words."""
 
 DENSITY = 0.3
 MAX_SIDE = 4096
