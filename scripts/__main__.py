@@ -15,6 +15,7 @@ COMMANDS = {
     "play": "play an environment yourself",
     "evaluate": "returns, intervals and gaps to the exact optimum of runs",
     "plot": "learning curves of runs, as PNG",
+    "recipe": "several stages as one resumable run: r1-zero, r1, rlhf, ladder",
     "runs": "list runs, compare their settings, delete some",
     "figure": "figures of books and papers made anew, beside the published numbers",
     "list": "environments, layouts, agents, tasks and their options",

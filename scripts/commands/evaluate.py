@@ -26,7 +26,7 @@ class Options:
     """
 
     runs: tyro.conf.Positional[tuple[str, ...]]
-    """Names of runs, or paths of runs or of single checkpoints."""
+    """Names of runs or recipes, or paths of runs, recipes or single checkpoints."""
     episodes: int = 100
     """Episodes of each."""
     seed: int = 0
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     from gridzero.commands import report
 
     results = {}
-    reasons = {name: _not_a_run(name) for name in options.runs}
+    reasons = {name: _not_a_run(name) for given_name in options.runs for name in _stages(given_name)}
     if None not in reasons.values():
         raise ValueError(next(iter(reasons.values())))
     for reason in filter(None, reasons.values()):
@@ -76,6 +76,15 @@ def main(argv: Sequence[str]) -> int:
     else:
         report.print_evaluations(results)
     return 0
+
+
+def _stages(name: str) -> list[str]:
+    """The runs of a recipe, in the order in which they were begun; any other name itself."""
+    from gridzero.plotting.groups import RECIPE, find_runs
+
+    if not any((folder / RECIPE).is_file() for folder in (Path("runs") / name, Path(name))):
+        return [name]
+    return [str(path) for path in sorted(find_runs([name]), key=lambda path: (path / "config.json").stat().st_mtime)]
 
 
 def _not_a_run(name: str) -> str | None:

@@ -1,0 +1,1 @@
+"""Search at test time: several completions of a problem, of which one is the answer."""

@@ -1,0 +1,170 @@
+"""Recipes: stages in their order, resumed wherever they stopped, and reported."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gridzero import recipes
+from gridzero.__main__ import main
+from gridzero.agents import runs
+from gridzero.agents.runs import WALL_CLOCK
+from gridzero.llm_rl.learners.sft import SFT
+from gridzero.recipes.recipe import Recipe, Stage
+
+SMALL = """
+from gridzero.recipes.recipe import Recipe, Stage
+
+TINY = Recipe(
+    about="two small stages",
+    task="addition",
+    options={"digits": "1"},
+    stages=[
+        Stage("base", "sft --width 8 --layers 1 --heads 2 --minibatch-size 8 --evaluation-episodes 4", 320),
+        Stage("more", "sft --policy.model {base} --env.worked 1 --minibatch-size 8 --evaluation-episodes 4", 320),
+    ],
+    base="base",
+)
+"""
+COMMAND = ["recipe", "small:TINY", "--run", "tiny", "--problems", "4", "--samples", "2"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.py").write_text(SMALL)
+    return tmp_path
+
+
+def numbers(path: Path) -> dict[str, Any]:
+    """Everything that was logged and measured, but for the clock's part."""
+    results = json.loads((path / "results.json").read_text())
+    for row in results:
+        row["training"].pop("seconds")
+    logged = {
+        stage.parent.name: [
+            {name: value for name, value in row.items() if name not in WALL_CLOCK and "evaluation" not in name}
+            for row in runs.read_metrics(stage.parent)
+        ]
+        for stage in sorted(path.glob("*/config.json"))
+    }
+    return {"results": results, "logged": logged}
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_can_be_loaded(name: str) -> None:
+    recipe = recipes.load(name)
+    assert len(recipe.about) > 10
+    assert {stage.name for stage in recipe.stages}
+
+
+def test_a_recipe_that_was_stopped_inside_a_stage_goes_on_to_the_same_numbers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(COMMAND) == 0
+    out = capsys.readouterr()
+    assert "more" in out.out
+    whole = numbers(Path("runs/tiny"))
+    assert [row["stage"] for row in whole["results"]] == ["base", "more"]
+    Path("runs/tiny").rename("runs/whole")
+
+    calls, batches = 0, SFT.batches
+
+    def failing(self: SFT) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls in (3, 7):
+            raise RuntimeError("stopped in the middle of an update")
+        return batches(self)
+
+    monkeypatch.setattr(SFT, "batches", failing)
+    for _ in range(2):
+        assert main(COMMAND) == 1
+    assert not Path("runs/tiny/report.md").exists()
+    assert main(COMMAND) == 0
+    assert numbers(Path("runs/tiny")) == whole
+    calls = 100
+    assert main(COMMAND) == 0  # nothing is trained again
+    assert calls == 100
+    assert "sft --env" in Path("runs/tiny/report.md").read_text()
+
+    capsys.readouterr()
+    assert main(["evaluate", "tiny", "--episodes", "2", "--json"]) == 0
+    assert [row["run"] for row in json.loads(capsys.readouterr().out)] == ["runs/tiny/base", "runs/tiny/more"]
+    assert main(["plot", "tiny", "--metric", "loss"]) == 0
+
+    assert main([*COMMAND, "--seed", "1"]) == 2
+    assert "was begun as small:TINY with other settings" in capsys.readouterr().err
+
+
+def test_errors_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, expected in (
+        (["recipe", "r1-zer"], "there is no recipe 'r1-zer'; did you mean r1-zero"),
+        (["recipe"], "which recipe?"),
+        (["recipe", "r1-zero", "--scale", "0"], "scale must be above 0"),
+        (["recipe", "json:dumps"], "is a function, not a gridzero.recipes.recipe.Recipe"),
+        (["recipe", "r1-zero", "--wrapper", "a:B"], "a recipe wraps nothing"),
+    ):
+        assert main(words) == 2
+        error = capsys.readouterr().err
+        assert expected in error
+        assert error.count("\n") == 1
+    assert main(["recipe", "--list"]) == 0
+    assert "r1-zero" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([], "at least one stage"),
+        ([Stage("a", "sft", 1), Stage("a", "sft", 1)], "two stages are called 'a'"),
+        (
+            [Stage("a", "sft --policy.model {b}", 1), Stage("b", "sft", 1)],
+            "stage a needs 'b', which is no stage before",
+        ),
+        ([Stage("A b", "sft", 1)], "lower case"),
+    ],
+)
+def test_recipes_that_cannot_be_followed_are_refused(stages: list[Stage], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Recipe("about", "addition", stages)
+
+
+@pytest.mark.slow
+def test_a_recipe_killed_five_times_ends_with_the_numbers_of_one_that_was_not(folder: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "gridzero", *COMMAND, "--scale", "20"]
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    began = time.monotonic()
+    assert start().wait() == 0
+    took = time.monotonic() - began
+    whole = numbers(Path("runs/tiny"))
+    Path("runs/tiny").rename("runs/whole")
+    draws = random.Random(0)
+    kills = 0
+    while True:
+        process = start()
+        try:
+            status = process.wait(draws.uniform(0.3, 0.9) * took if kills < 5 else None)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            continue
+        assert status == 0
+        break
+    assert kills >= 1
+    assert numbers(Path("runs/tiny")) == whole
