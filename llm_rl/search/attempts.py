@@ -163,7 +163,7 @@ def measure(
     return Measures(
         share(np.array([row[0].verdict.correct for row in likely])),
         share(right),
-        share(right.any(axis=1)),
+        share(np.asarray(right.any(axis=1))),
         share(np.array(majority)),
         float(np.mean([one.verdict.well_formed for one in flat])),
         float(np.mean([one.tokens for one in flat])),

@@ -35,12 +35,23 @@ class Options:
     """The step of the checkpoint, or "best" by the evaluations on the way; the last one if not given."""
     json: bool = False
     """Print JSON instead of a table."""
+    search: str | None = None
+    """Of language models: greedy, majority:N, vote:N, best-of:N, beam:N, mcts:N or pass:N. Several completions are
+    written for each problem, and one of them is the answer."""
+    scorer: str | None = None
+    """With --search: the run of a reward-model or a process-reward-model, which judges completions."""
+    tokens: int | None = None
+    """With --search: tokens that may be written for a problem, in place of N."""
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ValueError(f"episodes must be at least 1, not {self.episodes}")
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, not {self.seed}")
+        if self.search is None and (self.scorer is not None or self.tokens is not None):
+            raise ValueError("--scorer and --tokens need --search")
+        if self.tokens is not None and self.tokens < 1:
+            raise ValueError(f"tokens must be at least 1, not {self.tokens}")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -49,6 +60,11 @@ def main(argv: Sequence[str]) -> int:
     options = parse(Options, arguments, "evaluate")
     if not options.runs:
         raise ValueError("which run? `gridzero evaluate RUN`")
+    if options.search is not None:
+        from gridzero.commands.evaluate_search import evaluate_search
+
+        names = [name for each in options.runs for name in _stages(each)]
+        return evaluate_search(options, names, given)
     from gridzero.agents import evaluate, runs
     from gridzero.commands import report
 
@@ -61,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     for name in (name for name, reason in reasons.items() if reason is None):
         with loading():
             agent, manifest = runs.load_checkpoint(name, step=options.from_)
-        env = _changed(agent.env, given) if given else None
+        env = changed(agent.env, given) if given else None
         result = evaluate(agent, env, episodes=options.episodes, seed=options.seed)
         step = manifest["training"].get("step", 0)
         environment = manifest["environment"]
@@ -100,7 +116,7 @@ def _not_a_run(name: str) -> str | None:
     return f"{path} has no checkpoint yet" if checkpoint.latest(path / "checkpoints") is None else None
 
 
-def _changed(env: Any, given: Mapping[str, str]) -> Any:
+def changed(env: Any, given: Mapping[str, str]) -> Any:
     """An environment like this one, but for some options.
 
     Raises:

@@ -72,7 +72,7 @@ def measured(path: Path, recipe: Recipe, problems: int, samples: int, seed: int)
     from gridzero.llm_rl.policies.language_policy import LanguagePolicy
     from gridzero.llm_rl.search.attempts import draw_problems, measure
 
-    agents = {stage.name: runs.load(path / stage.name) for stage in recipe.stages}
+    agents: dict[str, Any] = {stage.name: runs.load(path / stage.name) for stage in recipe.stages}
     first: Any = next(iter(agents.values()))
     task = held_out_task(first)
     drawn = draw_problems(task, problems, seed)
