@@ -13,8 +13,6 @@ from gridzero.envs.suggestions import closest
 if TYPE_CHECKING:
     from gridzero.figures.figure import Figure
 
-SHARED = ("changing_mazes", "figure", "repetitions", "text_world")
-
 
 class Module(Protocol):
     """A figure's module."""
