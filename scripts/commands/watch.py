@@ -49,6 +49,8 @@ class Options:
     """Frames of a recording with --learn."""
     layer: str = "values"
     """Colors of a grid's cells: values, actions, visits or none."""
+    view: bool = False
+    """Darken the cells that a grid's observation leaves out, and bar the moves that lead nowhere."""
     temperature: float = 0.0
     """Language models: draw tokens at this temperature; 0 takes the most likely ones."""
     columns: int = 1
@@ -89,7 +91,7 @@ def main(argv: Sequence[str]) -> int:
         return watch_writing(agent, options)
     env = stepped_environment(agent) if options.learn else single(agent.env)
     with viewing(env, agent, options.record, options.fps or 8) as viewer:
-        viewer.layers.background = LAYERS[options.layer]
+        viewer.layers.background, viewer.layers.view = LAYERS[options.layer], options.view
         if options.learn:
             learn(viewer, agent, options.frames if options.record else None)
         else:
