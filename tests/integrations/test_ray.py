@@ -36,7 +36,7 @@ SETTINGS += ["200", "--evaluation-episodes", "2"]
 
 def gridzero(folder: Path, *words: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "gridzero", *words], cwd=folder, capture_output=True, text=True, timeout=240
+        [sys.executable, "-P", "-m", "gridzero", *words], cwd=folder, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
 

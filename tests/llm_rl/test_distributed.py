@@ -40,7 +40,7 @@ def test_two_processes_learn_what_one_does(agent, tmp_path):
     for name, whole in (("one", command), ("two", together)):
         done = subprocess.run(
             [sys.executable, *whole, *AGENTS[agent], "--run", str(tmp_path / name)],
-            capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True, text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     weights = [load_file(tmp_path / name / "checkpoints/32/model/model.safetensors") for name in ("one", "two")]

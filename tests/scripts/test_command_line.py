@@ -339,7 +339,7 @@ def test_control_c_while_it_starts_is_one_line(delay: float, tmp_path: Path) -> 
         time.sleep(delay)
         process.send_signal(signal.SIGINT)
         try:
-            _, errors = process.communicate(timeout=120)
+            _, errors = process.communicate(timeout=600)
         finally:
             process.kill()
     lines = [line for line in errors.splitlines() if "interrupted" in line or "Traceback" in line]

@@ -167,7 +167,7 @@ def test_interrupted_and_resumed_is_as_if_it_had_not_been(how: signal.Signals, w
     )
     until(lambda: any(Path("runs/it").rglob("checkpoints/*/manifest.json")))
     process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
     if how == signal.SIGINT:
         assert errors.startswith("gridzero: interrupted, ")
