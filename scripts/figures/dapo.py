@@ -11,7 +11,7 @@ import numpy as np
 from gridzero.figures.addition import run
 from gridzero.figures.figure import Figure, Row, claim, panels, shown
 
-RUNS, EPISODES = 2, 10_240
+RUNS, EPISODES = 1, 10_240
 METRICS = ("accuracy", "entropy", "clip_fraction")
 CLIPS = {"ε 0.2": 0.2, "ε 0.2, above 0.28": 0.28}
 TITLES = {"accuracy": "right answers", "entropy": "entropy (nats)", "clip_fraction": "share of tokens clipped"}
@@ -42,4 +42,4 @@ def make(seed: int) -> Figure:
             for metric in METRICS
         ),
     ]
-    return Figure(picture, rows, f"DAPO, figure 2b: clip-higher and entropy, {RUNS} runs each")
+    return Figure(picture, rows, f"DAPO, figure 2b: clip-higher and entropy, {RUNS} run each")

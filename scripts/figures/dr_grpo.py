@@ -29,7 +29,7 @@ MASK = torch.arange(LONGEST) < torch.arange(1, LONGEST + 1)[:, None]
 
 
 def drift(logit: Tensor, advantage: float, normalisation: Normalisation) -> Tensor:
-    """The expected gradient of GRPO's objective with respect to the logit of ending, over the mean weight of a completion.
+    """The expected gradient of the logit of ending in GRPO's objective, over the mean weight of a completion.
 
     Whether the answer is right is decided already, so how long it becomes has nothing to win or to lose.
     """

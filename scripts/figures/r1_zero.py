@@ -11,12 +11,12 @@ import numpy as np
 from gridzero.figures.addition import run
 from gridzero.figures.figure import Figure, Row, claim, panels
 
-RUNS, EPISODES = 2, 20_480
+RUNS, EPISODES = 1, 20_480
 METRICS = ("accuracy", "thought_length")
 
 
 def make(seed: int) -> Figure:
-    """Accuracy and length of the thoughts over training; it takes about half a minute of one core for each run."""
+    """Accuracy and length of the thoughts over training; it takes about half a minute of one core."""
     runs = [run(METRICS, EPISODES, RUNS * seed + k) for k in range(RUNS)]
     picture, (right, length) = panels(2)
     rows: list[Row] = []

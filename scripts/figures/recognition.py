@@ -26,8 +26,8 @@ SIDE, CANVAS = 9, 11
 NOISE = 0.5
 """Deviation of a pixel; walls are 1 and the rest -1."""
 HIDDEN, FEATURES = 256, 64
-STEPS, BATCH, LEARNING_RATE, SCALE = 2000, 128, 3e-3, 24.0
-SEEDS = 2
+STEPS, BATCH, LEARNING_RATE, SCALE = 1500, 128, 3e-3, 24.0
+SEEDS = 1
 
 
 def layouts(first: int, count: int) -> Tensor:
