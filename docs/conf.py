@@ -26,6 +26,16 @@ def _formulas(app: object, what: str, name: str, obj: object, options: object, l
     lines[:] = "".join(parts).splitlines()
 
 
+def _figures(app: object, page: str, source: list[str]) -> None:
+    """The page of figures has a table of those there are."""
+    if page == "guide/figures":
+        from gridzero import figures
+
+        rows = [f"| `{name}` | {figures.title(name)} |" for name in figures.names()]
+        source[0] = source[0].replace("<!-- figures -->", "\n".join(["| name | what it shows |", "|---|---|", *rows]))
+
+
 def setup(app: Any) -> None:
     """Connect the events."""
+    app.connect("source-read", _figures)
     app.connect("autodoc-process-docstring", _formulas, priority=900)
