@@ -116,8 +116,12 @@ def _prices(axes: Any, grid: Any) -> list[Row]:
     rows.append(shown("5.6, ε 0.5: furthest off if the wall alone is paid for in cell (5, 2)", f"{off:.2f}"))
     draw(grid, values, np.eye(5)[actions], "5.7d: the best with ε 0.5, its greedy actions")
     steps = np.linspace(0, 0.6, 25)
-    axes.plot(steps, [mdp.policy_values(epsilon_greedy(moves, e), GAMMA).mean() for e in steps], label="5.6: greedy")
-    axes.plot(steps, [best_epsilon_greedy(mdp, e)[0].mean() for e in steps], label="5.7: best with this ε")
+    axes.plot(
+        steps,
+        [mdp.policy_values(epsilon_greedy(moves, e), GAMMA).mean() for e in steps],
+        label="5.6: the optimal policy with ε",
+    )
+    axes.plot(steps, [best_epsilon_greedy(mdp, e)[0].mean() for e in steps], label="5.7: the best with ε")
     for k, marker in enumerate("so"):
         printed = [numbers(pair[k]).mean() for pair in EPSILONS.values()]
         axes.plot([*EPSILONS], printed, marker, mfc="none", ms=8, color=f"C{k}", label="published" if k == 0 else None)
