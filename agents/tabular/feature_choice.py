@@ -27,10 +27,10 @@ STEP_SIZES = {"tabular": "0.1", "aggregation": "0.1", "polynomial": "0.01", "fou
 class FeatureConfig:
     """Settings of the features."""
 
-    features: Literal["tabular", "aggregation", "polynomial", "fourier", "tiles"] = "tiles"
+    features: Literal["auto", "tabular", "aggregation", "polynomial", "fourier", "tiles"] = "auto"
     """What values are linear in. tabular: one feature for each state; aggregation: one for each box of states;
     polynomial: products of the inputs; fourier: cosines; tiles: tile coding. Inputs are the components of the
-    observation, of a grid's cell its row and column. If it is not given: tiles for a Box, else tabular."""
+    observation, of a grid's cell its row and column. auto: tiles for a Box, else tabular."""
     tilings: int = 8
     """Tilings of tile coding."""
     tiles: int = 8
@@ -43,8 +43,9 @@ class FeatureConfig:
     """Inputs that the observation space leaves unbounded are clipped to -clip … clip; without it they are refused."""
 
     def __post_init__(self) -> None:
-        if self.features not in STEP_SIZES:
-            raise ValueError(f"there are no features {self.features!r}; {closest(self.features, STEP_SIZES)}")
+        kinds = ("auto", *STEP_SIZES)
+        if self.features not in kinds:
+            raise ValueError(f"there are no features {self.features!r}; {closest(self.features, kinds)}")
         for name in ("tilings", "tiles", "order", "groups"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -64,6 +65,7 @@ class ObservationFeatures:
         ValueError: for observations that are neither a Box nor discrete, or settings that do not suit them.
 
     Attributes:
+        kind: which of the features they are, never "auto".
         map: the feature map.
         numbering: of the states where they can be counted, else None.
     """
@@ -72,22 +74,25 @@ class ObservationFeatures:
         self.numbering: Numbering | None = None
         self._table: Features | None = None
         self.map: FeatureMap
+        self.kind: str = config.features
+        if config.features == "auto":
+            self.kind = "tiles" if isinstance(space, gym.spaces.Box) else "tabular"
         if isinstance(space, gym.spaces.Box):
-            if config.features == "tabular":
+            if self.kind == "tabular":
                 raise ValueError("tabular features need observations that can be counted; a Box takes tiles or fourier")
             box = BoxInputs(space, config.clip)
             self._inputs: Callable[[Any], NDArray[np.float64]] = box
-            self.map = _feature_map(config, box.dimensions)
+            self.map = _feature_map(self.kind, config, box.dimensions)
             return
         self.numbering = Numbering(space, "observation space")
         states = self.numbering.n
-        if config.features == "tabular":
+        if self.kind == "tabular":
             self.map = Aggregation(1, states)
             self._inputs = lambda numbers: (numbers[:, None] + 0.5) / states
         else:
             discrete = DiscreteInputs(self.numbering, grid_shape(env, states))
             self._inputs = discrete
-            self.map = _feature_map(config, discrete.dimensions)
+            self.map = _feature_map(self.kind, config, discrete.dimensions)
         if states * self.map.active <= LARGEST_TABLE:
             self._table = self.map(self._inputs(np.arange(states)))
 
@@ -119,11 +124,11 @@ class ObservationFeatures:
         return self.numbering
 
 
-def _feature_map(config: FeatureConfig, dimensions: int) -> FeatureMap:
-    if config.features == "aggregation":
+def _feature_map(kind: str, config: FeatureConfig, dimensions: int) -> FeatureMap:
+    if kind == "aggregation":
         return Aggregation(dimensions, config.groups)
-    if config.features == "polynomial":
+    if kind == "polynomial":
         return Polynomial(dimensions, config.order)
-    if config.features == "fourier":
+    if kind == "fourier":
         return Fourier(dimensions, config.order)
     return TileCoding(dimensions, config.tilings, config.tiles)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
@@ -37,9 +36,9 @@ class LinearConfig(FeatureConfig):
 
     gamma: float = 0.99
     """Discount of future rewards, from 0 to 1."""
-    step_size: str = "0.3"
+    step_size: str = "auto"
     """Step size at the k-th update: 0.1, 1/k, 0.5/k^0.7, 10/(k+9), …; divided by the number of tilings where there are
-    any. If it is not given, one that suits the features."""
+    any. auto: 0.3 with tiles, 0.1 with tabular and aggregation, 0.01 with polynomial and fourier."""
     initial_value: float = 0.0
     """What every value starts from; a high one makes the agent try everything (optimism)."""
     steps_per_update: int = 1000
@@ -53,7 +52,7 @@ class LinearConfig(FeatureConfig):
             raise ValueError(f"initial_value must be a finite number, not {self.initial_value}")
         if self.steps_per_update < 1:
             raise ValueError(f"steps_per_update must be at least 1, not {self.steps_per_update}")
-        if Schedule.parse(self.step_size, "step_size", maximum=1)(1) == 0:
+        if self.step_size != "auto" and Schedule.parse(self.step_size, "step_size", maximum=1)(1) == 0:
             raise ValueError("step_size must be above 0: nothing would be learnt")
 
 
@@ -105,7 +104,9 @@ class LinearAgent(Agent):
         self.interaction = Interaction(self.env, environment_seed)
         self.rng = np.random.default_rng(own_seed)
         self._epsilon = Schedule.parse(getattr(config, "epsilon", 0.0), "epsilon", maximum=1)
-        self._step_size = Schedule.parse(config.step_size)
+        self._step_size = Schedule.parse(
+            STEP_SIZES[self.features.kind] if config.step_size == "auto" else config.step_size
+        )
         self._waits = self.interaction.mode is AutoresetMode.NEXT_STEP
         self._policy = np.zeros((0, 0))
         count, active = self.interaction.num_envs, self.features.map.active
@@ -120,14 +121,6 @@ class LinearAgent(Agent):
         }
         self._knowledge = tuple(self.memory.values())
         self.memory |= self._create_memory()
-
-    @classmethod
-    def defaults(cls, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Tabular features for discrete observations, and a step size that suits the features."""
-        space = getattr(env, "single_observation_space", getattr(env, "observation_space", None))
-        chosen = fields.get("features", "tiles" if isinstance(space, gym.spaces.Box) else "tabular")
-        step_size = STEP_SIZES.get(chosen, cls.Config.step_size)
-        return {"features": chosen, "step_size": step_size}
 
     @property
     def weights(self) -> FloatArray:
@@ -190,7 +183,7 @@ class LinearAgent(Agent):
             if not math.isfinite(mean):
                 raise ValueError(
                     f"{self.name} diverged at step {interaction.steps:,}: its weights are no longer finite; a smaller "
-                    f"step_size than {self.config.step_size} may help"
+                    f"step_size than {self._step_size} may help"
                 )
             yield Update(interaction.steps, interaction.metrics() | {"td_error": mean} | self._further_metrics())
 

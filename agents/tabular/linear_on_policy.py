@@ -78,9 +78,7 @@ class _OnPolicy(LinearAgent):
         held = np.zeros(count, dtype=np.int64)
         if self.config.trace_decay > 0:
             if self.config.trace == "replacing" and self.features.map.size == active:
-                raise ValueError(
-                    f"replacing traces need features that are 0 or 1, which {self.config.features} has not"
-                )
+                raise ValueError(f"replacing traces need features that are 0 or 1, which {self.features.kind} has not")
             shape = (count, self.memory["weights"].size)
             return {
                 "traces": np.zeros(shape),

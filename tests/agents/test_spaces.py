@@ -54,7 +54,7 @@ def test_the_last_component_changes_fastest() -> None:
     "space", [gym.spaces.Box(0, 1), gym.spaces.Tuple([gym.spaces.Discrete(2), gym.spaces.Text(3)])]
 )
 def test_a_space_that_is_not_discrete_is_refused(space: gym.Space[Any]) -> None:
-    with pytest.raises(ValueError, match="a tabular agent needs a discrete observation space, not"):
+    with pytest.raises(ValueError, match="the agent needs a discrete observation space, not"):
         Numbering(space, "observation space")
 
 

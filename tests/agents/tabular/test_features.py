@@ -102,7 +102,7 @@ def test_a_constant_is_the_same_everywhere(features: FeatureMap) -> None:
     [
         ("CartPole-v1", {}, r"no bounds in component 1, 3.* clip=3"),
         ("MountainCar-v0", {"features": "tabular"}, "can be counted"),
-        ("MountainCar-v0", {"features": "tile"}, "no features 'tile'; did you mean tiles"),
+        ("MountainCar-v0", {"features": "tile"}, "no features .tile.; did you mean tiles"),
         ("MountainCar-v0", {"features": "fourier", "order": 9999}, "at most 10,000,000"),
         ("MountainCar-v0", {"tilings": 0}, "tilings must be at least 1"),
         ("CartPole-v1", {"clip": -1.0}, "clip must be a finite number above 0"),
