@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from gridzero.agents.autoreset import merged_info, resets_by_mask, with_final, with_final_info
 from gridzero.agents.plain_state import plain_state, restore_plain_state
 
 CHAPTER_STEPS = 256
@@ -78,6 +80,7 @@ class Interaction:
         action_space: of one environment.
         mode: when a vector resets its environments, or has them reset; None for a single one.
         observations: the current batch: (N, …) from a vector, a list of one from a single environment.
+        info: of these observations, as the environment gave it.
         steps: environment steps taken, over all N.
         episodes: how many have ended.
         restored: False once :meth:`load_state_dict` had to begin new episodes instead of going on with the saved ones.
@@ -105,6 +108,7 @@ class Interaction:
         self.started = False
         self.restored = True
         self.observations: Any = None
+        self.info: Mapping[str, Any] = {}
         self._finished: list[tuple[float, float, float]] = []
         # Lists, because a single environment adds to them at every step, where numpy's scalars are slow.
         self._returns: Any = np.zeros(self.num_envs) if self.vector else [0.0]
@@ -131,14 +135,18 @@ class Interaction:
             self._returns[i], self._lengths[i] = 0.0, 0
         self._resetting = np.zeros(self.num_envs, dtype=np.bool_)
         if not self._replays:
-            self.observations, _ = self.env.reset(seed=_derived_seed(self.seed, 0, int(self._chapters[0])))
+            self.observations, self.info = self.env.reset(seed=_derived_seed(self.seed, 0, int(self._chapters[0])))
             self._chapters += 1
             return
         seeds = [self._next_chapter(i) for i in range(self.num_envs)]
         if self.vector:
-            self.observations, _ = self.env.reset(seed=seeds)
+            self.observations, self.info = self.env.reset(seed=seeds)
         else:
-            self.observations = [self.env.reset(seed=seeds[0])[0]]
+            self.observations = [self._reset_single(seeds[0])]
+
+    def _reset_single(self, seed: int | None) -> Any:
+        observation, self.info = self.env.reset(seed=seed)
+        return observation
 
     def _next_chapter(self, index: int) -> int:
         seed = _derived_seed(self.seed, index, int(self._chapters[index]))
@@ -166,12 +174,13 @@ class Interaction:
         self._returns[0] += float(reward)
         self._lengths[0] += 1
         following = [observation]
+        self.info = info
         if terminated or truncated:
             success = info.get("is_success")
             self._finished.append((self._returns[0], self._lengths[0], np.nan if success is None else float(success)))
             self.episodes += 1
             self._returns[0], self._lengths[0] = 0.0, 0
-            self.observations = [self.env.reset(seed=self._next_seed(0))[0]]
+            self.observations = [self._reset_single(self._next_seed(0))]
         else:
             self.observations = following
         return Transition(
@@ -191,9 +200,10 @@ class Interaction:
         self._returns += rewards
         self._lengths += valid
         following = observations
+        self.info = info
         if done.any():
             if self.mode is AutoresetMode.SAME_STEP:
-                following = _with_final(observations, info["final_obs"], done)
+                following = with_final(observations, info["final_obs"], done)
                 info = with_final_info(info, done)
             self._close(done, info)
             if self.mode is AutoresetMode.DISABLED:
@@ -217,10 +227,35 @@ class Interaction:
         self._lengths[ended] = 0
 
     def _reset_some(self, mask: NDArray[np.bool_]) -> Any:
-        if not self._replays:
-            return self.env.reset(options={"reset_mask": mask})[0]
-        seeds = [self._next_seed(i) if mask[i] else None for i in range(self.num_envs)]
-        return self.env.reset(seed=seeds, options={"reset_mask": mask})[0]
+        if self._replays:
+            seeds = [self._next_seed(i) if mask[i] else None for i in range(self.num_envs)]
+            observations, info = self.env.reset(seed=seeds, options={"reset_mask": mask})
+        else:
+            observations, info = self.env.reset(options={"reset_mask": mask})
+        self.info = merged_info(self.info, info, mask)
+        return observations
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """(N, A) which actions are allowed now: from ``action_masks()`` or, as Taxi has it, ``info["action_mask"]``.
+
+        Where no action is allowed, as in a terminal state, all are.
+
+        Raises:
+            ValueError: when the environment has neither.
+        """
+        inner, masks = self.env.unwrapped, None
+        if hasattr(inner, "action_masks"):
+            masks = inner.action_masks()
+        elif "action_mask" in self.info:
+            masks = self.info["action_mask"]
+        elif self.vector and hasattr(self.env, "call"):
+            with contextlib.suppress(AttributeError):
+                masks = self.env.call("action_masks")
+        if masks is None:
+            raise ValueError(f'{type(inner).__name__} has neither action_masks() nor info["action_mask"]')
+        allowed = np.array(masks, dtype=np.bool_, ndmin=2)
+        allowed[~allowed.any(axis=1)] = True
+        return allowed
 
     def finished(self) -> list[Episode]:
         """The episodes that ended since this was last asked."""
@@ -307,11 +342,11 @@ class Interaction:
         return _derived_seed(self.seed, index, int(self._chapters[index]) - 1)
 
     def _replay_single(self) -> Any:
-        observation, _ = self.env.reset(seed=self._chapter_seed(0))
+        observation, self.info = self.env.reset(seed=self._chapter_seed(0))
         for action in self._actions[0]:
-            observation, _, terminated, truncated, _ = self.env.step(action)
+            observation, _, terminated, truncated, self.info = self.env.step(action)
             if terminated or truncated:
-                observation, _ = self.env.reset()
+                observation, self.info = self.env.reset()
         return [observation]
 
     def _replay_vector(self) -> Any:
@@ -322,29 +357,26 @@ class Interaction:
         seeds = [self._chapter_seed(i) for i in range(self.num_envs)]
         waits = [max(map(len, self._actions)) - len(actions) for actions in self._actions]
         some = next((actions[0] for actions in self._actions if actions), None)
-        observations, _ = self.env.reset(seed=seeds)
+        observations, self.info = self.env.reset(seed=seeds)
         for t in range(max(waits + [wait + len(a) for wait, a in zip(waits, self._actions, strict=True)])):
             batch = [
                 a[t - wait] if 0 <= t - wait < len(a) else some for wait, a in zip(waits, self._actions, strict=True)
             ]
-            observations, _, terminated, truncated, _ = self.env.step(_batch(self.env.single_action_space, batch))
+            observations, _, terminated, truncated, self.info = self.env.step(
+                _batch(self.env.single_action_space, batch)
+            )
             starting = np.array([wait == t + 1 for wait in waits])
             mask = starting | terminated | truncated
             if mask.any():
                 new = [seed if start else None for seed, start in zip(seeds, starting, strict=True)]
-                observations, _ = self.env.reset(seed=new, options={"reset_mask": mask})
+                observations, info = self.env.reset(seed=new, options={"reset_mask": mask})
+                self.info = merged_info(self.info, info, mask)
         return observations
 
 
 _FLAGS = {flag: np.full(1, flag) for flag in (False, True)}
 for _array in _FLAGS.values():
     _array.flags.writeable = False
-
-
-def resets_by_mask(env: VectorEnv[Any, Any, Any]) -> bool:
-    """Whether ``reset(options={"reset_mask": mask})`` resets some of a vector's environments, in any autoreset mode."""
-    inner = env.unwrapped
-    return isinstance(inner, gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv) or hasattr(inner, "get_state")
 
 
 def _derived_seed(seed: int, index: int, chapter: int) -> int:
@@ -361,32 +393,3 @@ def _action(space: gym.Space[Any], saved: Any) -> Any:
 def _batch(space: gym.Space[Any], actions: list[Any]) -> Any:
     out: Any = gym.vector.utils.create_empty_array(space, len(actions))
     return gym.vector.utils.concatenate(space, actions, out)
-
-
-def _with_final(observations: Any, final: Any, done: NDArray[np.bool_]) -> Any:
-    """The batch with the true last observations where an episode ended (SAME_STEP autoreset)."""
-    if isinstance(observations, Mapping):
-        return {
-            key: _with_final(part, [None if last is None else last[key] for last in final], done)
-            for key, part in observations.items()
-        }
-    if isinstance(observations, tuple) and isinstance(observations[0], str):
-        return tuple(last if over else text for text, last, over in zip(observations, final, done, strict=True))
-    if isinstance(observations, tuple):
-        return tuple(
-            _with_final(part, [None if last is None else last[k] for last in final], done)
-            for k, part in enumerate(observations)
-        )
-    merged = np.array(observations)
-    for i in np.flatnonzero(done):
-        merged[i] = final[i]
-    return merged
-
-
-def with_final_info(info: Mapping[str, Any], done: NDArray[np.bool_]) -> dict[str, Any]:
-    """The infos of the steps, where an episode ended without those of the next one's reset (SAME_STEP autoreset)."""
-    merged = {key: value for key, value in info.items() if key.lstrip("_") not in ("final_obs", "final_info")}
-    for key, final in info.get("final_info", {}).items():
-        both = isinstance(final, np.ndarray) and key in merged
-        merged[key] = np.where(done, final, merged[key]) if both else final
-    return merged

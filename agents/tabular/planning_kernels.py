@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gridzero.agents.tabular.tabular import FORBIDDEN
 from gridzero.agents.tabular.td_kernels import (
     Q_LEARNING,
     kernel,
@@ -110,7 +111,7 @@ def dyna(
             if bonus > 0.0:
                 if visits[s].sum() == 0:
                     for b in range(num_actions):
-                        if q[s, b] > -np.inf:
+                        if q[s, b] > FORBIDDEN:
                             listed[known[0]] = s * num_actions + b
                             known[0] += 1
             elif visits[s, a] == 0:

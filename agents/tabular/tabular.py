@@ -17,6 +17,9 @@ from gridzero.agents.tabular.value_errors import ExactValues
 
 FloatArray = NDArray[np.float64]
 
+FORBIDDEN = float(np.finfo(np.float64).min)
+"""What an action counts as that is not allowed: less than any other, so that no maximum is ever its value."""
+
 
 def greedy_policy(action_values: ArrayLike) -> FloatArray:
     """All probability on the best action, the first of equals.
@@ -37,14 +40,16 @@ def greedy_policy(action_values: ArrayLike) -> FloatArray:
 def epsilon_greedy_policy(action_values: ArrayLike, epsilon: float) -> FloatArray:
     """The greedy policy mixed with the uniform one: epsilon/A everywhere, 1 - epsilon more on the best (Zhao, 5.4).
 
-    Equally good actions share what the best one gets.
+    Equally good actions share what the best one gets. Forbidden ones get nothing.
 
     >>> epsilon_greedy_policy([[1.0, 2.0], [3.0, 3.0]], epsilon=0.5)
     array([[0.25, 0.75], [0.5 , 0.5 ]])
     """
     q = np.asarray(action_values)
     best = q == q.max(axis=1, keepdims=True)
-    return np.asarray(epsilon / q.shape[1] + (1 - epsilon) * best / best.sum(axis=1, keepdims=True))
+    allowed = q > FORBIDDEN
+    uniform = allowed / allowed.sum(axis=1, keepdims=True)
+    return np.asarray(epsilon * uniform + (1 - epsilon) * best / best.sum(axis=1, keepdims=True))
 
 
 class TabularAgent(Agent):
@@ -75,8 +80,8 @@ class TabularAgent(Agent):
         return self._epsilon(self.interaction.episodes + 1)
 
     def action_values(self) -> FloatArray:
-        """(S, A) current estimates of q."""
-        return self._action_values.copy()
+        """(S, A) current estimates of q; -inf for actions that are known not to be allowed."""
+        return np.where(self._action_values > FORBIDDEN, self._action_values, -np.inf)
 
     def state_values(self) -> FloatArray:
         """(S,) values of :meth:`policy` under the current action values."""
@@ -98,6 +103,22 @@ class TabularAgent(Agent):
         cumulative = self.exploring_policy_table()[states].cumsum(axis=1)
         drawn = self.rng.random((len(states), 1)) * cumulative[:, -1:]
         return self.actions.elements((drawn >= cumulative).sum(axis=1))
+
+    def _apply_masks(self, *tables: FloatArray, fresh: float) -> None:
+        """Forbid the actions that are not allowed in the present observations.
+
+        Args:
+            tables: (S, A) action values.
+            fresh: what actions count as that were forbidden and are allowed now.
+        """
+        states, allowed = self.states.numbers(self.interaction.observations), self.interaction.action_masks()
+        if allowed.shape != (len(states), self.actions.n):
+            raise ValueError(
+                f"action masks are {allowed.shape}; {len(states)} × {self.actions.n} actions need one each"
+            )
+        for table in tables:
+            values = table[states]
+            table[states] = np.where(allowed, np.where(values > FORBIDDEN, values, fresh), FORBIDDEN)
 
     def state_dict(self) -> dict[str, Any]:
         """The table, the generator, and where the episodes under way are."""

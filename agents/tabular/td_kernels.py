@@ -10,6 +10,9 @@ All kernels share these arguments, tuples of arrays that they change in place:
 - ``settings``: discount, exploration rate, and the step size's scale, shift and power.
 - ``waits``: whether an ended episode is reset by the next step (NEXT_STEP autoreset), not at once.
 
+Forbidden actions have the value ``FORBIDDEN``: they are neither chosen nor counted on. In a state that was never seen
+none is known to be forbidden; there all actions have the initial value, so that it makes no difference to a target.
+
 They return the sum of the absolute temporal-difference errors.
 """
 
@@ -19,6 +22,8 @@ from typing import Any
 
 import numba
 import numpy as np
+
+from gridzero.agents.tabular.tabular import FORBIDDEN
 
 # The arithmetic of numpy: a division cannot fail, so that no kernel has to be ready to be left in its middle.
 kernel = numba.njit(cache=True, error_model="numpy")
@@ -38,12 +43,31 @@ def uniform(streams: Any, i: int) -> float:
 
 
 @kernel
+def draw_allowed(q: Any, state: int, streams: Any, i: int) -> int:
+    """An action that is not forbidden, each as likely."""
+    allowed = 0
+    for a in range(q.shape[1]):
+        allowed += q[state, a] > FORBIDDEN
+    skip = min(int(uniform(streams, i) * allowed), allowed - 1)
+    for a in range(q.shape[1]):
+        if q[state, a] > FORBIDDEN:
+            if skip == 0:
+                return a
+            skip -= 1
+    return 0
+
+
+@kernel
 def choose(q: Any, state: int, epsilon: float, streams: Any, i: int) -> int:
-    """An epsilon-greedy action, equals drawn at random, from one number of stream i."""
+    """An epsilon-greedy action, equals drawn at random, from one number of stream i.
+
+    A random action that is forbidden is drawn again among those that are not.
+    """
     count = q.shape[1]
     number = uniform(streams, i)
     if number < epsilon:
-        return int(min(int(number / epsilon * count), count - 1))
+        drawn = int(min(int(number / epsilon * count), count - 1))
+        return drawn if q[state, drawn] > FORBIDDEN else draw_allowed(q, state, streams, i)
     best, first, ties = q[state, 0], 0, 1
     for a in range(1, count):
         if q[state, a] > best:
@@ -82,10 +106,12 @@ def next_value(kind: int, q: Any, state: int, action: int, epsilon: float) -> fl
         best = max(best, q[state, a])
     if kind == Q_LEARNING or epsilon == 0.0:
         return float(best)
-    total = 0.0
+    total, allowed = 0.0, 0
     for a in range(q.shape[1]):
-        total += q[state, a]
-    return float((1.0 - epsilon) * best + epsilon * total / q.shape[1])
+        if q[state, a] > FORBIDDEN:
+            total += q[state, a]
+            allowed += 1
+    return float((1.0 - epsilon) * best + epsilon * total / allowed)
 
 
 @kernel

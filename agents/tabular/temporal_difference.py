@@ -20,7 +20,7 @@ from gridzero.agents.tabular import td_kernels as kernels
 from gridzero.agents.tabular import trace_kernels
 from gridzero.agents.tabular.schedules import Schedule
 from gridzero.agents.tabular.simulation import as_environment
-from gridzero.agents.tabular.tabular import TabularAgent
+from gridzero.agents.tabular.tabular import FloatArray, TabularAgent
 
 MODEL_STEP_LIMIT = 1000
 """Steps after which an episode drawn from a bare ``FiniteMDP`` begins anew, as one that never ends would not."""
@@ -79,6 +79,8 @@ class ControlConfig(TemporalDifferenceConfig):
 
     epsilon: str = "0.1"
     """Probability of a random action in the k-th episode: 0.1, 1/k, 10/(k+9), …"""
+    action_masks: bool = False
+    """Choose, and count on, only the actions that env.unwrapped.action_masks() or info["action_mask"] allows."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -127,6 +129,10 @@ class TemporalDifference(TabularAgent):
         """The arrays that an algorithm needs beyond those that all have."""
         return {}
 
+    def _tables(self) -> tuple[FloatArray, ...]:
+        """Action values (S, A) that a choice or a target is made of."""
+        return (self._action_values,)
+
     @abstractmethod
     def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
         """Learn from one step of all N environments and choose the next actions; the sum of absolute errors."""
@@ -139,6 +145,7 @@ class TemporalDifference(TabularAgent):
             self._begin()
         rounds = math.ceil(self.config.steps_per_update / interaction.num_envs)
         schedule, actions = self._step_size, self.memory["actions"]
+        masked = getattr(self.config, "action_masks", False)
         take = self.actions.elements if interaction.vector else self._take_one
         while True:
             errors, before, episodes = 0.0, interaction.steps, -1
@@ -147,6 +154,8 @@ class TemporalDifference(TabularAgent):
                 next_states = observed = self.states.numbers(transition.next_observations)
                 if interaction.observations is not transition.next_observations:
                     observed = self.states.numbers(interaction.observations)
+                if masked:
+                    self._apply_masks(*self._tables(), fresh=self.config.initial_value)
                 if interaction.episodes != episodes:
                     episodes = interaction.episodes
                     settings = (self.config.gamma, self.epsilon, schedule.scale, schedule.shift, schedule.power)
@@ -172,6 +181,8 @@ class TemporalDifference(TabularAgent):
         if "held" in self.memory:
             self.memory["held"][:] = 0
         self.memory["states"][:] = self.states.numbers(self.interaction.observations)
+        if getattr(self.config, "action_masks", False):
+            self._apply_masks(*self._tables(), fresh=self.config.initial_value)
         self._choose_first()
 
     def _choose_first(self) -> None:
@@ -243,6 +254,9 @@ class DoubleQLearning(TemporalDifference):
     def _create_memory(self) -> dict[str, NDArray[Any]]:
         shape = (2, *self._action_values.shape)
         return {"tables": np.full(shape, self.config.initial_value), "table_visits": np.zeros(shape, dtype=np.int64)}
+
+    def _tables(self) -> tuple[FloatArray, ...]:
+        return (self._action_values, *self.memory["tables"])
 
     def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
         tables, visits = self.memory["tables"], self.memory["table_visits"]

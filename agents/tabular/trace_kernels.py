@@ -1,4 +1,4 @@
-"""Compiled updates of Sarsa(lambda); the arguments are those of all kernels in ``td_kernels``."""
+"""Compiled updates of Sarsa(lambda); the shared arguments, and what is forbidden, are those of ``td_kernels``."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gridzero.agents.interaction import with_final_info
+from gridzero.agents.autoreset import with_final_info
 from gridzero.agents.neural.batches import JudgedRollout, Rollout, ValuedRollout
 from gridzero.agents.neural.collector import Collector
 from gridzero.agents.neural.distributed import process_group

@@ -28,8 +28,9 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.preprocessing import is_image_space
 
 from gridzero.agents.agent import Agent
+from gridzero.agents.autoreset import resets_by_mask
 from gridzero.agents.environments import describe, wrapped
-from gridzero.agents.interaction import Interaction, resets_by_mask
+from gridzero.agents.interaction import Interaction
 from gridzero.agents.learner import Update
 from gridzero.agents.neural.sb3.state import get_state, set_state
 from gridzero.agents.neural.sb3.vec_env import GymnasiumVecEnv, batched
