@@ -64,7 +64,7 @@ def left_shares(name: str, seed: int, runs: int = RUNS) -> FloatArray:
     rewards[b], deviations[b] = -0.1, 1.0
     allowed = np.ones((3, ACTIONS), dtype=np.bool_)
     allowed[a, 2:] = False
-    world = FiniteMDP(successors, np.ones(successors.shape), rewards, np.arange(3) == end, [1.0, 0.0, 0.0])
+    world = FiniteMDP(successors, np.ones(successors.shape), rewards, np.arange(3) == end, np.eye(3)[a])
     env = Repetitions(world, runs, EPISODES, deviations=deviations, allowed=allowed)
     agent: Any = make_agent(
         name,
