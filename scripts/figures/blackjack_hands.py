@@ -24,19 +24,30 @@ def stick_on_twenty() -> NDArray[np.int64]:
     return actions
 
 
-def led_to(mdp: FiniteMDP, state: int) -> FiniteMDP:
-    """The world with one more state, where episodes begin and which leads to a given one.
+def led_to(mdp: FiniteMDP, state: int) -> tuple[FiniteMDP, NDArray[np.int64]]:
+    """The part of a world that follows a state, and one more state that leads there, where episodes begin.
 
     A ratio of importance sampling is that of the actions after the pair whose value is estimated: seen from the new
     state, it has those of all actions from the given state on, and the value of the pair is that of the state.
+
+    Returns:
+        The world, the new state being the last, and the number that each of the others had.
     """
-    last = mdp.num_states
-    outcomes = mdp.successors.shape[2]
-    leads = np.full((1, mdp.num_actions, outcomes), state)
-    return FiniteMDP(
-        np.concatenate([mdp.successors, leads]),
-        np.concatenate([mdp.probabilities, np.eye(outcomes)[[[0] * mdp.num_actions]]]),
-        np.concatenate([mdp.rewards, np.zeros((1, mdp.num_actions))]),
-        np.append(mdp.terminal, False),
-        np.eye(last + 1)[last],
+    possible = mdp.probabilities > 0
+    kept = np.array([state])
+    while True:
+        following = np.union1d(kept, mdp.successors[kept][possible[kept]])
+        if len(following) == len(kept):
+            break
+        kept = following
+    count, outcomes = len(kept), mdp.successors.shape[2]
+    leads = np.full((1, mdp.num_actions, outcomes), np.searchsorted(kept, state))
+    certain = np.broadcast_to(np.eye(outcomes)[0], leads.shape)
+    world = FiniteMDP(
+        np.concatenate([np.searchsorted(kept, np.where(possible, mdp.successors, state)[kept]), leads]),
+        np.concatenate([mdp.probabilities[kept], certain]),
+        np.concatenate([mdp.rewards[kept], np.zeros((1, mdp.num_actions))]),
+        np.append(mdp.terminal[kept], False),
+        np.eye(count + 1)[count],
     )
+    return world, kept

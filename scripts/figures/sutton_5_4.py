@@ -1,8 +1,8 @@
 """Ordinary importance sampling need not converge where its variance is infinite.
 
 Sutton & Barto (2018), Reinforcement learning, figure 5.4 (example 5.5): in one state, right ends with nothing, left
-ends with 1 in one of ten cases and else leads back. Left is always taken by the policy whose value, 1, is estimated, and
-in half of all cases by the one that acts. The book's runs have 100 million episodes.
+ends with 1 in one of ten cases and else leads back. The policy whose value, 1, is estimated always goes left, the one
+that acts in half of all cases. The book's runs have 100 million episodes.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ WORLD = world()
 
 def estimates(kind: str, episodes: int, seed: int) -> tuple[FloatArray, FloatArray]:
     """Counts of episodes and the estimates of the value then, of one run."""
-    led = led_to(WORLD, STATE)
+    led, _ = led_to(WORLD, STATE)
     agent: Any = make_agent(
         "mc-off-policy",
         SimulatedMDP(led, COPIES),

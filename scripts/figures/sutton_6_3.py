@@ -17,7 +17,7 @@ from gridzero.figures.repetitions import FloatArray, Repetitions, record
 
 STEP_SIZES = np.arange(1, 11) / 10
 EARLY, EARLY_RUNS = 100, 200
-LATE, LATE_RUNS = 800, 50
+LATE, LATE_RUNS = 600, 30
 LEARNERS = {"expected-sarsa": "tab:red", "sarsa": "tab:blue", "q-learning": "black"}
 
 
