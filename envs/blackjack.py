@@ -44,8 +44,8 @@ def blackjack() -> FiniteMDP:
     Example:
         >>> mdp = blackjack()
         >>> stick = np.zeros(mdp.num_states, dtype=int)  # whatever one has
-        >>> mdp.policy_values(stick, gamma=1.0)[blackjack_state(20, 10, False)].round(3)
-        0.436
+        >>> float(mdp.policy_values(stick, gamma=1.0)[blackjack_state(20, 10, False)].round(3))
+        0.435
     """
     states = OVER + 1
     transitions: list[list[dict[int, float]]] = [[{OVER: 1.0}, {OVER: 1.0}] for _ in range(states)]
@@ -69,7 +69,7 @@ def blackjack() -> FiniteMDP:
     successors = np.full((states, 2, outcomes), OVER)
     probabilities = np.zeros((states, 2, outcomes))
     probabilities[:, :, 0] = 1.0
-    for state in np.flatnonzero(known):
+    for state in np.flatnonzero(known).tolist():
         for action, row in enumerate(transitions[state]):
             chances = np.array(list(row.values()))
             successors[state, action, : len(row)] = list(row)
@@ -126,4 +126,4 @@ def _deal(states: int) -> FloatArray:
             for dealer, third in zip(_CARDS.tolist(), _CHANCES.tolist(), strict=True):
                 state = OBSERVED + dealer - 1 if total == 21 else blackjack_state(total, dealer, usable)
                 start[state] += first * second * third
-    return start / start.sum()
+    return np.asarray(start / start.sum())

@@ -23,7 +23,7 @@ LEARNERS = {"expected-sarsa": "tab:red", "sarsa": "tab:blue", "q-learning": "bla
 
 def make(seed: int) -> Figure:
     """Mean returns over the step size."""
-    picture, (axes,) = panels(1, width=6.4, height=4.4)
+    picture, (axes,) = panels(1, width=7.6, height=4.2)
     early, late = {}, {}
     for name, color in LEARNERS.items():
         curves = [mean_returns(name, alpha, EARLY, EARLY_RUNS, seed) for alpha in STEP_SIZES]
@@ -33,7 +33,7 @@ def make(seed: int) -> Figure:
         axes.plot(STEP_SIZES, late[name], "o-", ms=3, color=color, label=f"{name}, last {LATE // 2} of {LATE}")
         axes.plot(STEP_SIZES, early[name], "x--", ms=4, color=color, label=f"{name}, first {EARLY}")
     axes.set(xlabel="step size α", ylabel="return of an episode", ylim=(-160, 0), title="cliff walking, ε = 0.1")
-    axes.legend(fontsize=7, title="episodes", ncols=3, loc="lower left")
+    axes.legend(fontsize=7, title="episodes", loc="center left", bbox_to_anchor=(1, 0.5))
     flat = float(np.ptp(late["expected-sarsa"]))
     margins = early["expected-sarsa"] - np.maximum(early["sarsa"], early["q-learning"])
     rows: list[Row] = [
