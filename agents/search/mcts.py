@@ -44,13 +44,13 @@ class MCTSConfig:
     """Steps of the longest simulated episode."""
     exploration: float = 1.0
     """Constant c of the upper confidence bound, for values relative to the range that the search has seen."""
-    selection: Selection = "uct"
+    selection: Selection | None = None
     """"uct": q + c √(ln N / n), each action once at first; "puct": q + c π √N / (1 + n), with the guide's policy π, or
-    a uniform one. By default "puct" with a guide."""
-    backup: Backup = "max"
+    a uniform one. By default "puct" with a guide, else "uct"."""
+    backup: Backup | None = None
     """A state is worth what its best action is: "max", which finds an optimum soon; or the "mean" return of the
     simulations that came by, the first one's of random actions, as UCT was published. By default "max" where the model
-    is known."""
+    is known, else "mean"."""
     guide: str | None = None
     """A run, whose policy is the prior, and whose state values those of new states."""
     steps_per_update: int = 100
@@ -66,7 +66,7 @@ class MCTSConfig:
         if not (self.exploration >= 0 and math.isfinite(self.exploration)):
             raise ValueError(f"exploration must be at least 0, not {self.exploration}")
         for name, choices in (("selection", Selection), ("backup", Backup)):
-            if getattr(self, name) not in get_args(choices):
+            if getattr(self, name) not in (None, *get_args(choices)):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, not {getattr(self, name)!r}")
 
 
@@ -113,6 +113,9 @@ class MCTS(Agent):
         self._attended: Any = self.interaction.env
         self._source = None if isinstance(env, FiniteMDP) else env
         model = env if isinstance(env, FiniteMDP) else known_model(env)
+        self.puct = (config.selection or ("uct" if config.guide is None else "puct")) == "puct"
+        self.maxima = (config.backup or ("mean" if model is None else "max")) == "max"
+        self._root: int | None = None
         self._model: ModelSearch | None = None
         self._tree: TreeSearch | None = None
         if model is not None:
@@ -122,23 +125,13 @@ class MCTS(Agent):
             if config.guide is not None:
                 raise ValueError("a guide needs an environment whose model is known and whose observations are states")
             self.attends = True
-            puct, maxima = config.selection == "puct", config.backup == "max"
             self._tree = TreeSearch(
-                Simulator(env), self.actions, config.gamma, config.exploration, config.depth, puct, maxima
+                Simulator(env), self.actions, config.gamma, config.exploration, config.depth, self.puct, self.maxima
             )
-
-    @classmethod
-    def defaults(cls, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """PUCT with a guide; means of returns where no model is known."""
-        known = env is None or isinstance(env, FiniteMDP) or known_model(env) is not None
-        return {
-            "selection": "uct" if fields.get("guide") is None else "puct",
-            "backup": "max" if known else "mean",
-        }
 
     def _adopt(self, model: FiniteMDP) -> None:
         guide = None if self.config.guide is None else runs.load(self.config.guide)
-        self._model = ModelSearch(model, self.config, self.seed, guide)
+        self._model = ModelSearch(model, self.config, self.puct, self.maxima, self.seed, guide)
 
     def _current(self) -> ModelSearch | None:
         """The search on the model, as the map is now."""
@@ -156,7 +149,9 @@ class MCTS(Agent):
         """Search from the states that are observed, or in which the attended environment is."""
         model = self._current()
         if model is not None:
-            return [model.search(state) for state in self.states.numbers(observations).tolist()]
+            states = self.states.numbers(observations).tolist()
+            self._root = states[0]
+            return [model.search(state) for state in states]
         assert self._tree is not None
         found = []
         for row, observation in enumerate(observations):
@@ -176,7 +171,7 @@ class MCTS(Agent):
     def _choices(self, found: list[Searched], explore: bool) -> NDArray[np.int64]:
         if explore:
             return np.array([self.rng.choice(self.actions.n, p=one.visits / one.visits.sum()) for one in found])
-        return np.array([best_action(one, self.config.backup == "max") for one in found], dtype=np.int64)
+        return np.array([best_action(one, self.maxima) for one in found], dtype=np.int64)
 
     def learn(self) -> Iterator[Update]:
         """Without end: an update each ``steps_per_update`` steps that it has played."""
@@ -232,8 +227,14 @@ class MCTS(Agent):
         return np.asarray(self._tables().visits > 0)
 
     def search_visits(self) -> NDArray[np.int64]:
-        """(S,) how often the simulations of the last search came by each state."""
-        return self._tables().last_visits()
+        """(S,) how often simulations come by each state, in the search from where the attended environment is.
+
+        Where it does not tell its state, from the first of those last acted in; 0 before that.
+        """
+        model, inner = self._tables(), getattr(self._attended, "unwrapped", None)
+        here = getattr(inner, "cell", getattr(inner, "s", None))
+        root = int(here) if isinstance(here, int | np.integer) else self._root
+        return model.visits_from(root) if root is not None else np.zeros(model.mdp.num_states, dtype=np.int64)
 
     def state_dict(self) -> dict[str, Any]:
         """The generator, and where the episodes under way are; searches depend on nothing else."""

@@ -20,6 +20,8 @@ class ModelSearch:
     Args:
         mdp: the model.
         config: the agent's settings.
+        puct: whether actions are selected by PUCT.
+        maxima: whether the values of best actions are backed up.
         seed: decides, with the state, what a search draws.
         guide: an agent with ``policy_table`` and perhaps ``state_values``; None for no guide.
 
@@ -31,8 +33,9 @@ class ModelSearch:
         ValueError: for a guide of other states or actions.
     """
 
-    def __init__(self, mdp: FiniteMDP, config: Any, seed: int, guide: Any = None) -> None:
+    def __init__(self, mdp: FiniteMDP, config: Any, puct: bool, maxima: bool, seed: int, guide: Any = None) -> None:
         self.mdp, self.config, self.seed = mdp, config, seed
+        self._rules = (puct, maxima)
         states, actions, outcomes = mdp.successors.shape
         self.visits = np.zeros((states, actions), dtype=np.int64)
         self.values = np.zeros((states, actions))
@@ -69,7 +72,7 @@ class ModelSearch:
         size, depth = model_kernels.search(
             (mdp.successors, mdp.probabilities, mdp.rewards, mdp.terminal),
             self._guide,
-            (config.gamma, config.exploration, config.depth, config.selection == "puct", config.backup == "max"),
+            (config.gamma, config.exploration, config.depth, *self._rules),
             state,
             config.simulations,
             np.random.SeedSequence((self.seed, state)).generate_state(1, np.uint64),
@@ -84,9 +87,13 @@ class ModelSearch:
         best = np.where(self.visits > 0, self.values, -np.inf).max(axis=1)
         return np.where(np.isfinite(best), best, 0.0)
 
-    def last_visits(self) -> NDArray[np.int64]:
-        """(S,) how often the simulations of the last search came by each state; 0 before the first."""
+    def visits_from(self, root: int) -> NDArray[np.int64]:
+        """(S,) how often the simulations of the search from a state come by each; 0 for a terminal state."""
         found = np.zeros(self.mdp.num_states, dtype=np.int64)
+        if self.mdp.terminal[root]:
+            return found
+        if self._last != root:
+            self._search(root)
         states = self._tables[-1][: self._touched]
         found[states] = self._tables[0][states].sum(axis=1)
         return found

@@ -66,14 +66,14 @@ def test_a_guide_of_optimal_values_needs_few_simulations(tmp_path: Any, monkeypa
     few = {"simulations": 12, "depth": 20}
     alone = gridzero.agents.make("mcts", env, **few)
     guided = gridzero.agents.make("mcts", env, guide="best", **few)
-    assert guided.config.selection == "puct"
+    assert guided.puct
     assert share_of_optimal_actions(guided, env.unwrapped.mdp) == 1.0
     assert share_of_optimal_actions(alone, env.unwrapped.mdp) < 0.6
 
 
 def test_a_tree_of_histories_balances_a_pole_that_is_copied() -> None:
     agent = gridzero.agents.make("mcts", "CartPole-v1", simulations=30, depth=20, gamma=1.0)
-    assert agent.config.backup == "mean"
+    assert not agent.maxima
     result = gridzero.agents.evaluate(agent, gym.make("CartPole-v1", max_episode_steps=40), episodes=1)
     assert result.mean == 40  # random actions last for 22 steps, on average
 
@@ -125,11 +125,15 @@ def test_actions_that_are_not_discrete_are_refused() -> None:
         gridzero.agents.make("mcts", "Pendulum-v1")
 
 
-def test_the_visits_of_the_last_search_are_a_layer() -> None:
-    env = gym.make("gridzero/GridWorld-v0", layout="four-rooms")
+def test_the_visits_of_the_search_from_here_are_a_layer() -> None:
+    env = gym.make("gridzero/GridWorld-v0", layout="four-rooms", start=14)
     agent = gridzero.agents.make("mcts", env, simulations=100)
-    assert not agent.search_visits().any()
-    agent.act([14])
+    env.reset(seed=0)
+    agent.policy_table()
     visits = agent.search_visits()
-    assert visits[14] >= 100
     assert visits.shape == (169,)
+    assert visits[14] >= 100
+    assert visits[14] == visits.max()
+    env.step(2)
+    env.step(2)
+    assert agent.search_visits()[env.unwrapped.cell] >= 100  # type: ignore[attr-defined]
