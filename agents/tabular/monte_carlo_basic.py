@@ -84,6 +84,7 @@ class MCBasic(PredictionAgent):
                 "value_change": change,
                 "policy_changes": float((self.policy_table().argmax(axis=1) != policy_before).sum()),
                 **self.interaction.metrics(),
+                **self.error_metrics(),
             }
             yield Update(self.interaction.steps, metrics)
             if change == 0.0:

@@ -61,3 +61,12 @@ def draw_values(axes: Any, values: dict[str, FloatArray], title: str) -> None:
     axes.set(xlabel="state", ylabel="value", title=title, xlim=(0, STATES + 1), ylim=(-1.05, 1.05))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="upper left")
+
+
+def draw_errors(axes: Any, curves: dict[str, FloatArray], title: str) -> None:
+    """Draw errors over episodes."""
+    for label, errors in curves.items():
+        axes.plot(np.arange(1, len(errors) + 1), errors, lw=1.1, label=label)
+    axes.set(xlabel="episode", ylabel="root of the value error, √VE", title=f"mean of {title}", ylim=(0, 0.5))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)

@@ -16,6 +16,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "zhao_8": {"runs": 1},
     "sutton_9_1": {"episodes": 5000},
     "sutton_9_2": {"runs": 10, "episodes": 2000, "lengths": (1, 4, 512)},
+    "sutton_9_5": {"runs": 1, "episodes": 2000},
+    "sutton_9_10": {"runs": 1, "episodes": 2000},
     "sutton_10_1": {"episodes": (12, 104, 2000)},
     "sutton_10_2": {"runs": 2},
     "sutton_10_3": {"runs": 4},
