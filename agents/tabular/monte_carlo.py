@@ -110,7 +110,7 @@ class MonteCarlo(PredictionAgent):
         policy, epsilon = self._behaviour()
         if not len(policy):
             return epsilon_greedy_policy(self._action_values, epsilon)
-        return np.asarray(epsilon / self.actions.n + (1 - epsilon) * policy)
+        return np.asarray(epsilon_greedy_policy(self._action_values, 1.0) * epsilon + (1 - epsilon) * policy)
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` for each ``episodes_per_update`` episodes."""
@@ -148,12 +148,17 @@ class MonteCarlo(PredictionAgent):
         starts.place(states)
         return states, self.rng.integers(self.actions.n, size=copies)
 
+    def _observe_masks(self) -> None:
+        if self.masked:
+            self._apply_masks(self._action_values, fresh=0.0)
+
     def _play_episode(self, rule: Rule) -> tuple[int, float, int]:
         """A whole episode of a single environment."""
         interaction, q, draw = self.interaction, self._action_values, self.rng.random
         policy, epsilon = self._behaviour()
         target = _GREEDY if self.fixed_policy is None else self.fixed_policy
         if self.starts is None:
+            self._observe_masks()
             state = self.states.number(interaction.observations[0])
             action, probability = choose_action(q, policy, epsilon, state, draw())
         else:
@@ -169,6 +174,7 @@ class MonteCarlo(PredictionAgent):
             state = self.states.number(transition.next_observations[0])
             if transition.done[0]:
                 break
+            self._observe_masks()
             action, probability = choose_action(q, policy, epsilon, state, draw())
         else:
             interaction.reset()
@@ -196,6 +202,7 @@ class MonteCarlo(PredictionAgent):
             probabilities = np.ones(len(states))
             lanes.active[:] = True
         else:
+            self._observe_masks()
             states = self.states.numbers(interaction.observations)
             draws = self.rng.random(len(states))
             actions, probabilities = choose_actions(self._action_values, policy, epsilon, states, draws)
@@ -280,6 +287,8 @@ class MCEpsilonGreedyConfig(EpisodicConfig):
 
     epsilon: str = "0.1"
     """Schedule of the exploration rate, k counting episodes."""
+    action_masks: bool = False
+    """Choose, and count on, only the actions that env.unwrapped.action_masks() or info["action_mask"] allows."""
 
 
 class MCEpsilonGreedy(MonteCarlo):
@@ -299,7 +308,7 @@ class MCEpsilonGreedy(MonteCarlo):
 
 
 @dataclass(frozen=True)
-class MCOffPolicyConfig(EpisodicConfig):
+class MCOffPolicyConfig(MCEpsilonGreedyConfig):
     """Settings of off-policy Monte Carlo."""
 
     importance_sampling: Literal["ordinary", "weighted"] = "weighted"

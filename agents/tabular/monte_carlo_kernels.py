@@ -1,7 +1,7 @@
 """Compiled inner loops of Monte Carlo: drawing actions, recording episodes, learning from those that ended.
 
 In every kernel a policy is an (S, A) table of probabilities; a table without rows stands for the greedy policy of the
-present action values.
+present action values. Actions of the value ``FORBIDDEN`` are neither drawn nor counted on.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from gridzero.agents.tabular.tabular import FORBIDDEN
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -83,7 +85,7 @@ class Rule(NamedTuple):
 def choose_action(
     action_values: FloatArray, policy: FloatArray, epsilon: float, state: int, draw: float
 ) -> tuple[int, float]:
-    """Draw from the policy mixed with the uniform one; greedy means any of the best, each as likely.
+    """Draw from the policy mixed with the uniform one over allowed actions; greedy means any of the best, each alike.
 
     Args:
         action_values: (S, A).
@@ -99,9 +101,16 @@ def choose_action(
     num_actions = row.shape[0]
     best = row.max()
     ties = (row == best).sum()
+    allowed = (row > FORBIDDEN).sum()
     action = num_actions - 1
     if draw < epsilon:
-        action = min(int(draw / epsilon * num_actions), action)
+        skip = min(int(draw / epsilon * allowed), allowed - 1)
+        for a in range(num_actions):
+            if row[a] > FORBIDDEN:
+                if skip == 0:
+                    action = a
+                    break
+                skip -= 1
     else:
         draw = (draw - epsilon) / (1.0 - epsilon)
         cumulative = 0.0
@@ -113,7 +122,7 @@ def choose_action(
             if draw < cumulative:
                 break
     share = policy[state, action] if policy.shape[0] > 0 else (row[action] == best) / ties
-    return action, epsilon / num_actions + (1.0 - epsilon) * share
+    return action, epsilon / allowed + (1.0 - epsilon) * share
 
 
 @numba.njit(cache=True)
@@ -177,7 +186,12 @@ def learn_from_episode(
     episode_return, ratio, error, updates = 0.0, 1.0, 0.0, 0
     if last >= 0:
         base = (target[last] * q[last]).sum() if target.shape[0] > 0 else q[last].max()
-        episode_return = (1.0 - epsilon) * base + epsilon * q[last].mean()
+        total, allowed = 0.0, 0
+        for a in range(num_actions):
+            if q[last, a] > FORBIDDEN:
+                total += q[last, a]
+                allowed += 1
+        episode_return = (1.0 - epsilon) * base + epsilon * total / allowed
     for t in range(length - 1, -1, -1):
         s, a = states[t], actions[t]
         episode_return = rewards[t] + rule.gamma * episode_return

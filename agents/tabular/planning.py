@@ -75,9 +75,6 @@ class DynaQ(LearntModel):
 class DynaQPlusConfig(DynaConfig):
     """Settings of Dyna-Q+."""
 
-    model_outcomes: int = 1
-    """Different outcomes that the model counts for each state-action pair; 1 believes what happened last, as a world
-    that changes asks for."""
     bonus: float = 0.001
     """κ: in planning, an action untried for τ steps pays κ √τ more."""
 

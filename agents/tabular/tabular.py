@@ -59,6 +59,7 @@ class TabularAgent(Agent):
         states: numbers the observations 0 … S-1.
         actions: numbers the actions 0 … A-1.
         rng: the generator of everything the learner itself draws.
+        masked: whether only actions that the environment allows are chosen and counted on.
     """
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
@@ -72,6 +73,7 @@ class TabularAgent(Agent):
         self.interaction = Interaction(env, environment_seed)
         self.rng = np.random.default_rng(own_seed)
         self._action_values = np.zeros((self.states.n, self.actions.n))
+        self.masked = bool(getattr(config, "action_masks", False))
         self._epsilon = Schedule.parse(getattr(config, "epsilon", 0.0), "epsilon", maximum=1)
 
     @property

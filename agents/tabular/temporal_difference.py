@@ -145,7 +145,6 @@ class TemporalDifference(TabularAgent):
             self._begin()
         rounds = math.ceil(self.config.steps_per_update / interaction.num_envs)
         schedule, actions = self._step_size, self.memory["actions"]
-        masked = getattr(self.config, "action_masks", False)
         take = self.actions.elements if interaction.vector else self._take_one
         while True:
             errors, before, episodes = 0.0, interaction.steps, -1
@@ -154,7 +153,7 @@ class TemporalDifference(TabularAgent):
                 next_states = observed = self.states.numbers(transition.next_observations)
                 if interaction.observations is not transition.next_observations:
                     observed = self.states.numbers(interaction.observations)
-                if masked:
+                if self.masked:
                     self._apply_masks(*self._tables(), fresh=self.config.initial_value)
                 if interaction.episodes != episodes:
                     episodes = interaction.episodes
@@ -181,7 +180,7 @@ class TemporalDifference(TabularAgent):
         if "held" in self.memory:
             self.memory["held"][:] = 0
         self.memory["states"][:] = self.states.numbers(self.interaction.observations)
-        if getattr(self.config, "action_masks", False):
+        if self.masked:
             self._apply_masks(*self._tables(), fresh=self.config.initial_value)
         self._choose_first()
 

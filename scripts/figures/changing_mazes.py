@@ -15,7 +15,7 @@ from gridzero.figures.repetitions import FloatArray
 EVERY = 25
 """Steps between two points of a curve."""
 RUNS, PLANNING_STEPS = 30, 10
-LEARNERS: dict[str, dict[str, Any]] = {"dyna-q-plus": {"bonus": 1e-3}, "dyna-q": {"model_outcomes": 1}}
+LEARNERS: dict[str, dict[str, Any]] = {"dyna-q-plus": {"bonus": 1e-3}, "dyna-q": {}}
 
 
 def rewards(
@@ -36,6 +36,7 @@ def rewards(
         name,
         world,
         planning_steps=PLANNING_STEPS,
+        model_outcomes=1,
         gamma=0.95,
         step_size="1",
         epsilon="0.1",

@@ -26,6 +26,8 @@ MASKED = [
     "dyna-q",
     "dyna-q-plus",
     "prioritized-sweeping",
+    "mc-epsilon-greedy",
+    "mc-off-policy",
 ]
 
 
@@ -86,7 +88,7 @@ def worlds(seed: int) -> tuple[FiniteMDP, FiniteMDP, np.ndarray]:
     )
 
 
-@pytest.mark.parametrize("name", [name for name in MASKED if name not in ("dyna-q-plus",)])
+@pytest.mark.parametrize("name", [name for name in MASKED if name != "dyna-q-plus" and name[:2] != "mc"])
 def test_the_optimum_is_that_of_what_is_allowed(name: str) -> None:
     """Off-policy learners come to q*, on-policy ones to the values of the uniform policy over what is allowed."""
     whole, masked, allowed = worlds(3)
@@ -126,7 +128,8 @@ def test_nothing_forbidden_is_done_in_taxi(name: str, mode: AutoresetMode | None
             return envs[0]
         return SyncVectorEnv([lambda env=env: env for env in envs], autoreset_mode=mode)  # type: ignore[misc]
 
-    agent, other = (gridzero.agents.make(name, make(), action_masks=True, steps_per_update=400) for _ in range(2))
+    small = {"episodes_per_update": 12} if name.startswith("mc") else {"steps_per_update": 400}
+    agent, other = (gridzero.agents.make(name, make(), action_masks=True, **small) for _ in range(2))
     list(itertools.islice(agent.learn(), 2))
     other.load_state_dict(agent.state_dict())
     after = [list(itertools.islice(one.learn(), 2)) for one in (agent, other)]
@@ -176,3 +179,25 @@ def test_without_masks_there_is_a_line() -> None:
     agent: Any = gridzero.agents.make("q-learning", "FrozenLake-v1", action_masks=True)
     with pytest.raises(ValueError, match=r"FrozenLakeEnv has neither action_masks\(\) nor info"):
         next(agent.learn())
+
+
+def test_monte_carlo_values_what_is_allowed() -> None:
+    """With epsilon 1 it follows the uniform policy over what is allowed, and finds the values of that."""
+    whole, masked, allowed = worlds(3)
+    env = MaskedModel(whole, 128, allowed)
+    agent: Any = gridzero.agents.make(
+        "mc-epsilon-greedy",
+        env,
+        gamma=0.9,
+        step_size="1/k",
+        epsilon="1",
+        action_masks=True,
+        first_visit=False,
+        episode_length=200,
+        episodes_per_update=30_000,
+    )
+    next(agent.learn())
+    assert env.broken == 0
+    values = masked.policy_values(allowed / allowed.sum(axis=1, keepdims=True), 0.9)
+    expected = np.where(allowed, masked.action_values(values, 0.9), -np.inf)[:-1]
+    np.testing.assert_allclose(agent.action_values()[:-1], expected, atol=0.15)

@@ -148,7 +148,7 @@ def test_td0_by_hand(terminated: bool, truncated: bool) -> None:
 def test_a_cut_off_episode_is_not_worth_nothing(name: str) -> None:
     """A single state that pays 1 for ever, cut off every third step: worth 1 / (1 - gamma) = 2 all the same."""
     fields: dict[str, Any] = {} if name in PREDICTION else {"epsilon": "1"}
-    plans = {"dyna-q-plus": {"bonus": 1e-12, "model_outcomes": 8}, "prioritized-sweeping": {"threshold": 1e-12}}
+    plans = {"dyna-q-plus": {"bonus": 1e-12}, "prioritized-sweeping": {"threshold": 1e-12}}
     fields |= plans.get(name, {})
     env = Script((0, 1.0, False, False), (0, 1.0, False, False), (0, 1.0, False, True))
     agent = learn(make(name, env, gamma=0.5, step_size="0.2", steps_per_update=2000, **fields))
