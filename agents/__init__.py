@@ -86,6 +86,9 @@ register("n-step-sarsa", f"{_TD}:NStepSarsa", "Sarsa with n-step returns")
 register("sarsa-lambda", f"{_TD}:SarsaLambda", "Sarsa with eligibility traces")
 register("q-learning", f"{_TD}:QLearning", "off-policy temporal-difference control")
 register("double-q-learning", f"{_TD}:DoubleQLearning", "Q-learning with two tables, free of maximisation bias")
+register(
+    "actor-critic", "gridzero.agents.tabular.actor_critic:ActorCritic", "a table of preferences learns from a critic"
+)
 register("dyna-q", f"{_PLANNING}:DynaQ", "Q-learning that also plans with a learnt model")
 register("dyna-q-plus", f"{_PLANNING}:DynaQPlus", "Dyna-Q with a bonus for what was long untried")
 register("prioritized-sweeping", f"{_PLANNING}:PrioritizedSweeping", "planning with a learnt model, worst values first")

@@ -71,8 +71,12 @@ class PPO(PolicyGradientAgent):
     several passes of clipped-surrogate gradient steps over what it saw. A time limit is not a terminal state: the
     critic's value of the last state stands in for what was cut off.
 
+    With ``epochs`` 1, a ``minibatch_size`` no smaller than the batch and ``normalise_advantages`` "none" every ratio is
+    1 where its gradient is taken, and this is advantage actor-critic (A2C); ``gae_lambda`` 0 makes it learn from
+    one-step errors.
+
     Source: Schulman et al. (2017), Proximal policy optimization algorithms; Huang et al. (2022), The 37 implementation
-    details of PPO, whose names the config's fields have.
+    details of PPO, whose names the config's fields have; Huang et al. (2022), A2C is a special case of PPO.
     """
 
     Config = PPOConfig
