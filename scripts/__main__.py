@@ -17,6 +17,7 @@ COMMANDS = {
     "plot": "learning curves of runs, as PNG",
     "recipe": "several stages as one resumable run: r1-zero, r1, rlhf, ladder",
     "runs": "list runs, compare their settings, delete some",
+    "export": "what a run learnt, for SB3, ONNX runtimes or the Hugging Face hub",
     "figure": "figures of books and papers made anew, beside the published numbers",
     "list": "environments, layouts, agents, tasks and their options",
     "benchmark": "the speed of this machine, ours and the peers' side by side",

@@ -48,7 +48,7 @@ class RunningMeanStd(nn.Module):
 
     def variance(self) -> Tensor:
         """(size,) population variance."""
-        return self.squares / self.count if self.count > 0 else torch.ones_like(self.squares)
+        return torch.where(self.count > 0, self.squares / self.count.clamp(min=1), torch.ones_like(self.squares))
 
     def standardise(self, values: Tensor, limit: float = 10.0) -> Tensor:
         """(values - mean) / deviation, clipped to ± ``limit``, in float32."""

@@ -1,0 +1,93 @@
+"""``gridzero export``: what a run learnt, as other libraries read it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from gridzero.agents.files import new_directory
+from gridzero.agents.retention import Which
+from gridzero.commands.arguments import parse
+
+MODEL = "model"
+"""Folder of a language model in a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Write what a run learnt as other libraries read it.
+
+    Language models become a folder in Hugging Face's format, with the run's card, as `transformers` loads it and its hub takes it; algorithms of Stable-Baselines3 its zip; networks of PPO and GRPO an ONNX file from observations to logits (to means, of continuous actions).
+
+    Example: gridzero export lake --output lake.onnx
+    """  # noqa: E501  (the terminal wraps it)
+
+    run: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN")]] = ""
+    """Name of a run, or its path."""
+    output: Path | None = None
+    """File or folder to write; the run's name, with .zip or .onnx, if not given."""
+    from_: Annotated[Which, tyro.conf.arg(name="from")] = None
+    """The step of the checkpoint, or "best" by the evaluations on the way; the last one if not given."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command."""
+    options = parse(Options, argv, "export")
+    if not options.run:
+        raise ValueError("which run? `gridzero export RUN`")
+    from gridzero.agents import runs
+
+    path = runs.find(options.run)
+    agent, manifest = runs.load_checkpoint(path, step=options.from_)
+    folder = path / "checkpoints" / str(manifest["training"].get("step"))
+    output, hint = _write(agent, path, folder, options.output)
+    print(f"{agent.name} at step {manifest['training'].get('step', 0):,} is in {output}: {hint}")
+    return 0
+
+
+def _write(agent: Any, run: Path, checkpoint: Path, output: Path | None) -> tuple[Path, str]:
+    """Write the export; gives where it is and how it is loaded."""
+    if (checkpoint / MODEL).is_dir():
+        target = _free(output or Path(run.name))
+        with new_directory(target) as folder:
+            shutil.copytree(checkpoint / MODEL, folder, dirs_exist_ok=True)
+            if (run / "README.md").is_file():
+                shutil.copy(run / "README.md", folder / "README.md")
+        adapters = (target / "adapter_config.json").is_file()
+        kind = "peft.AutoPeftModelForCausalLM" if adapters else "transformers.AutoModelForCausalLM"
+        return target, f"{kind}.from_pretrained({str(target)!r})"
+    algorithm = getattr(agent, "algorithm", None)
+    if algorithm is not None:
+        target = _free(output or Path(f"{run.name}.zip"))
+        agent.model.save(target)
+        return target, f"{algorithm.__module__.partition('.')[0]}.{algorithm.__name__}.load({str(target)!r})"
+    from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
+
+    network = getattr(agent, "network", None)
+    if not isinstance(network, MLPPolicy):
+        raise ValueError(
+            f"{agent.name} has no format of another library; its checkpoints hold its tables as safetensors"
+        )
+    from gridzero.agents.neural.networks.onnx_export import OUTPUT, write_onnx
+
+    target = _free(output or Path(f"{run.name}.onnx"))
+    write_onnx(network, agent.vector.single_observation_space, target)
+    return target, f"onnxruntime.InferenceSession({str(target)!r}); its output is {OUTPUT!r}"
+
+
+def _free(target: Path) -> Path:
+    """The path, where nothing is yet.
+
+    Raises:
+        ValueError: when there is something, or no folder to write into.
+    """
+    if target.exists():
+        raise ValueError(f"{target} exists; --output takes another name")
+    if not target.absolute().parent.is_dir():
+        raise ValueError(f"there is no folder {target.parent} to write into")
+    return target
