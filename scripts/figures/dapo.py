@@ -27,9 +27,9 @@ def make(seed: int) -> Figure:
         means[name] = {metric: float(np.mean([found[metric].mean() for found in runs])) for metric in METRICS}
         for panel, metric in zip(axes, METRICS, strict=True):
             for k, found in enumerate(runs):
-                panel.plot(found["step"], found[metric], color=f"C{color}", lw=1, label=None if k else name)
+                panel.plot(found["step"] / 1000, found[metric], color=f"C{color}", lw=1, label=None if k else name)
     for panel, metric in zip(axes, METRICS, strict=True):
-        panel.set(xlabel="completions", title=TITLES[metric])
+        panel.set(xlabel="thousand completions", title=TITLES[metric])
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)
     without, higher = means.values()

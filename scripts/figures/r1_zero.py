@@ -22,8 +22,8 @@ def make(seed: int) -> Figure:
     rows: list[Row] = []
     for axes, name, title in ((right, "accuracy", "right answers"), (length, "thought_length", "tokens in a thought")):
         for k, found in enumerate(runs):
-            axes.plot(found["step"], found[name], label=f"seed {RUNS * seed + k}")
-        axes.set(xlabel="completions", title=title)
+            axes.plot(found["step"] / 1000, found[name], label=f"seed {RUNS * seed + k}")
+        axes.set(xlabel="thousand completions", title=title)
         axes.grid(alpha=0.3)
         axes.legend()
         first, last = (
