@@ -40,6 +40,7 @@ class FeatureMap(ABC):
     Attributes:
         size: d, the length of a feature vector.
         active: k, how many of its entries may differ from 0.
+        tilings: T of tile coding, 1 of the others.
 
     Raises:
         ValueError: when there would be more than :data:`MOST_FEATURES` features.
@@ -47,6 +48,7 @@ class FeatureMap(ABC):
 
     size: int
     active: int
+    tilings: int = 1
 
     @abstractmethod
     def __call__(self, points: FloatArray) -> Features:

@@ -155,7 +155,7 @@ class LinearAgent(Agent):
             interaction.start()
             self._begin()
         rounds = math.ceil(self.config.steps_per_update / interaction.num_envs)
-        step_size, tilings = self._step_size, getattr(self.features.map, "tilings", 1)
+        step_size, tilings = self._step_size, self.features.map.tilings
         while True:
             errors, before, episodes = 0.0, interaction.steps, -1
             for _ in range(rounds):
@@ -211,7 +211,7 @@ class LinearAgent(Agent):
 
     def _products(self, weights: FloatArray, features: Features) -> FloatArray:
         indices, entries = features
-        return np.asarray((weights[:, indices] * entries).sum(axis=2).T)
+        return np.stack([(row[indices] * entries).sum(axis=1) for row in weights], axis=1)
 
     def action_values(self) -> FloatArray:
         """(S, A) estimates of q for every state.

@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -104,3 +105,29 @@ def test_traces_of_td_are_those_of_the_book() -> None:
         if done:
             trace, old = np.zeros(3), 0.0
     np.testing.assert_allclose(agent.weights[0], w, rtol=1e-8)
+
+
+@pytest.mark.parametrize("fields", [{"n": 5}, {"trace_decay": 0.8}, {"trace_decay": 0.8, "trace": "replacing"}])
+@pytest.mark.parametrize("name", ["sarsa-linear", "td-linear"])
+@pytest.mark.parametrize("vector", [False, True])
+def test_what_is_remembered_of_an_episode_is_restored(name: str, fields: Any, vector: bool) -> None:
+    def make() -> Any:
+        env: Any = "FrozenLake-v1"
+        if vector:
+            env = gym.make_vec("gridzero/GridWorld-v0", 4, layout="frozen-lake-4x4")
+        small = {"features": "tiles", "tiles": 2, "initial_value": 0.5, "steps_per_update": 52}
+        return gridzero.agents.make(name, env, seed=1, **small, **fields)
+
+    agent, restored = make(), make()
+    learn(agent, 3)
+    restored.load_state_dict(agent.state_dict())
+    assert learn(agent, 3) == learn(restored, 3)
+    np.testing.assert_array_equal(agent.weights, restored.weights)
+    assert len(np.unique(agent.weights)) > 2
+
+
+def test_a_state_of_other_features_is_refused() -> None:
+    one = gridzero.agents.make("q-linear", "MountainCar-v0", tiles=4)
+    other = gridzero.agents.make("q-linear", "MountainCar-v0", tiles=5)
+    with pytest.raises(ValueError, match="this agent and environment need"):
+        other.load_state_dict(one.state_dict())
