@@ -161,13 +161,22 @@ def parse_settings(
         command_line.__doc__ += "\n" + environment_help(env_id, environment.options)
         if env is not None:
             command_line.__doc__ += policy_help(env)
-    parsed: Any = parse(command_line, rest, f"{command} {agent}")
+    parsed: Any = parse(command_line, _without_defaults(rest, groups[-1]), f"{command} {agent}")
     vector: VectorOptions = getattr(parsed, "vector", VectorOptions())
     chosen = parsed.training
     if tuned is not None:
         steps = tuned.steps if chosen.steps is None and chosen.seconds is None else chosen.steps
         chosen = dataclasses.replace(chosen, preset=tuned.name, steps=steps)
     return Settings(chosen, vector.num_envs, parsed.agent)
+
+
+def _without_defaults(arguments: Sequence[str], group: Sequence[Any]) -> list[str]:
+    """The command line without flags that say what is the default anyway, which depends on environment and preset."""
+    if len(group) < 3:
+        return list(arguments)
+    flags = [field.name for field in dataclasses.fields(group[2]) if isinstance(getattr(group[2], field.name), bool)]
+    said = {f"--{'' if getattr(group[2], name) else 'no-'}{name.replace('_', '-')}" for name in flags}
+    return [argument for argument in arguments if argument.replace("_", "-") not in said]
 
 
 def _preset(agent: str, env_id: str | None, name: str | None) -> Preset | None:

@@ -13,6 +13,8 @@ from gridzero.agents import REGISTRY, agent_class, make, runs
 from gridzero.agents.files import fits
 from gridzero.agents.neural.grpo_config import VARIANTS
 from gridzero.agents.presets import Preset, preset, presets
+from gridzero.commands.arguments import EnvironmentWords
+from gridzero.commands.settings import TrainingOptions, parse_settings
 
 EVERY = [known for agent in REGISTRY for known in presets(agent).values()]
 QUICK = ["--steps", "256", "--epochs", "1", "--hidden", "8", "--evaluation-episodes", "2"]
@@ -65,6 +67,13 @@ def test_a_run_uses_shows_and_records_its_preset(
     assert "preset" not in capsys.readouterr().err
     assert main(["train", "--run", "tuned", "--resume", "--preset", "none"]) == 2
     assert "begun with preset CartPole-v1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", [["--normalise-observations"], ["--no-normalise-observations"], []])
+def test_flags_may_say_what_the_preset_does(flag: list[str]) -> None:
+    words = ["--env", "MountainCar-v0", *flag]
+    config = parse_settings("train", "", TrainingOptions, "ppo", words, EnvironmentWords()).config
+    assert config.normalise_observations is (flag != ["--no-normalise-observations"])
 
 
 def test_a_sweep_uses_the_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

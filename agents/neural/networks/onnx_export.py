@@ -13,27 +13,35 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from gridzero.agents.neural.networks.distributions import Gaussian
 from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
 
 OUTPUT = "outputs"
 
 
 class Outputs(nn.Module):
-    """The numbers that make a policy's action distribution: logits of choices, means of continuous actions.
+    """Logits of choices, or means of continuous actions in the environment's own units, not clipped to its bounds.
 
     Args:
         policy: without a memory and without action masks; its normalisation of observations is part of it.
     """
 
+    centre: Tensor
+    radius: Tensor
+
     def __init__(self, policy: MLPPolicy) -> None:
         super().__init__()
         self.policy = policy
         self.names = list(policy.reader.leaves)
+        actions = policy.actions
+        centre, radius = (actions.centre, actions.radius) if isinstance(actions, Gaussian) else (0.0, 1.0)
+        self.register_buffer("centre", torch.as_tensor(centre, dtype=torch.float32))
+        self.register_buffer("radius", torch.as_tensor(radius, dtype=torch.float32))
 
     def forward(self, *leaves: Tensor) -> Tensor:
         """(N, outputs) for the leaves (N, …) of a batch of observations."""
         read = self.policy.standardise(dict(zip(self.names, leaves, strict=True)))
-        return self.policy.outputs(self.policy.actor(read), read)
+        return self.centre + self.radius * self.policy.outputs(self.policy.actor(read), read)
 
 
 def write_onnx(policy: MLPPolicy, observation_space: gym.Space[object], path: Path) -> None:
