@@ -267,13 +267,11 @@ def specification(env: gym.Env[Any, Any]) -> EnvSpec | None:
     return spec
 
 
-def _added_wrappers(env: gym.Env[Any, Any]) -> list[dict[str, Any]] | None:
+def _added_wrappers(env: gym.Env[Any, Any], spec: EnvSpec) -> list[dict[str, Any]] | None:
     """Wrappers around the registered environment, the innermost first; None where that cannot be told.
 
     What an environment's own constructor wraps around it lies below what ``gymnasium.make`` does.
     """
-    spec = specification(env)
-    assert spec is not None
     own, inner = 0, env
     while isinstance(inner, gym.Wrapper):
         if isinstance(inner, _MADE_BY_GYMNASIUM):
@@ -300,9 +298,10 @@ def describe(env: Any) -> dict[str, Any] | None:
         return None
     wrappers: list[dict[str, Any]] | None = []
     if isinstance(env, gym.Env):
-        wrappers = _added_wrappers(env)
+        wrappers = _added_wrappers(env, specification(env) or spec)
     elif isinstance(env.unwrapped, SyncVectorEnv):
-        wrappers = _added_wrappers(env.unwrapped.envs[0])
+        single = env.unwrapped.envs[0]
+        wrappers = _added_wrappers(single, specification(single) or spec)
     elif spec.additional_wrappers or "wrappers" in spec.kwargs:
         wrappers = None
     if wrappers is None:

@@ -170,8 +170,8 @@ def training(
     learning = agent.learn()
 
     def save() -> None:
-        assert run is not None
-        assert retention is not None
+        if run is None or retention is None:
+            return
         further: dict[str, Any] = {} if on_the_way is None else {"evaluation": on_the_way.state()}
         if retention.best is not None:
             further["best"] = retention.best

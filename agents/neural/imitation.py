@@ -184,13 +184,17 @@ class Imitation(PolicyGradientAgent):
         self._expert, self.demonstrations = expert, None
 
     def prepare(self) -> None:
-        """Ask the expert, unless that was done.
+        """Ask the expert, unless that was done; see :meth:`ask_expert` for errors."""
+        self.ask_expert()
+
+    def ask_expert(self) -> Demonstrations:
+        """The expert's actions, asked for unless that was done.
 
         Raises:
             ValueError: when there is no such expert, or it does not fit.
         """
         if self.demonstrations is not None:
-            return
+            return self.demonstrations
         if self._expert is None and self.config.expert == "optimal":
             if self.config.demonstrations is not None:
                 raise ValueError(
@@ -203,16 +207,16 @@ class Imitation(PolicyGradientAgent):
             model = self._model() if table is not None else None
             fits = table is not None and model is not None and table.shape == (model.num_states, model.num_actions)
             found = self._everywhere(table) if fits and table is not None else self._episodes(expert)
-        self.demonstrations = found
         everything = torch.ones(len(found.right), dtype=torch.bool)
         self.network.update_statistics(found.observations, everything)
+        self.demonstrations = found
+        return found
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` for each 1000 examples or pass over all, whichever is more; never ends."""
-        self.prepare()
-        assert self.demonstrations is not None
-        observations = self.network.standardise(dict(self.demonstrations.observations))
-        right = self.demonstrations.right
+        demonstrations = self.ask_expert()
+        observations = self.network.standardise(dict(demonstrations.observations))
+        right = demonstrations.right
         while True:
             sums: dict[str, float] = {}
             seen = 0

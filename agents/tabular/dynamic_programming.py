@@ -73,13 +73,13 @@ class Planner(Agent):
         """One update per improvement, until converged; metrics as the class says."""
         self._notice_edit()
         while not self.converged:
-            metrics = self._improve()
+            metrics = self._iterate()
             self._forget_backup()
             yield Update(self.sweeps, metrics)
             self._notice_edit()
 
     @abstractmethod
-    def _improve(self) -> dict[str, float]:
+    def _iterate(self) -> dict[str, float]:
         """Do one improvement and say how it went."""
 
     def _metrics(self, residual: float, changes: int) -> dict[str, float]:
@@ -199,7 +199,7 @@ class ValueIteration(Planner):
 
     Config = ValueIterationConfig
 
-    def _improve(self) -> dict[str, float]:
+    def _iterate(self) -> dict[str, float]:
         residual, changes = _sweep(bellman_kernels.optimality_sweep, self)
         self.converged = self._negligible(residual)
         return self._metrics(residual, changes)
@@ -233,7 +233,7 @@ class PolicyIteration(Planner):
         super()._adopt(mdp, values)
         self._evaluated: set[int] = set()
 
-    def _improve(self) -> dict[str, float]:
+    def _iterate(self) -> dict[str, float]:
         before = self._values
         self._values = self.mdp.policy_values(self._actions, self.config.gamma)
         self._evaluated.add(hash(self._actions.tobytes()))
@@ -281,7 +281,7 @@ class TruncatedPolicyIteration(Planner):
 
     Config = TruncatedPolicyIterationConfig
 
-    def _improve(self) -> dict[str, float]:
+    def _iterate(self) -> dict[str, float]:
         unused = np.empty_like(self._values)
         residual, changes = bellman_kernels.optimality_sweep(*self._model, self._values, unused, self._actions, False)
         for _ in range(self.config.evaluation_sweeps):

@@ -23,7 +23,7 @@ from gridzero.agents.tabular.monte_carlo_kernels import (
     choose_actions,
     learn_from_episode,
 )
-from gridzero.agents.tabular.schedules import Schedule
+from gridzero.agents.tabular.schedules import SLOW_DECAY, Schedule
 from gridzero.agents.tabular.simulation import StartAnywhere, as_environment
 from gridzero.agents.tabular.tabular import FloatArray, PredictionAgent, as_policy_table, epsilon_greedy_policy
 
@@ -275,6 +275,8 @@ class MCExploringStarts(MonteCarlo):
         ValueError: for an environment that cannot be put into a given state.
     """
 
+    default_steps = 1_000_000
+
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
         super().__init__(env, config, seed=seed)
         self.starts = StartAnywhere(self.interaction, self.states, self.actions, "mc-exploring-starts")
@@ -285,8 +287,9 @@ class MCExploringStarts(MonteCarlo):
 class MCEpsilonGreedyConfig(EpisodicConfig):
     """Settings of ε-greedy Monte Carlo."""
 
-    epsilon: str = "0.1"
-    """Schedule of the exploration rate, k counting episodes."""
+    epsilon: str = SLOW_DECAY
+    """Schedule of the exploration rate, k counting episodes. It falls slowly: rewards that are rare are not found with
+    a constant 0.1."""
     action_masks: bool = False
     """Choose, and count on, only the actions that env.unwrapped.action_masks() or info["action_mask"] allows."""
 

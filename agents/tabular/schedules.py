@@ -15,6 +15,9 @@ _FORM = re.compile(
     rf"(?P<scale>{_NUMBER})(?:/(?:k|\(k\+(?P<shift>{_NUMBER})\))(?:(?:\^|\*\*)(?P<power>{_NUMBER}))?(?P<decays>))?"
 )
 
+SLOW_DECAY = "1/k^0.2"
+"""Exploration rates that tend to 0 with an infinite sum: 1, 0.63 in the 10th episode, 0.29 in the 500th."""
+
 
 @dataclass(frozen=True)
 class Schedule:

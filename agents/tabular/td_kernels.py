@@ -217,7 +217,13 @@ def double(table: Any, batch: Any, settings: Any, waits: bool, tables: Any, tabl
             this = 0 if uniform(streams, i) < 0.5 else 1
             target = rewards[i]
             if not terminated[i]:
-                best = np.argmax(tables[this, following])
+                # Among equals, the best by the mean of the tables: any other may be one that the other table alone has
+                # tried and found bad, and where rewards are rare no value would ever be passed on.
+                best = 0
+                for b in range(1, q.shape[1]):
+                    lead = tables[this, following, b] - tables[this, following, best]
+                    if lead > 0.0 or (lead == 0.0 and q[following, b] > q[following, best]):
+                        best = b
                 target += settings[0] * tables[1 - this, following, best]
             errors += update(tables[this], table_visits[this], s, a, target, settings)
             q[s, a] = 0.5 * (tables[0, s, a] + tables[1, s, a])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gridzero.agents.learner import Update
 from gridzero.agents.tabular import td_kernels as kernels
 from gridzero.agents.tabular import trace_kernels
-from gridzero.agents.tabular.schedules import Schedule
+from gridzero.agents.tabular.schedules import SLOW_DECAY, Schedule
 from gridzero.agents.tabular.simulation import as_environment
 from gridzero.agents.tabular.tabular import FloatArray, TabularAgent
 
@@ -242,8 +242,8 @@ class QLearning(Sarsa):
 class DoubleQLearning(TemporalDifference):
     r"""Double Q-learning: the target is $r + \gamma q_2(s', \arg\max_{a'} q_1(s',a'))$ (eq. 6.10; van Hasselt 2010).
 
-    Which table is 1, the one that learns, is drawn at each step. The step size goes by the updates of the pair in the
-    one table; the agent acts on the mean of the two.
+    Which table is 1, the one that learns, is drawn at each step; equals are told apart by the mean of both. The step
+    size goes by the updates of the pair in the one table; the agent acts on the mean of the two.
 
     Its estimates err downwards where Q-learning's err upwards. Where each step costs and a mistake costs much more
     (CliffWalking), set gamma to 1: with a discount, going round in circles is worth at least -1 / (1 - gamma), and
@@ -268,6 +268,9 @@ class NStepConfig(ControlConfig):
 
     n: int = 4
     """Rewards in each target before the estimate takes over; 1 is Sarsa, very many Monte Carlo."""
+    epsilon: str = SLOW_DECAY
+    """Probability of a random action in the k-th episode. It falls slowly: where rewards are rare, a long return often
+    has a bad random action in it, which a constant 0.1 seldom gets past."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -292,6 +295,8 @@ class LambdaConfig(ControlConfig):
 
     trace_decay: float = 0.8
     """Lambda, from 0 (Sarsa) to 1 (Monte Carlo)."""
+    epsilon: str = SLOW_DECAY
+    """Probability of a random action in the k-th episode; it falls slowly, as of n-step Sarsa."""
     trace: Literal["accumulating", "replacing", "dutch"] = "dutch"
     """What a visit does to the pair's trace. accumulating: adds to it. replacing: sets it. dutch: true online
     Sarsa(lambda), which learns exactly what the lambda-returns say."""

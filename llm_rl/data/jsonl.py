@@ -21,19 +21,19 @@ from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 
 MAX_LINE = 1 << 24
 """Bytes; a longer line is refused."""
-Made = TypeVar("Made")
+Item = TypeVar("Item")
 Record = Mapping[str, Any]
-Said: TypeAlias = "str | list[Message]"
+Content: TypeAlias = "str | list[Message]"
 _ROLES = ("system", "user", "assistant")
 
 
-def read_records(path: Path, make: Callable[[Record], Made]) -> list[Made]:
-    """What ``make`` makes of each line that is not blank.
+def read_records(path: Path, make: Callable[[Record], Item]) -> list[Item]:
+    """Items that ``make`` makes of the lines that are not blank.
 
     Raises:
         ValueError: for a file that cannot be read or is empty, or a line that is wrong: in one line, with its number.
     """
-    found: list[Made] = []
+    found: list[Item] = []
     try:
         with path.open("rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), 1):
@@ -70,7 +70,7 @@ def read_completions(path: Path, policy: LanguagePolicy) -> list[Example]:
     """Examples of a file of prompts and completions, as the tokens of a policy's model."""
 
     def make(record: Record) -> Example:
-        return rendered(policy, _said(record, "prompt"), _said(record, "completion"))
+        return rendered(policy, _content(record, "prompt"), _content(record, "completion"))
 
     return read_records(path, make)
 
@@ -79,8 +79,8 @@ def read_preferences(path: Path, policy: LanguagePolicy) -> list[Pair]:
     """Pairs of a file of preferences, as the tokens of a policy's model."""
 
     def make(record: Record) -> Pair:
-        prompt = _said(record, "prompt")
-        chosen, rejected = _said(record, "chosen"), _said(record, "rejected")
+        prompt = _content(record, "prompt")
+        chosen, rejected = _content(record, "chosen"), _content(record, "rejected")
         if chosen == rejected:
             raise ValueError('"chosen" and "rejected" are equal')
         probability = record.get("probability", 1.0)
@@ -122,7 +122,7 @@ def step_example(
     return StepExample(Example(tokens, [i >= first for i in range(len(tokens))]), ends, labels)
 
 
-def rendered(policy: LanguagePolicy, prompt: Said, completion: Said) -> Example:
+def rendered(policy: LanguagePolicy, prompt: Content, completion: Content) -> Example:
     """Prompt and completion as tokens, with the end token.
 
     Raises:
@@ -152,7 +152,7 @@ def rendered(policy: LanguagePolicy, prompt: Said, completion: Said) -> Example:
     return Example(tokens, own)
 
 
-def _said(record: Record, key: str) -> Said:
+def _content(record: Record, key: str) -> Content:
     """A text, or a list of messages."""
     value = record.get(key)
     if not isinstance(value, list):

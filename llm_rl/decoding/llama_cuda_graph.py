@@ -65,8 +65,7 @@ class GraphDecoder:
             self.logits = self._compute()
         else:
             if self.graph is None:
-                self._record()
-            assert self.graph is not None
+                self.graph = self._record()
             self.graph.replay()
         self.at += 1
         self.positions += 1
@@ -84,7 +83,7 @@ class GraphDecoder:
         self.tokens = self.positions.new_zeros(size)
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def _record(self) -> None:
+    def _record(self) -> torch.cuda.CUDAGraph:
         """Record a step. The steps that warm up compute what the first one will compute again."""
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # it is so in torch
         stream.wait_stream(torch.cuda.current_stream())
@@ -92,9 +91,10 @@ class GraphDecoder:
             for _ in range(_WARM_UP):
                 self._compute()
         torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
             self.logits = self._compute()
+        return graph
 
     def _compute(self) -> Tensor:
         """The logits after :attr:`tokens` at the place :attr:`at`, by operations on tensors of fixed shapes alone."""

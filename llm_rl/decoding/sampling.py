@@ -66,6 +66,9 @@ def choose(logits: Tensor, uniforms: Tensor | None, sampling: Sampling) -> tuple
         ``top_p`` and ``greedy`` say: the policy that learns is the one of all tokens, and the ratios of PPO and GRPO
         are between such probabilities.
 
+    Raises:
+        ValueError: for no ``uniforms`` where tokens are drawn.
+
     >>> logits = torch.tensor([0.5, 0.2, 0.3]).log().expand(3, 3)
     >>> tokens, log_probs = choose(logits, torch.tensor([0.1, 0.6, 0.9]), Sampling())
     >>> tokens, log_probs.exp()
@@ -76,17 +79,17 @@ def choose(logits: Tensor, uniforms: Tensor | None, sampling: Sampling) -> tuple
     logits = logits.float()
     if sampling.temperature != 1.0:
         logits = logits / sampling.temperature
+    if sampling.greedy:
+        best, tokens = torch.log_softmax(logits, -1).max(-1)
+        return tokens, best
+    if uniforms is None:
+        raise ValueError("drawing needs uniforms; only greedy does without")
     truncated = (sampling.top_k and sampling.top_k < logits.shape[-1]) or sampling.top_p < 1
-    if logits.device.type == "cpu" and not sampling.greedy and not truncated and cpu_kernels.enabled("drawing"):
-        assert uniforms is not None
+    if logits.device.type == "cpu" and not truncated and cpu_kernels.enabled("drawing"):
         tokens, drawn_log_probs = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits))
         draw(*(part.numpy() for part in (logits.contiguous(), uniforms.contiguous(), tokens, drawn_log_probs)))
         return tokens, drawn_log_probs
     log_probs = torch.log_softmax(logits, -1)
-    if sampling.greedy:
-        best, tokens = log_probs.max(-1)
-        return tokens, best
-    assert uniforms is not None
     if truncated:
         tokens = _draw_truncated(log_probs, uniforms, sampling)
     else:

@@ -355,8 +355,7 @@ class LanguagePolicy(Policy):
         """Continue from the files that :meth:`save_artifacts` wrote into ``folder``."""
         read_weights(self.model, folder / "model")
         if (folder / "reference").is_dir():
-            self.make_reference()
-            assert self.reference is not None
+            self.reference = Reference(self.model)
             with self.reference.model() as model:
                 read_weights(model, folder / "reference")
 

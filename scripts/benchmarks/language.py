@@ -153,12 +153,12 @@ def seconds_per_step(maker: Maker, model: Path, updates: int) -> tuple[float, fl
         generation, groups=4, group_size=8, episode_limit=32, skip_flat_groups=False, policy={"model": str(model)}
     )
     agent.planned_steps = 32 * (updates + 2)
-    moments = []
+    times = []
     for _ in agent.learn():
-        moments.append(clock())
-        if len(moments) == updates + 2:
+        times.append(clock())
+        if len(times) == updates + 2:
             break
-    seconds = [after - before for before, after in itertools.pairwise(moments[1:])]
+    seconds = [after - before for before, after in itertools.pairwise(times[1:])]
     return statistics.median(seconds), statistics.median(generation[2 : updates + 2])
 
 
