@@ -68,8 +68,8 @@ def find(name: str | Path) -> Path:
             entries = sorted(str(entry.parent.relative_to(candidate)) for entry in candidate.rglob("config.json"))
             example = f", such as {name}/{entries[0]}" if entries else ""
             raise ValueError(f"{name} is a sweep of {len(entries)} run{'s' * (len(entries) != 1)}{example}")
-    if Path(name).is_dir():
-        raise ValueError(f"{name} is not a run: config.json is missing")
+        if candidate.is_dir():
+            raise ValueError(f"{candidate} is not a run: config.json is missing")
     names = sorted(entry.name for entry in folder.glob("[!.]*") if entry.is_dir())
     raise ValueError(f"there is no run {str(name)!r}; {closest(str(name), names) if names else 'runs/ has none'}")
 

@@ -255,7 +255,7 @@ class Imitation(PolicyGradientAgent):
 
     @torch.no_grad()
     def measure(self, observations: Any, right: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
-        """How clearly the right actions stand out in a batch of observations.
+        """Accuracy and margins of the right actions in a batch of observations.
 
         Args:
             observations: (N, …) as a vector environment gives them, or a list.
@@ -306,9 +306,9 @@ class Imitation(PolicyGradientAgent):
 
     def _episodes(self, expert: Agent) -> Demonstrations:
         """Observations and actions of the expert in episodes of its own."""
-        (sees, does), (seen_here, done_here) = _spaces(expert.env), _spaces(self.env)
-        if (sees, does) != (seen_here, done_here):
-            raise ValueError(f"the expert sees {sees} and does {does}, not {seen_here} and {done_here} as here")
+        (sees, does), own = _spaces(expert.env), _spaces(self.env)
+        if (sees, does) != own:
+            raise ValueError(f"the expert sees {sees} and does {does}, not {own[0]} and {own[1]} as this learner")
         interaction = Interaction(self.vector, self.environment_seed)
         interaction.start()
         wanted = self.config.demonstrations or EPISODE_STEPS
@@ -356,7 +356,7 @@ class Imitation(PolicyGradientAgent):
 
 
 def _spaces(env: Any) -> tuple[Any, Any]:
-    """Of one environment: what is observed, what is done; a bare model has none."""
+    """Spaces of observations and actions of one environment; a bare model has none."""
     if isinstance(env, VectorEnv):
         return env.single_observation_space, env.single_action_space
     return getattr(env, "observation_space", None), getattr(env, "action_space", None)

@@ -22,7 +22,7 @@ ON_POLICY, ORDINARY, WEIGHTED = 0, 1, 2
 
 
 class Table(NamedTuple):
-    """What is learnt.
+    """Estimates, and what their updates go by.
 
     Attributes:
         action_values: (S, A).
@@ -58,7 +58,7 @@ class Lanes(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How to learn; the fields are those of the agents' configurations.
+    """Settings of an update; the fields are those of the agents' configurations.
 
     Attributes:
         kind: ON_POLICY, ORDINARY or WEIGHTED importance sampling.

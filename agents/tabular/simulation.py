@@ -82,7 +82,7 @@ class SimulatedMDP(VectorEnv[Any, Any, Any]):
         return self._states.copy(), rewards, terminated, ~terminated & (self._lengths >= self._limit), {}
 
     def get_state(self) -> dict[str, Any]:
-        """All that :meth:`set_state` needs to continue from here."""
+        """State from which :meth:`set_state` continues."""
         return {
             "states": self._states.copy(),
             "lengths": self._lengths.copy(),

@@ -136,7 +136,7 @@ def update(q: Any, visits: Any, state: int, action: int, target: float, settings
 
 @kernel
 def next_action(q: Any, streams: Any, state: int, chosen: int, ended: bool, waits: bool, epsilon: float, i: int) -> int:
-    """What environment i does in ``state``: ``chosen`` at the successor, a new choice where none was made (-1).
+    """Action of environment i in ``state``: ``chosen`` at the successor, a new choice where none was made (-1).
 
     No draw is spent on an action that an environment about to reset itself will not heed.
     """
@@ -185,13 +185,13 @@ def sarsa(table: Any, batch: Any, settings: Any, waits: bool) -> float:
 
 @kernel
 def expected_sarsa(table: Any, batch: Any, settings: Any, waits: bool) -> float:
-    """As :func:`sarsa`."""
+    """Expected Sarsa (eq. 6.9); arguments as of :func:`sarsa`."""
     return float(one_step(table, batch, settings, waits, EXPECTED_SARSA))
 
 
 @kernel
 def q_learning(table: Any, batch: Any, settings: Any, waits: bool) -> float:
-    """As :func:`sarsa`."""
+    """Q-learning (eq. 6.8); arguments as of :func:`sarsa`."""
     return float(one_step(table, batch, settings, waits, Q_LEARNING))
 
 

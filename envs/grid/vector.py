@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from gridzero.envs.checks import autoreset
 from gridzero.envs.grid import step_kernels as kernels
 from gridzero.envs.grid.layouts.layout import Layout, Tile
 from gridzero.envs.grid.maps import MapTables, layout_from, layout_state
@@ -70,7 +71,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         if max_episode_steps is not None and max_episode_steps < 1:
             raise ValueError(f"max_episode_steps must be at least 1 or None, not {max_episode_steps}")
         self.num_envs = int(num_envs)
-        self.autoreset_mode = _mode(autoreset_mode)
+        self.autoreset_mode = autoreset(autoreset_mode)
         self.metadata = {**GridWorld.metadata, "render_modes": ["rgb_array", "ansi"]}
         self.metadata["autoreset_mode"] = self.autoreset_mode
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -350,11 +351,3 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
     def __getstate__(self) -> dict[str, Any]:
         """State without the pictures, which are made again when needed."""
         return {**self.__dict__, "_views": []}
-
-
-def _mode(given: AutoresetMode | str) -> AutoresetMode:
-    try:
-        return AutoresetMode(given)
-    except ValueError:
-        allowed = ", ".join(mode.value for mode in AutoresetMode)
-        raise ValueError(f"autoreset_mode must be one of {allowed}, not {given!r}") from None

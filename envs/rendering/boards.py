@@ -24,7 +24,7 @@ LARGEST_MAP = 2500
 
 @dataclass(frozen=True)
 class Face:
-    """How a cell looks.
+    """Appearance of a cell.
 
     Attributes:
         color: its fill where no heat map covers it, and the frame around it where one does.
@@ -41,7 +41,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Ground:
-    """How all cells look.
+    """Appearance of all cells.
 
     Attributes:
         faces: the kinds there are.
@@ -91,7 +91,7 @@ class Board(ABC):
 
     @abstractmethod
     def ground(self) -> Ground:
-        """How the cells look at present."""
+        """Appearance of the cells at present."""
 
     def states(self) -> NDArray[np.intp]:
         """(H·W,) the state that each cell stands for now."""
@@ -247,7 +247,7 @@ class GridWorldBoard(Board):
         return self.env.layout
 
     def ground(self) -> Ground:
-        """From the legend of the layout."""
+        """Appearance of the cells by the legend of the layout."""
         layout = self.env.layout
         faces = tuple(self.face(tile) for tile in layout.legend)
         solid = self.env.mdp.terminal[: layout.cells.size].reshape(layout.cells.shape)
@@ -287,11 +287,11 @@ class GridWorldBoard(Board):
         return None if model is None else np.asarray(model.masks)
 
     def face(self, tile: Any) -> Face:
-        """How a tile looks."""
+        """Appearance of a tile."""
         return Face(_color(tile), _letter(tile), tile.wind, tile.reward)
 
     def reward(self, tile: Any) -> float:
-        """What entering a tile pays by its own reward, else by the options."""
+        """Reward for entering a tile: its own, else that of the options."""
         if tile.reward is not None:
             return float(tile.reward)
         option = "target" if tile.target else "forbidden" if tile.forbidden else "step"

@@ -46,7 +46,7 @@ class World:
         return next(move for move, after in enumerate(self.next_states[state]) if self.distances[after] == closer)
 
     def shortest_path(self) -> str:
-        """From the start, by the first best moves."""
+        """A shortest path from the start: the first of the best moves each time."""
         state, path = self.start, ""
         while self.distances[state] > 0:
             move = self.best_move(state)

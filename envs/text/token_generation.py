@@ -11,10 +11,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from gridzero.envs.checks import positive_integer
 from gridzero.envs.mdp import FiniteMDP
 from gridzero.envs.tasks import Vocabulary
 from gridzero.envs.tasks.reward import DEFAULT, Weights
-from gridzero.envs.text.checks import positive_integer
 from gridzero.envs.text.single import ProblemEnv
 from gridzero.envs.text.token_tree import TokenTree, well_formed_continuations
 from gridzero.envs.text.vector import ProblemVector

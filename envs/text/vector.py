@@ -12,10 +12,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from gridzero.envs.checks import autoreset, positive_integer
 from gridzero.envs.suggestions import closest
 from gridzero.envs.tasks import Problem, Verdict, make_task, task_options
 from gridzero.envs.tasks.reward import Judgement, RewardSum, Weights
-from gridzero.envs.text.checks import autoreset, positive_integer
 from gridzero.envs.text.drawing import RENDER_MODES, as_picture, as_text
 from gridzero.envs.text.scene import one_of
 

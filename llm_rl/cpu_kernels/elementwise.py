@@ -85,7 +85,7 @@ def normalise(x: Floats, epsilon: float, out: Floats) -> None:
 
 @numba.njit(cache=True, fastmath=True)
 def _sum(numbers: Floats) -> float:
-    """In double precision."""
+    """Sum in double precision."""
     total = 0.0
     for number in numbers:
         total += number

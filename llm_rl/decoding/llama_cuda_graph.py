@@ -64,9 +64,8 @@ class GraphDecoder:
         if not tokens.is_cuda:
             self.logits = self._compute()
         else:
-            if self.graph is None:
-                self.graph = self._record()
-            self.graph.replay()
+            graph = self._record() if self.graph is None else self.graph
+            graph.replay()
         self.at += 1
         self.positions += 1
         return self.logits
@@ -91,7 +90,7 @@ class GraphDecoder:
             for _ in range(_WARM_UP):
                 self._compute()
         torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
+        self.graph = graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self.logits = self._compute()
         return graph

@@ -144,7 +144,7 @@ def reward_of(verdict: Verdict, form_weight: float = FORM_WEIGHT) -> float:
 
 
 def written(completion: Any) -> str:
-    """What was written: the completion itself, or the content of its last message."""
+    """Text of a completion: itself, or the content of its last message."""
     if isinstance(completion, str):
         return completion
     content = completion[-1].get("content") if completion else None

@@ -18,7 +18,7 @@ _MANY = 4096
 
 
 def usual_limit(task: Any, model: str | None) -> int:
-    """How many tokens a model may write in a conversation: a limit that cuts thoughts stops learning.
+    """Usual limit of the tokens that a model writes in a conversation: one that cuts thoughts stops learning.
 
     Models with thousands of positions think in words of their own: 512 tokens a turn, but no more than half of their
     positions. The others are tiny ones that write demonstrations: a quarter more than the longest of some.

@@ -89,7 +89,7 @@ def _figure(value: float) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
+    """Processor, system and versions that the figures were taken on."""
     from gridzero.agents.checkpoint import versions
 
     return {

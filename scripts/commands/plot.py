@@ -173,7 +173,7 @@ def _optimum(path: Path, metric: str) -> float | None:
 
 
 def _evaluation(path: Path) -> dict[str, Any]:
-    """What ``evaluation.json`` of a run holds; nothing where it has not ended."""
+    """Contents of ``evaluation.json`` of a run; nothing where it has not ended."""
     if not (path / "evaluation.json").is_file():
         return {}
     try:

@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """What the list says of a run.
+    """Row of the list for a run.
 
     Raises:
         DamagedError: when its settings or its evaluation cannot be read.
@@ -97,7 +97,7 @@ def _all() -> list[Path]:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a folder."""
+    """Size of a folder in bytes."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 

@@ -51,7 +51,7 @@ class Study(Sweep):
 
     @cached_property
     def space(self) -> dict[str, Range | list[Any]]:
-        """What is varied: a range, or values to choose from, by name.
+        """Settings that are varied, by name: a range, or values to choose from.
 
         Raises:
             ValueError: for a setting that there is not, or a range that is none.

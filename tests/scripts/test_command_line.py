@@ -318,10 +318,12 @@ def test_evaluate_skips_what_is_no_run(
 ) -> None:
     monkeypatch.chdir(some_runs)
     Path("runs/empty").mkdir(exist_ok=True)
-    assert main(["evaluate", "q0", "runs/empty", "nowhere", "--episodes", "2", "--json"]) == 0
+    assert main(["evaluate", "q0", "empty", "nowhere", "--episodes", "2", "--json"]) == 0
     output, errors = capsys.readouterr()
     assert [row["run"] for row in json.loads(output)] == ["q0"]
-    assert [line.partition(": ")[2].partition(":")[0] for line in errors.splitlines()] == ["skipped", "skipped"]
+    empty, nowhere = errors.splitlines()
+    assert empty == "gridzero: skipped: runs/empty is not a run: config.json is missing"
+    assert nowhere.startswith("gridzero: skipped: there is no run 'nowhere'")
     Path("runs/empty").rmdir()
 
 

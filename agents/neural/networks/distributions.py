@@ -84,7 +84,7 @@ class Categoricals(ActionDistribution):
         return self.logits(outputs).softmax(dim=-1)
 
     def sample(self, outputs: Tensor, rng: np.random.Generator) -> NDArray[np.int64]:
-        """By the inverse of the cumulative distribution, one uniform number a choice."""
+        """Sample by the inverse of the cumulative distribution, one uniform number a choice."""
         cumulative = self.probabilities(outputs).numpy().astype(np.float64).cumsum(axis=-1)
         thresholds = rng.random((*cumulative.shape[:-1], 1)) * cumulative[..., -1:]
         return np.asarray((thresholds >= cumulative).sum(axis=-1))
@@ -142,7 +142,7 @@ class Gaussian(ActionDistribution):
         return np.asarray(outputs.numpy())
 
     def score(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the actions as drawn, before clipping."""
+        """Log-probabilities and entropies of the actions as drawn, before clipping."""
         standard = (actions - outputs) * (-self.log_std).exp()
         constant = self.log_std.sum() + 0.5 * self.outputs * math.log(2 * math.pi)
         log_probs = -0.5 * standard.square().sum(dim=-1) - constant

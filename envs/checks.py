@@ -1,4 +1,4 @@
-"""Checks of the options of text environments."""
+"""Checks of the options of environments."""
 
 from __future__ import annotations
 
