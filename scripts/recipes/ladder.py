@@ -1,7 +1,6 @@
 """The ladder: methods of post-training from one base model, at about equally many tokens written.
 
-Each stage has the budget in which it writes, or reads, as many completions as the others. PPO counts tokens as steps:
-a completion has about twenty of them.
+Each stage has the budget in which it writes, or reads, as many completions as the others.
 """
 
 from gridzero.recipes.recipe import Recipe, Stage
@@ -16,7 +15,7 @@ RECIPE = Recipe(
         Stage("sft", "sft --policy.model {base} --learning-rate 1e-3", COMPLETIONS, "more of the same demonstrations"),
         Stage("rejection-sampling", "rejection-sampling --policy.model {base} --learning-rate 1e-3", COMPLETIONS),
         Stage("grpo", "grpo --policy.model {base} --learning-rate 3e-4", COMPLETIONS),
-        Stage("ppo", "ppo --policy.model {base} --learning-rate 3e-4", 20 * COMPLETIONS),
+        Stage("ppo", "ppo --policy.model {base} --learning-rate 3e-4", COMPLETIONS),
         Stage("dpo", "dpo --policy.model {base} --learning-rate 3e-4", COMPLETIONS),
         Stage(
             "distillation",

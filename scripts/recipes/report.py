@@ -102,10 +102,8 @@ def held_out_task(agent: Any) -> Task:
 def spending(run: Path) -> dict[str, float]:
     """Tokens that were written in a training, and its seconds."""
     tokens, step, seconds = 0.0, 0, 0.0
-    writes_tokens = runs.read_config(run)["agent"] == "ppo"
     for row in runs.read_metrics(run):
-        length = 1 if writes_tokens else row.get("completion_length") or 0.0
-        tokens += (row["step"] - step) * length
+        tokens += (row["step"] - step) * (row.get("completion_length") or 0.0)
         step, seconds = row["step"], row["seconds"]
     return {"tokens": round(tokens), "seconds": seconds}
 
