@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 
 from gridzero.envs.tasks.expressions import calculate
 from gridzero.envs.tasks.task import Problem
 
+_LEADING_ZEROS = re.compile("^0+(?=[0-9])")
 MOST_EQUATIONS = 200
 """Equations of a thought that are looked at."""
 
@@ -34,7 +36,7 @@ def _share_of_true(thought: str) -> float:
 def _holds(left: str, right: str) -> bool:
     """Whether both sides have the same value; zeros may lead."""
     try:
-        values: list[Fraction] = [calculate(side.strip().lstrip("0") or "0")[0] for side in (left, right)]
+        values: list[Fraction] = [calculate(_LEADING_ZEROS.sub("", side.strip()))[0] for side in (left, right)]
     except ValueError:
         return False
     return values[0] == values[1]

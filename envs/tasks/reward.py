@@ -68,6 +68,7 @@ Weights: TypeAlias = "str | Mapping[str | RewardFunction, float]"
 
 REWARDS: dict[str, str] = {
     "brevity": "gridzero.envs.tasks.reward:brevity",
+    "consistency": "gridzero.envs.tasks.consistency:consistency",
     "transcription": "gridzero.envs.tasks.grid_path:transcription",
 }
 """Entry points of named reward functions, imported when they are asked for."""

@@ -26,9 +26,9 @@ from gridzero.llm_rl.search.scorers import Scorer
 from gridzero.llm_rl.search.strategies import Strategy, search
 
 WORKED = 0.4
-BASE, SCORERS = 48_000, 6_400
-PROBLEMS, SAMPLES = 150, 64
-SIZES = (1, 2, 4, 8, 16, 32, 64)
+BASE, SCORERS = 32_000, 4_800
+PROBLEMS, SAMPLES = 100, 32
+SIZES = (1, 2, 4, 8, 16, 32)
 WIDTHS, TOKENS = (1, 2, 4, 8), (100, 200, 400, 800, 1600)
 COLORS = {
     "majority": "C0",
@@ -73,7 +73,7 @@ def make(seed: int) -> Figure:
     table += [shown(name, f"{points[-1][1]:.3f} at {points[-1][0]:,.0f} tokens") for name, points in curves.items()]
     table += [
         shown(f"different texts of {SAMPLES}, right / wrong", "{:.1f} / {:.1f}".format(*distinct(rows))),
-        shown("wrong texts among the best of 64, reward model", f"{1 - curves['best of n, reward model'][-1][1]:.3f}"),
+        shown(f"best of {SAMPLES} by the reward model is wrong", f"{1 - curves['best of n, reward model'][-1][1]:.3f}"),
     ]
     return Figure(picture, table, "Search at test time on addition, equal tokens")
 

@@ -13,12 +13,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gridzero import recipes
 from gridzero.__main__ import main
-from gridzero.agents import runs
+from gridzero.agents import REGISTRY, runs
 from gridzero.agents.runs import WALL_CLOCK
+from gridzero.envs.tasks import make_task
+from gridzero.envs.tasks.reward import OF_THE_VERDICT, REWARDS, reward_function
 from gridzero.llm_rl.learners.sft import SFT
 from gridzero.recipes.recipe import Recipe, Stage
 
@@ -65,7 +68,22 @@ def numbers(path: Path) -> dict[str, Any]:
 def test_every_recipe_can_be_loaded(name: str) -> None:
     recipe = recipes.load(name)
     assert len(recipe.about) > 10
-    assert {stage.name for stage in recipe.stages}
+    for stage in recipe.stages:
+        learner, *flags = stage.line.split()
+        assert learner in REGISTRY
+        rewards = flags[flags.index("--env.rewards") + 1] if "--env.rewards" in flags else ""
+        for reward in re.findall(r"[a-z][a-z-]*(?==|,|$)", re.sub(r"\{[^}]*\}", "", rewards)):
+            assert reward in OF_THE_VERDICT or reward in REWARDS
+
+
+def test_consistency_is_the_share_of_true_equations() -> None:
+    judge = reward_function("consistency")
+    task = make_task("addition", worked=1.0)
+    rng = np.random.default_rng(0)
+    problems = [task.sample(rng) for _ in range(20)]
+    worked = [task.demonstrate(problem, rng) for problem in problems]
+    assert list(judge(problems[0], worked)) == [1.0] * 20  # type: ignore[arg-type]
+    assert list(judge(problems[0], ["1+1=3,2=2", "9**9**9=1", "=", "a=b,1/0=1", "0=00"])) == [0.5, 0.0, 0.0, 0.0, 1.0]  # type: ignore[arg-type]
 
 
 def test_a_recipe_that_was_stopped_inside_a_stage_goes_on_to_the_same_numbers(
