@@ -109,7 +109,7 @@ class Interaction:
         self.restored = True
         self.observations: Any = None
         self.info: Mapping[str, Any] = {}
-        self._finished: list[tuple[float, float, float]] = []
+        self._finished: list[Any] = []  # of episodes: (return, length, success), or (n, 3) of them
         # Lists, because a single environment adds to them at every step, where numpy's scalars are slow.
         self._returns: Any = np.zeros(self.num_envs) if self.vector else [0.0]
         self._lengths: Any = np.zeros(self.num_envs, dtype=np.int64) if self.vector else [0]
@@ -220,8 +220,7 @@ class Interaction:
             success = np.asarray(info["is_success"])[ended].astype(np.float64)
             if "_is_success" in info:
                 success[~info["_is_success"][ended]] = np.nan
-        returns, lengths = self._returns[ended], self._lengths[ended]
-        self._finished.extend(zip(returns.tolist(), lengths.tolist(), success.tolist(), strict=True))
+        self._finished.append(np.stack([self._returns[ended], self._lengths[ended], success], axis=1))
         self.episodes += len(ended)
         self._returns[ended] = 0.0
         self._lengths[ended] = 0
@@ -259,11 +258,18 @@ class Interaction:
 
     def finished(self) -> list[Episode]:
         """The episodes that ended since this was last asked."""
-        finished, self._finished = self._finished, []
         return [
             Episode(total, int(length), None if np.isnan(success) else bool(success))
-            for total, length, success in finished
+            for total, length, success in self._take_finished().tolist()
         ]
+
+    def _take_finished(self) -> NDArray[np.float64]:
+        """(n, 3) returns, lengths and successes since this was last asked."""
+        taken, self._finished = self._all_finished(), []
+        return taken
+
+    def _all_finished(self) -> NDArray[np.float64]:
+        return np.concatenate([np.empty((0, 3)), *(np.reshape(part, (-1, 3)) for part in self._finished)])
 
     def metrics(self) -> dict[str, float]:
         """Means over the episodes that ended since this or :meth:`finished` was last asked, and how many ended in all.
@@ -272,8 +278,7 @@ class Interaction:
         """
         if not self._finished:
             return {}
-        returns, lengths, successes = np.array(self._finished, dtype=np.float64).T
-        self._finished = []
+        returns, lengths, successes = self._take_finished().T
         result = {"episode_return": float(returns.mean()), "episode_length": float(lengths.mean())}
         result["episodes"] = float(self.episodes)
         known = ~np.isnan(successes)
@@ -291,7 +296,7 @@ class Interaction:
             "lengths": np.array(self._lengths, dtype=np.int64),
             "resetting": self._resetting.copy(),
             "chapters": self._chapters.copy(),
-            "finished": np.array(self._finished, dtype=np.float64).reshape(-1, 3),
+            "finished": self._all_finished(),
         }
         if self._replays:
             state["actions"] = [np.array(actions) for actions in self._actions]
@@ -312,7 +317,7 @@ class Interaction:
         if len(state["returns"]) != self.num_envs:
             raise ValueError(f"the state is of {len(state['returns'])} environments, not of {self.num_envs}")
         self.steps, self.episodes = int(state["steps"]), int(state["episodes"])
-        self._finished = [(total, length, success) for total, length, success in np.asarray(state["finished"]).tolist()]
+        self._finished = [np.asarray(state["finished"], dtype=np.float64)] if len(state["finished"]) else []
         self._chapters = np.array(state["chapters"], dtype=np.int64)
         self.started, self.restored = False, True
         if not state["started"]:
