@@ -224,6 +224,11 @@ def minibatches(batch: _Minibatch, steps: int, rng: np.random.Generator) -> Iter
     total = sum(counts)
     parts = min(total, max(1, round(total * max(lengths) / steps)))
     order = rng.permutation(total)
+    if group.world_size == 1:  # shuffled once, of which parts are views
+        shuffled = batch[torch.from_numpy(order)]
+        for i in range(parts):
+            yield shuffled[slice(i * total // parts, (i + 1) * total // parts)]
+        return
     for i in range(parts):
         yield batch[own_part(order[i * total // parts : (i + 1) * total // parts], counts, group.rank)]
 

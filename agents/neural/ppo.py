@@ -150,12 +150,13 @@ class PPO(PolicyGradientAgent):
         mask, returns = rollout.mask, batch.returns
         if self.network.memoryless:
             batch = batch.single_steps()
-        loss = functools.partial(self._loss, clip=clip, bonus=bonus)
         epochs, group = 0, process_group()
         kl = clipped = 0.0
         while epochs < config.epochs:
             epochs += 1
             kl = clipped = 0.0
+            logged = epochs == config.epochs or config.target_kl is not None  # the last epoch's alone
+            loss = functools.partial(self._loss, clip=clip, bonus=bonus, logged=logged)
             for minibatch in minibatches(batch, config.minibatch_size, self.rng):
                 steps = minibatch.steps
                 if config.normalise_advantages == "minibatch":
@@ -179,8 +180,10 @@ class PPO(PolicyGradientAgent):
             "learning_rate": learning_rate,
         }
 
-    def _loss(self, batch: CriticMinibatch, *, clip: float, bonus: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, a weighted sum over the steps, and means over them to log."""
+    def _loss(
+        self, batch: CriticMinibatch, *, clip: float, bonus: float, logged: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, a weighted sum over the steps, and means over them where they are ``logged``."""
         config, steps = self.config, batch.steps
         scores = self.network.evaluate_with_values(steps)
         objective = clipped_surrogate(scores.log_probs, batch.old_log_probs, batch.advantages, clip=clip)
@@ -189,6 +192,9 @@ class PPO(PolicyGradientAgent):
         losses = config.value_coefficient * errors - objective
         if bonus:
             losses = losses - bonus * scores.entropies
+        loss = (losses * batch.weights).sum()
+        if not logged:
+            return loss, {}
         with torch.no_grad():
             log_ratio = scores.log_probs - batch.old_log_probs
             clipped = binding_clips(log_ratio, batch.advantages, clip=clip)
@@ -199,7 +205,7 @@ class PPO(PolicyGradientAgent):
                 "approximate_kl": steps.mean(torch.expm1(log_ratio) - log_ratio),
                 "clip_fraction": steps.mean(clipped.float()),
             }
-        return (losses * batch.weights).sum(), terms
+        return loss, terms
 
     def state_values(self) -> FloatArray:
         """(S,) the critic's values, in the environment's own units."""

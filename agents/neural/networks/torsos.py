@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gridzero.agents.neural.networks.encoders import Leaf, Reader, initialise
+from gridzero.agents.neural.networks.tanh_layers import tanh_layers
 
 Memory = Literal["none", "gru", "lstm"]
 Activation = Literal["tanh", "relu"]
@@ -55,6 +56,9 @@ class Torso(nn.Module):
         for before, after in itertools.pairwise(hidden):
             layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]
         self.hidden = nn.Sequential(*layers)
+        self._tanh_layers: tuple[nn.Linear, ...] = ()
+        if activation == "tanh" and len(self.reader.parts) == 1 and type(self.reader.parts[0]) is nn.Linear:
+            self._tanh_layers = (self.reader.parts[0], *(layer for layer in layers if isinstance(layer, nn.Linear)))
         initialise(self, 2.0**0.5, generator)
         self.width = hidden[-1]
         self.core: nn.GRU | nn.LSTM | None = None
@@ -75,6 +79,8 @@ class Torso(nn.Module):
 
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Features (..., width) of observations, without a memory."""
+        if self._tanh_layers:
+            return tanh_layers(observations[self.reader.names[0]], self._tanh_layers)
         return torch.as_tensor(self.hidden(self.reader(observations)))
 
     def step(self, observations: Mapping[str, Tensor], memory: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,11 +10,12 @@ from torch import Tensor
 Estimator = Literal["k1", "k2", "k3"]
 
 
-def categorical_entropy(logits: Tensor) -> Tensor:
+def categorical_entropy(logits: Tensor, dim: int = -1) -> Tensor:
     r"""Entropy of a categorical distribution, -Σ_a π(a) log π(a), in nats.
 
     Args:
         logits: (..., A), up to a constant; -inf (or very negative) for what is not allowed.
+        dim: the dimension of the A alternatives, if it is not the last one.
 
     Returns:
         (...).
@@ -22,9 +23,9 @@ def categorical_entropy(logits: Tensor) -> Tensor:
     >>> categorical_entropy(torch.zeros(4)).exp()
     tensor(4.)
     """
-    log_probs = logits.log_softmax(dim=-1)
+    log_probs = logits.log_softmax(dim=dim)
     probs = log_probs.exp()
-    return -torch.where(probs > 0, probs * log_probs, torch.zeros_like(probs)).sum(dim=-1)
+    return -torch.where(probs > 0, probs * log_probs, torch.zeros_like(probs)).sum(dim=dim)
 
 
 def gaussian_entropy(log_std: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def exact_gradient(network: Any, mdp: FiniteMDP, gamma: float) -> np.ndarray:
     reader = network.read(states)
     policy = torch.softmax(network.outputs(network.actor(reader), reader).double(), -1)
     transitions = torch.zeros(mdp.num_states, mdp.num_actions, mdp.num_states, dtype=torch.float64)
-    probabilities = torch.from_numpy(mdp.probabilities)
+    probabilities = torch.tensor(mdp.probabilities)
     transitions.scatter_add_(2, torch.from_numpy(mdp.successors.astype(np.int64)), probabilities)
     alive = torch.from_numpy(~mdp.terminal).double()
     transitions = transitions * alive[:, None, None]

@@ -1,0 +1,73 @@
+"""Linear layers with tanh between, as one operation: for small networks, most of the time goes to what is around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+NARROW = 16
+"""Inputs of fewer numbers have their weights' gradients computed as rows of inputs: a fifth of the time, in torch."""
+
+
+def tanh_layers(inputs: Tensor, layers: tuple[nn.Linear, ...]) -> Tensor:
+    """Tanh after each of the layers, one after the other.
+
+    tanh x is computed as 2 σ(2x) - 1, which torch does in half the time on a processor; to 2·10⁻⁷.
+
+    Args:
+        inputs: (..., n).
+        layers: each with a bias.
+
+    Returns:
+        (..., width of the last layer).
+
+    >>> layer = nn.Linear(3, 2)
+    >>> x = torch.randn(5, 3)
+    >>> bool(torch.allclose(tanh_layers(x, (layer,)), layer(x).tanh(), atol=1e-6))
+    True
+    """
+    parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
+    rows = inputs.reshape(-1, inputs.shape[-1])
+    if torch.is_grad_enabled():
+        outputs: Tensor = _TanhLayers.apply(rows, *parameters)  # type: ignore[no-untyped-call]
+    else:
+        outputs = _forward(rows, parameters)[-1]
+    return outputs.reshape(*inputs.shape[:-1], outputs.shape[-1])
+
+
+def _forward(rows: Tensor, parameters: Any) -> list[Tensor]:
+    """The inputs, and what comes out of each layer."""
+    outputs = [rows]
+    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+        hidden = torch.addmm(bias, outputs[-1], weight.t())
+        outputs.append(hidden.add_(hidden).sigmoid_().mul_(2.0).sub_(1.0))
+    return outputs
+
+
+class _TanhLayers(torch.autograd.Function):
+    """Forward and backward pass; the latter with one operation a layer for tanh."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, *parameters: Tensor) -> Tensor:
+        outputs = _forward(rows, parameters)
+        ctx.save_for_backward(*outputs, *parameters[::2])
+        ctx.layers = len(parameters) // 2
+        return outputs[-1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        outputs, weights = ctx.saved_tensors[: ctx.layers + 1], ctx.saved_tensors[ctx.layers + 1 :]
+        found: list[Tensor | None] = []
+        for layer in reversed(range(ctx.layers)):
+            gradient = torch.ops.aten.tanh_backward(gradient, outputs[layer + 1])
+            before = outputs[layer]
+            narrow = before.shape[1] < NARROW
+            of_weight = before.t().mm(gradient).t() if narrow else gradient.t().mm(before)
+            found += [gradient.sum(0), of_weight]
+            if layer > 0 or ctx.needs_input_grad[0]:
+                gradient = gradient.mm(weights[layer])
+        return gradient if ctx.needs_input_grad[0] else None, *reversed(found)
