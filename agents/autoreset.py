@@ -1,4 +1,4 @@
-"""What vector environments return where one episode ends and the next begins, in the three autoreset modes."""
+"""Returns of vector environments where one episode ends and the next begins, in the three autoreset modes."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ def merged_info(info: Mapping[str, Any], new: Mapping[str, Any], mask: NDArray[n
 
 
 def _choose(mask: NDArray[np.bool_], ones: Any, others: Any) -> Any:
-    """Of two batches (N, …), ``ones`` where the mask (N,) is set."""
+    """Merge two batches (N, …): ``ones`` where the mask (N,) is set."""
     return np.where(mask.reshape(-1, *[1] * (np.ndim(ones) - 1)), ones, others)

@@ -50,7 +50,7 @@ class EvaluationOnTheWay:
         self._env: Any = None
 
     def state(self) -> dict[str, float]:
-        """Everything that resuming needs."""
+        """State from which evaluation resumes."""
         return {"last": self._last, "spent": self._spent, "expected": self._expected}
 
     def note(self, metrics: Mapping[str, float]) -> None:

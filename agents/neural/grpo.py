@@ -276,7 +276,7 @@ class GRPO(PolicyGradientAgent):
         return rollout.outcomes() | {"groups_alike": float((spread == 0).float().mean())}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that resuming needs; updates begin with new episodes, so there are none under way."""
+        """State from which learning resumes; updates begin with new episodes, so there are none under way."""
         return super().state_dict() | {"updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

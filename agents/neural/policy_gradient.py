@@ -248,7 +248,7 @@ class PolicyGradientAgent(Agent):
         return rollout.replace(log_probs=scored), {"rescoring_distance": float(distance)}
 
     def _completions(self) -> list[Mapping[str, Any]]:
-        """What was written in the update, by all processes."""
+        """Completions of the update, of all processes."""
         if not self.config.log_completions:
             return []
         return [one for part in process_group().all_gather(list(self.collector.completions())) for one in part]

@@ -161,7 +161,7 @@ class MCTS(Agent):
 
     @property
     def simulations(self) -> int:
-        """How many there are before an action."""
+        """Number of simulations before an action."""
         return self.config.simulations
 
     def act(self, observations: Any, *, explore: bool = False) -> Any:

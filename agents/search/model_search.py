@@ -54,7 +54,7 @@ class ModelSearch:
         self._guide = _tables_of(guide, states, actions)
 
     def search(self, state: int) -> Searched:
-        """What a search from a state finds; the same one each time."""
+        """Result of a search from a state; the same one each time."""
         if not self.visits[state].any():
             if self.mdp.terminal[state]:  # nothing that is done there matters
                 self.visits[state] = 1

@@ -37,7 +37,7 @@ class Simulator:
             _check_copies(single)
 
     def snapshot(self, env: Any, row: int = 0) -> Any:
-        """Where an environment is now, or the one of a vector in a row."""
+        """Present state of an environment, or the one of a vector in a row."""
         if isinstance(env.unwrapped, SyncVectorEnv):
             env = env.unwrapped.envs[row]
         if isinstance(env.unwrapped, VectorEnv):

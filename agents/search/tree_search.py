@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Searched:
-    """What a search found in the state that it began in.
+    """Result of a search for the state that it began in.
 
     Attributes:
         visits: (A,) simulations that began with each action.

@@ -83,7 +83,7 @@ def evaluation_sweep(
     actions: NDArray[np.int32],
     backward: bool,
 ) -> float:
-    """The same for the policy that takes ``actions``, which are only read; returns the largest change."""
+    """Sweep of the values of the policy that takes ``actions``, which are only read; returns the largest change."""
     states, outcomes = successors.shape[0], successors.shape[2]
     apart, varying = successors.shape[1] > 1, probabilities.shape[0] > 1
     largest = 0.0

@@ -242,7 +242,7 @@ class LinearAgent(Agent):
         return self.actions.elements((drawn >= cumulative).sum(axis=1))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything it knows, and where its episodes are."""
+        """State from which learning resumes, with the episodes under way."""
         return {
             "memory": {name: array.copy() for name, array in self.memory.items()},
             "rng": self.rng.bit_generator.state,

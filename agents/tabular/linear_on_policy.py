@@ -71,7 +71,7 @@ class LinearPredictionConfig(TargetConfig, LinearConfig):
 
 
 class _OnPolicy(LinearAgent):
-    """What Sarsa and TD share: n-step returns, or traces."""
+    """Base of Sarsa and TD: n-step returns, or traces."""
 
     def _create_memory(self) -> dict[str, NDArray[Any]]:
         count, active, n = self.interaction.num_envs, self.features.map.active, self.config.n
@@ -157,7 +157,7 @@ class LinearTD(_OnPolicy):
         return super()._create_memory() | {"action_weights": weights}
 
     def fix_policy(self, policy: ArrayLike) -> None:
-        """From now on, follow this policy and estimate its values.
+        """Fix the policy that is followed, and whose values are estimated.
 
         Args:
             policy: (S, A) probabilities, or (S,) action numbers; (1, A) where the observations cannot be counted.
@@ -202,7 +202,7 @@ class LinearTD(_OnPolicy):
         return self._draw(self.fixed_policy[rows], explore=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything it knows, and the policy."""
+        """State from which learning resumes, with the policy."""
         return super().state_dict() | {"fixed_policy": self.fixed_policy.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What linear methods converge to, from the exact model: fixed points, and errors that weigh states by their visits.
+"""Limits of linear methods, from the exact model: fixed points, and errors that weigh states by their visits.
 
 Equation and section numbers are those of Sutton & Barto, *Reinforcement Learning*, 2nd edition.
 """

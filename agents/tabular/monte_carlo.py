@@ -230,7 +230,7 @@ class MonteCarlo(PredictionAgent):
         return np.asarray(self.visits > 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that resuming needs, episodes under way included."""
+        """State from which learning resumes, episodes under way included."""
         lanes = self._lanes
         recorded = np.arange(lanes.lengths.max()) < lanes.lengths[:, None]
         return {
@@ -343,7 +343,7 @@ class MCOffPolicy(MonteCarlo):
         self.behaviour_policy: FloatArray | None = None
 
     def fix_policy(self, policy: ArrayLike, behaviour: ArrayLike | None = None) -> None:
-        """From now on, estimate the action values of this policy.
+        """Fix the policy whose action values are estimated.
 
         Args:
             policy: (S, A) probabilities, or (S,) action numbers.
@@ -370,7 +370,7 @@ class MCOffPolicy(MonteCarlo):
         return policy, self.epsilon
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that resuming needs."""
+        """State from which learning resumes."""
         return {**super().state_dict(), "behaviour_policy": self.behaviour_policy}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -119,7 +119,7 @@ class MCBasic(PredictionAgent):
         return returns
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that resuming needs."""
+        """State from which learning resumes."""
         return {**super().state_dict(), "iterations": self._iterations}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

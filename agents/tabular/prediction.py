@@ -73,12 +73,12 @@ class TD0(TemporalDifference, PredictionAgent):
         }
 
     def learn(self) -> Iterator[Update]:
-        """As the other agents, with the error of the estimates where the exact values are known."""
+        """Learn without end, with the error of the estimates among the metrics where the exact values are known."""
         for update in super().learn():
             yield replace(update, metrics={**update.metrics, **self.error_metrics()})
 
     def fix_policy(self, policy: ArrayLike) -> None:
-        """From now on, follow this policy and estimate its values: (S, A) probabilities or (S,) action numbers."""
+        """Fix the policy that is followed and evaluated: (S, A) probabilities or (S,) action numbers."""
         super().fix_policy(policy)
         self._cumulative = self.policy_table().cumsum(axis=1)
 

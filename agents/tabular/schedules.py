@@ -104,7 +104,7 @@ class Schedule:
 
     @property
     def conditions(self) -> str:
-        """In a few words, which of the two conditions hold.
+        """Which of the two conditions hold, in a few words.
 
         >>> Schedule.parse("0.1").conditions
         'sum of a_k infinite: yes, sum of a_k^2 finite: no'

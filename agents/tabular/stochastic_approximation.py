@@ -318,7 +318,7 @@ class RobbinsMonro(PredictionAgent):
         return np.asarray(self.visits > 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that resuming needs."""
+        """State from which learning resumes."""
         return {**super().state_dict(), "visits": self.visits.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

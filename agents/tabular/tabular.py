@@ -153,7 +153,7 @@ class PredictionAgent(TabularAgent):
     _exact_values: ExactValues | None = None
 
     def fix_policy(self, policy: ArrayLike) -> None:
-        """From now on, estimate the action values of this policy.
+        """Fix the policy whose action values are estimated.
 
         Args:
             policy: (S, A) probabilities, or (S,) action numbers.

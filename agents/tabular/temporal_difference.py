@@ -188,7 +188,7 @@ class TemporalDifference(TabularAgent):
         kernels.begin(self._table, self.epsilon)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything it knows, and where its episodes are."""
+        """State from which learning resumes, with the episodes under way."""
         return super().state_dict() | {"memory": {name: array.copy() for name, array in self.memory.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ Request = Literal["quit", "save picture", "start over"]
 
 
 class Controls:
-    """What the user has chosen with keys and mouse.
+    """Choices of the user by keys and mouse.
 
     Args:
         rate: steps per second at first.

@@ -152,7 +152,7 @@ def _draw_picture(surface: pygame.Surface, picture: NDArray[np.uint8], frame: py
 
 
 def characters(width: int) -> int:
-    """How many characters fit into a line of so many pixels, at least one."""
+    """Number of characters that fit into a line of so many pixels, at least one."""
     return max(1, int(width / _advance()))
 
 

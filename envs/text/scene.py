@@ -1,4 +1,4 @@
-"""What text environments show: texts, or a picture and a text; their spaces, and parts of batches of them."""
+"""Observations of text environments: texts, or a picture and a text; their spaces, and parts of batches of them."""
 
 from __future__ import annotations
 

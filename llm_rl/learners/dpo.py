@@ -112,7 +112,7 @@ class DPO(PostTrainingLearner[Pair]):
         return loss.mean(), {name: term.mean() for name, term in terms.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that resuming needs, with the pairs that were written once."""
+        """State from which learning resumes, with the pairs that were written once."""
         return super().state_dict() | {"pairs": self.source.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

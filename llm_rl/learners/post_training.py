@@ -197,7 +197,7 @@ class PostTrainingLearner(Agent, Generic[Item]):
         """The mean loss over some examples, each with its :meth:`weight`, and means to log."""
 
     def weight(self, item: Item) -> int:
-        """How much an example counts in the mean."""
+        """Weight of an example in the mean."""
         return 1
 
     def learn(self) -> Iterator[Update]:

@@ -1,4 +1,4 @@
-"""Where pairs to compare come from: a file, or a policy's completions with labels from their rewards."""
+"""Sources of pairs to compare: a file, or a policy's completions with labels from their rewards."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class RewardModel(ScoringLearner[Pair]):
         return self.scores([self.task.prompt(problem) for problem in problems], completions)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that resuming needs, with the pairs that were written once."""
+        """State from which learning resumes, with the pairs that were written once."""
         return super().state_dict() | {"pairs": self.source.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -79,7 +79,7 @@ class ScoringLearner(PostTrainingLearner[Item]):
         return tuple(drawn[i] for i in best)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that resuming needs, with the head."""
+        """State from which learning resumes, with the head."""
         head = {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.scorer.tensors().items()}
         return super().state_dict() | {"head": head}
 

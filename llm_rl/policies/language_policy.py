@@ -180,7 +180,7 @@ class LanguagePolicy(Policy):
         )
 
     def room(self, tokens: Sequence[int], left: int) -> int:
-        """How many tokens the model can write after these, of ``left`` that it may; perhaps below 1."""
+        """Number of tokens that the model can write after these, of ``left`` that it may; perhaps below 1."""
         positions = getattr(self.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
         return left if positions is None else min(left, positions - virtual_count(self.model) - len(tokens))
 

@@ -195,7 +195,7 @@ def _streams(groups: int, size: int, rng: np.random.Generator) -> tuple[NDArray[
 
 
 def character_ends(policy: LanguagePolicy, conversation: Conversation) -> list[int]:
-    """Where each token since the prompt ends in the conversation's text, in characters."""
+    """End of each token since the prompt in the conversation's text, in characters."""
     ends: list[int] = []
     answers = iter(conversation.answers)
     silent = {*policy.end, policy.pad}

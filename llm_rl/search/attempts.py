@@ -114,7 +114,7 @@ def share(right: NDArray[np.bool_]) -> Share:
 
 @dataclass(frozen=True)
 class Measures:
-    """How good a model is on some problems.
+    """Measures of a model on some problems.
 
     Attributes:
         greedy: right with the most likely tokens.

@@ -129,7 +129,7 @@ def tree_search(writer: StepWriter, scorer: Scorer, simulations: int, tokens: in
 
 
 def _values(writer: StepWriter, scorer: Scorer, prefixes: dict[Prefix, None], trees: list[Tree]) -> dict[Prefix, float]:
-    """What prefixes are worth; finished completions that are judged are kept in their trees."""
+    """Values of prefixes; finished completions that are judged are kept in their trees."""
     judged = list(prefixes)
     if not isinstance(scorer, ProcessScorer):
         begun = [one for one in prefixes if not one.finished]

@@ -79,7 +79,7 @@ class Strategy:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search answers to one problem.
+    """Answer of a search to one problem.
 
     Attributes:
         text: the completion; for pass, the first right one, else the first.

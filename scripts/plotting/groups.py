@@ -37,7 +37,7 @@ class LoggedRun:
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        """Everything that makes the environment another one, by name: id, options, wrappers."""
+        """Settings that tell environments apart, by name: id, options, wrappers."""
         described = self.record["environment"] or {"id": "its environment", "kwargs": {}}
         found = {"id": described["id"], **described["kwargs"]}
         if str(described["id"]).endswith(("TextGeneration-v0", "TokenGeneration-v0")):
@@ -46,7 +46,7 @@ class LoggedRun:
 
     @cached_property
     def setting(self) -> dict[str, Any]:
-        """Everything that may be different between curves, by name: agent, its settings, copies, budget."""
+        """Settings that tell curves apart, by name: agent, its settings, copies, budget."""
         described = self.record["environment"] or {}
         budget = {name: self.record["training"].get(name) for name in ("steps", "seconds")}
         flat = {"agent": self.record["agent"], **_flat(self.record["config"])}

@@ -96,7 +96,7 @@ class Generator:
         return f"{self.kind}:{self.height}x{self.width}:{self.seed}{density}"
 
     def with_seed(self, seed: int) -> Generator:
-        """The same generator with another seed."""
+        """Generator like this one with another seed."""
         return replace(self, seed=seed)
 
     def cells(self) -> NDArray[np.uint8]:
