@@ -133,6 +133,9 @@ def begin(path: Path, record: Record) -> None:
         return
     if not (path / RECIPE).is_file():
         raise ValueError(f"{path} exists and is no recipe; choose another name with --run")
+    if not any(path.glob("*/config.json")):  # nothing has begun, as after a mistake in the command
+        files.replace_file(path / RECIPE, files.signed(record, FORMAT, VERSION))
+        return
     before = files.read_signed(path / RECIPE, FORMAT, VERSION, Record)
     if (before["recipe"], before["seed"], before["stages"]) != (record["recipe"], record["seed"], record["stages"]):
         raise ValueError(f"{path} was begun as {before['recipe']} with other settings; choose another name with --run")

@@ -137,6 +137,10 @@ def test_errors_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -
         error = capsys.readouterr().err
         assert expected in error
         assert error.count("\n") == 1
+    assert main([*COMMAND, "--env.digit", "1"]) == 2
+    assert "has no option 'digit'; did you mean digits" in capsys.readouterr().err
+    assert main([*COMMAND, "--env.digits", "99"]) == 2  # the name is not taken by the mistake before
+    assert "digits must be" in capsys.readouterr().err
     assert main(["recipe", "--list"]) == 0
     assert "r1-zero" in capsys.readouterr().out
 
