@@ -56,8 +56,8 @@ def _rows(repeats: int, steps: int) -> list[Row]:
     time = rounds({name: _seeds(partial(_solve, learner, taken[name])) for name, learner in learners.items()}, repeats)
     result = []
     for figures, work, unit, bar in (
-        (speed, f"PPO learns {ID}", "steps/s", 10.0),
-        (time, f"PPO learns {ID} until the mean return is {SOLVED:.0f}", "s", 3.0),
+        (speed, f"PPO learns {ID}", "steps/s", 12.0),
+        (time, f"PPO learns {ID} until the mean return is {SOLVED:.0f}", "s", 5.0),
     ):
         mine = statistics.median(figures["ours"])
         for name in ("Stable-Baselines3", "one loop, CleanRL's way"):

@@ -17,20 +17,22 @@ import tyro
 
 from gridzero.commands.arguments import parse
 
-PARTS = ("stepping", "solving", "drawing", "learning", "language")
+PARTS = ("stepping", "solving", "drawing", "tabular", "learning", "language")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Time stepping, solving, drawing, learning and language models, against the peers that are installed, in one run.
+    """Time stepping, solving, drawing, learning (tabular, PPO) and language models, against the installed peers.
 
-    Contenders take turns; figures are medians, ratios the medians over the rounds. Peers that are not there are
-    marked; `pip install quantecon mdpsolver envpool minigrid trl` brings them.
+    All in one run. Contenders take turns; figures are medians, ratios the medians over the rounds. Peers that are not
+    there are marked; `pip install quantecon mdpsolver envpool minigrid trl` brings them.
 
     Example: gridzero benchmark stepping --json speed.json
     """
 
-    parts: tyro.conf.Positional[tuple[Literal["stepping", "solving", "drawing", "learning", "language"], ...]] = ()
+    parts: tyro.conf.Positional[
+        tuple[Literal["stepping", "solving", "drawing", "tabular", "learning", "language"], ...]
+    ] = ()
     """Which; all if nothing is said."""
     quick: bool = False
     """Smaller sizes, fewer rounds: seconds instead of minutes, and rougher."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from gridzero.__main__ import main
 from gridzero.agents import solve
-from gridzero.benchmarks import learning, measure, solving
+from gridzero.benchmarks import learning, measure, solving, tabular
 from gridzero.benchmarks.measure import Row, median_ratio, rounds
 
 ROWS: list[tuple[dict[str, Any], bool | None]] = [
@@ -144,3 +146,12 @@ def test_every_contender_learns_and_stops_when_told() -> None:
         assert seen[0] == 0
         assert seen[-1] >= 300
         assert all(step < 300 for step in seen[:-1])
+
+
+def test_tabular_learners_measure_steps_that_were_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that ticks once a look, the rate is the number of steps; a step that only resets is none."""
+    ticks = itertools.count()
+    monkeypatch.setattr(tabular, "clock", lambda: float(next(ticks)))
+    monkeypatch.setattr(tabular, "NUM_ENVS", 64)
+    assert 0.8 * 3200 < tabular.numpy_loop(3200)() < 3200
+    assert tabular.learned_per_second(gym.make(tabular.ID, layout=tabular.MAP), 500)() == 500
