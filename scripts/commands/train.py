@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -32,10 +33,11 @@ from gridzero.commands.settings import (
     usage,
     wants_help,
 )
+from gridzero.commands.tracking import Tracker, tracking
 from gridzero.envs import plugins
 from gridzero.process import prepare
 
-CHANGEABLE = ("steps", "seconds", "keep", "stop_at", "run", "resume", "from_", "watch", "threads")
+CHANGEABLE = ("steps", "seconds", "keep", "stop_at", "run", "resume", "from_", "watch", "log", "threads")
 """Options that may be different when a run is resumed."""
 
 DESCRIPTION = """Train {agent}: {summary}.
@@ -76,6 +78,8 @@ class Options(TrainingOptions):
     """With --resume: the step of the checkpoint to go on from, or "best"; the last one if not given."""
     watch: bool = False
     """Draw the agent while it learns; of a language model, show some of what it writes."""
+    log: Tracker | None = None
+    """Send the metrics to this experiment tracker too, where it is installed; TensorBoard's events are always there."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,6 +87,8 @@ class Options(TrainingOptions):
             raise ValueError(f"seed must be at least 0, not {self.seed}")
         if self.from_ is not None and not self.resume:
             raise ValueError("--from needs --resume")
+        if self.log is not None and importlib.util.find_spec(self.log) is None:
+            raise ValueError(f"--log {self.log} needs it: pip install {self.log}")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -103,7 +109,7 @@ def main(argv: Sequence[str]) -> int:
     with distributed.initialized() as group:
         session = _resumed(settings.options, given, record, group) if record else _new(name, settings, given, group)
         with contextlib.nullcontext() if session.run is None else contextlib.closing(session.run):
-            status = _train(session, settings.options.watch)
+            status = _train(session, settings.options.watch, settings.options.log)
     if group.world_size > 1:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -127,7 +133,7 @@ def _settings(
     return settings
 
 
-def _train(session: Session, watch: bool) -> int:
+def _train(session: Session, watch: bool, tracker: Tracker | None = None) -> int:
     """Train to the end of the budget or to Ctrl-C, then evaluate and report."""
     from gridzero.agents.training import interruptible
     from gridzero.commands import report
@@ -139,9 +145,12 @@ def _train(session: Session, watch: bool) -> int:
     with contextlib.nullcontext() if viewer is None else contextlib.closing(viewer):
         progress = report.Progress(budget.steps, budget.seconds, shown=first, samples=samples)
         stopped = False
-        with interruptible() as interrupted, contextlib.closing(updates), progress:
+        record = session.run.config if first else {}
+        tracked = tracking(tracker if first else None, path, record)
+        with interruptible() as interrupted, contextlib.closing(updates), progress, tracked as log:
             for update in updates:
                 step, speed = update.step, update.metrics["steps_per_second"]
+                log(step, update.metrics)
                 progress.show(update)
                 if viewer is not None:
                     viewer.update(update)
