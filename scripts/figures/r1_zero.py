@@ -6,18 +6,32 @@ DeepSeek-AI (2025), DeepSeek-R1, figures 2 and 3, there with 671 billion weights
 
 from __future__ import annotations
 
+import gymnasium as gym
 import numpy as np
 
-from gridzero.figures.addition import run
-from gridzero.figures.figure import Figure, Row, claim, panels
+from gridzero.agents import make as make_agent
+from gridzero.figures.figure import Figure, FloatArray, Row, claim, panels
 
 RUNS, EPISODES = 1, 20_480
 METRICS = ("accuracy", "thought_length")
 
 
+def train(seed: int) -> dict[str, FloatArray]:
+    """Metrics of each update of GRPO on addition, and "step", the completions so far."""
+    env = gym.make("gridzero/TextGeneration-v0", task="addition")
+    agent = make_agent("grpo", env, seed=seed, schedule_steps=EPISODES)
+    found: dict[str, list[float]] = {name: [] for name in ("step", *METRICS)}
+    for update in agent.learn():
+        for name, numbers in found.items():
+            numbers.append(float(update.step) if name == "step" else update.metrics[name])
+        if update.step >= EPISODES:
+            break
+    return {name: np.array(numbers) for name, numbers in found.items()}
+
+
 def make(seed: int) -> Figure:
     """Accuracy and length of the thoughts over training; it takes about half a minute of one core."""
-    runs = [run(METRICS, EPISODES, RUNS * seed + k) for k in range(RUNS)]
+    runs = [train(RUNS * seed + k) for k in range(RUNS)]
     picture, (right, length) = panels(2)
     rows: list[Row] = []
     for axes, name, title in ((right, "accuracy", "right answers"), (length, "thought_length", "tokens in a thought")):
