@@ -38,13 +38,13 @@ def test_takes_the_optimal_action_in_small_mazes(layout: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("layout", "simulations"), [("four-rooms", 10_000), ("maze:15x15:0", 30_000), ("maze:15x15:1", 30_000)]
+    ("layout", "simulations"), [("four-rooms", 10_000), ("maze:15x15:0", 10_000), ("maze:15x15:1", 10_000)]
 )
 @pytest.mark.parametrize("seed", range(3))
 def test_takes_the_optimal_action_in_larger_worlds(layout: str, simulations: int, seed: int) -> None:
     env = GridWorld(layout)
     agent = gridzero.agents.make("mcts", env, simulations=simulations, depth=1000, seed=seed)
-    assert share_of_optimal_actions(agent, env.mdp, every=3) >= 0.95
+    assert share_of_optimal_actions(agent, env.mdp, every=5) >= 0.95
 
 
 def test_means_of_returns_find_the_better_of_two_actions() -> None:
