@@ -14,8 +14,8 @@ RECIPE = Recipe(
         Stage("base", "sft", 64_000, "three in four demonstrations skip the work"),
         Stage("sft", "sft --policy.model {base} --learning-rate 1e-3", COMPLETIONS, "more of the same demonstrations"),
         Stage("rejection-sampling", "rejection-sampling --policy.model {base} --learning-rate 1e-3", COMPLETIONS),
-        Stage("grpo", "grpo --policy.model {base} --learning-rate 3e-4", COMPLETIONS),
-        Stage("ppo", "ppo --policy.model {base} --learning-rate 3e-4", COMPLETIONS),
+        Stage("grpo", "grpo --policy.model {base} --learning-rate 3e-4 --learning-rate-schedule linear", COMPLETIONS),
+        Stage("ppo", "ppo --policy.model {base} --learning-rate 3e-4 --learning-rate-schedule linear", COMPLETIONS),
         Stage("dpo", "dpo --policy.model {base} --learning-rate 3e-4", COMPLETIONS),
         Stage(
             "distillation",

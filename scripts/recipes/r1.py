@@ -7,7 +7,7 @@ arrives at the answer.
 
 from gridzero.recipes.recipe import Recipe, Stage
 
-REWARDS = "--env.rewards correct,form=0.1,consistency=0.1"
+REINFORCED = "--learning-rate 3e-4 --learning-rate-schedule linear --env.rewards correct,form=0.1,consistency=0.1"
 
 RECIPE = Recipe(
     about="R1: cold start, GRPO, rejection sampling, SFT, GRPO again, and distillation beside GRPO on a small student",
@@ -21,14 +21,14 @@ RECIPE = Recipe(
             3_200,
             "a few worked solutions",
         ),
-        Stage("grpo", f"grpo --policy.model {{cold-start}} --learning-rate 3e-4 {REWARDS}", 10_240, "reasoning"),
+        Stage("grpo", f"grpo --policy.model {{cold-start}} {REINFORCED}", 10_240, "reasoning"),
         Stage(
             "rejection-sampling",
             "distillation --policy.model {base} --teacher {grpo} --learning-rate 1e-3",
             10_240,
             "the base imitates right completions of the model before",
         ),
-        Stage("grpo-again", f"grpo --policy.model {{rejection-sampling}} --learning-rate 3e-4 {REWARDS}", 10_240),
+        Stage("grpo-again", f"grpo --policy.model {{rejection-sampling}} {REINFORCED}", 10_240),
         Stage("student", "sft --width 32 --layers 2", 64_000, "a smaller base model"),
         Stage(
             "distillation",
@@ -38,7 +38,7 @@ RECIPE = Recipe(
         ),
         Stage(
             "student-grpo",
-            f"grpo --policy.model {{student}} --learning-rate 3e-4 {REWARDS}",
+            f"grpo --policy.model {{student}} {REINFORCED}",
             20_480,
             "the student learns alone, beside",
         ),
