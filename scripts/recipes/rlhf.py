@@ -14,7 +14,8 @@ RECIPE = Recipe(
         Stage("reward-model", "reward-model --policy.model {sft} --learning-rate 1e-3", 10_000, "from preferences"),
         Stage(
             "ppo",
-            "ppo --policy.model {sft} --learning-rate 3e-4 --learning-rate-schedule linear --env.rewards {reward-model}=1",
+            "ppo --policy.model {sft} --learning-rate 3e-4 --learning-rate-schedule linear "
+            "--env.rewards {reward-model}=1",
             40_960,
             "the reward model pays",
         ),
