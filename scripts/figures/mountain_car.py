@@ -9,18 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridzero.agents.tabular.features import TileCoding
-from gridzero.agents.tabular.linear_kernels import begin, n_step
+from gridzero.agents.tabular.linear_kernels import begin, n_step, traced
 from gridzero.agents.tabular.td_kernels import kernel, uniform
+from gridzero.agents.tabular.trace_kernels import REPLACING
 
 FloatArray = NDArray[np.float64]
 
 CODING = TileCoding(2, tilings=8, tiles=8)
 LOW, HIGH = np.array([-1.2, -0.07]), np.array([0.5, 0.07])
 """Of position and velocity, as Sutton & Barto's software scales them."""
+LONGEST = 3000
+"""Steps of the mean episode after which a run is ended."""
 
 
 class Car:
-    """Semi-gradient n-step Sarsa, greedy, on one mountain car (Sutton & Barto, example 10.1).
+    """Semi-gradient n-step Sarsa or Sarsa(λ), greedy, on one mountain car (Sutton & Barto, example 10.1).
 
     The dynamics are those of Gymnasium's MountainCar-v0, without a limit on the length of an episode. Actions 0, 1, 2
     are full throttle reverse, none, and full throttle forward.
@@ -29,12 +32,14 @@ class Car:
         n: of n-step Sarsa.
         step_size: α, not divided by the number of tilings.
         seed: decides everything.
+        decay: λ; 0 for n-step Sarsa.
+        kind: of traces.
 
     Attributes:
         weights: (3, d).
     """
 
-    def __init__(self, n: int, step_size: float, seed: int) -> None:
+    def __init__(self, n: int, step_size: float, seed: int, *, decay: float = 0.0, kind: int = REPLACING) -> None:
         self.weights = np.zeros((3, CODING.size))
         self._settings = (1.0, 0.0, step_size, 0.0, 0.0)
         streams = np.random.SeedSequence((seed, 4)).generate_state(2, np.uint64)
@@ -56,13 +61,21 @@ class Car:
             np.zeros(1, dtype=np.int64),
             np.zeros(1, dtype=np.int64),
         )
+        self._traces = (
+            np.zeros((1, self.weights.size)),
+            np.zeros((1, self.weights.size), dtype=np.int64),
+            np.zeros(1, dtype=np.int64),
+            np.zeros(1),
+        )
+        self._decay, self._kind = decay, kind
         self._starts = streams[1:].copy()
 
     def drive(self, episodes: int, limit: int = 10**9) -> NDArray[np.int64]:
         """Learn from so many episodes, or until a step limit over all of them; their lengths."""
         lengths = np.zeros(episodes, dtype=np.int64)
         coding = (CODING.shifts, float(CODING.tiles))
-        _drive(self._knowledge, self._past, self._settings, self._starts, coding, lengths, limit)
+        trace = (self._kind, self._decay, *self._traces)
+        _drive(self._knowledge, self._past, trace, self._settings, self._starts, coding, lengths, limit)
         return lengths
 
     def cost_to_go(self, points: int = 40) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -74,10 +87,14 @@ class Car:
         return positions, velocities, -q.max(axis=0).reshape(points, points)
 
 
-def mean_lengths(n: int, step_size: float, episodes: int, runs: int, seed: int) -> FloatArray:
-    """(E,) steps of each episode, the mean of several runs."""
+def mean_lengths(n: int, step_size: float, episodes: int, runs: int, seed: int, **traces: Any) -> FloatArray:
+    """(E,) steps of each episode, the mean of several runs.
+
+    A run that diverges is ended after as many steps as make the mean episode 3000 steps long.
+    """
     seeds = np.random.SeedSequence(seed).generate_state(runs)
-    return np.asarray(np.mean([Car(n, step_size, int(own)).drive(episodes) for own in seeds], axis=0))
+    found = [Car(n, step_size, int(own), **traces).drive(episodes, LONGEST * episodes) for own in seeds]
+    return np.asarray(np.mean(found, axis=0))
 
 
 @kernel
@@ -103,9 +120,12 @@ def _observe(position: float, velocity: float, coding: Any, indices: Any) -> Non
 
 
 @kernel
-def _drive(knowledge: Any, past: Any, settings: Any, starts: Any, coding: Any, lengths: Any, limit: int) -> None:
+def _drive(
+    knowledge: Any, past: Any, trace: Any, settings: Any, starts: Any, coding: Any, lengths: Any, limit: int
+) -> None:
     _, _, _, rows, actions, here, entries = knowledge
     past_indices, past_entries, past_rows, past_rewards, first, held = past
+    kind, decay, traces, which, traced_count, drifts = trace
     nobody = np.zeros((0, 0))
     following, start = np.empty_like(here), np.empty_like(here)
     rewards, flags = np.full(1, -1.0), np.zeros((3, 1), np.bool_)
@@ -128,19 +148,22 @@ def _drive(knowledge: Any, past: Any, settings: Any, starts: Any, coding: Any, l
                 _observe(position, velocity, coding, start)
                 observed = start
             batch = (following, entries, observed, entries, rows, rewards, flags[0], flags[1], flags[2])
-            n_step(
-                knowledge,
-                batch,
-                nobody,
-                settings,
-                False,
-                past_indices,
-                past_entries,
-                past_rows,
-                past_rewards,
-                first,
-                held,
-            )
+            if decay > 0:
+                traced(knowledge, batch, nobody, settings, False, kind, decay, traces, which, traced_count, drifts)
+            else:
+                n_step(
+                    knowledge,
+                    batch,
+                    nobody,
+                    settings,
+                    False,
+                    past_indices,
+                    past_entries,
+                    past_rows,
+                    past_rewards,
+                    first,
+                    held,
+                )
             if over or taken == limit:
                 break
         if taken == limit:

@@ -22,6 +22,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "sutton_10_2": {"runs": 2},
     "sutton_10_3": {"runs": 4},
     "sutton_10_4": {"runs": 10, "lengths": (1, 4, 16)},
+    "sutton_12_10": {"runs": 3, "decays": (0.0, 0.96, 0.99)},
+    "sutton_12_11": {"runs": 4},
     "sutton_12_3": {"runs": 20},
     "sutton_12_6": {"runs": 20},
 }
