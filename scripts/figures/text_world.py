@@ -31,13 +31,17 @@ def taste(problem: Problem, completions: Sequence[str]) -> list[float]:
 class TextWorld:
     """Three problems, all completions of two tokens, their true rewards, and a language model with random weights.
 
+    Args:
+        temperature: of the language model; below 1 it writes some completions much more often than others.
+
     Attributes:
         completions: all of them.
         rewards: r, (3, N), the true ones.
         reference: π_ref, (3, N), probabilities under the language model.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, temperature: float = 1.0) -> None:
+        self.temperature = temperature
         self._folder = tempfile.TemporaryDirectory()
         vocabulary = Vocabulary((PAD, END, *make_task("addition", digits=1, template="plain").alphabet()))
         model = tiny_model(len(vocabulary), width=32, layers=1, heads=2, positions=64, seed=1)
@@ -65,7 +69,9 @@ class TextWorld:
             settings: the learner's.
         """
         env = gym.make("gridzero/TextGeneration-v0", rewards=rewards, **TASK)
-        return make_agent(name, env, seed=seed, policy={"model": self.model}, **settings)
+        return make_agent(
+            name, env, seed=seed, policy={"model": self.model, "temperature": self.temperature}, **settings
+        )
 
     def path(self, agent: Any, steps: int, points: int = 10) -> Iterator[FloatArray]:
         """Probabilities of all completions at so many points on an agent's way of so many steps."""
