@@ -44,7 +44,7 @@ def test_one_hot_features_make_the_tabular_agent(linear: str, tabular: str, fiel
     ],
 )
 def test_n_steps_and_traces_are_the_tabular_ones(linear: str, tabular: str, fields: Any) -> None:
-    common = {"step_size": "0.1", "seed": 3} | fields
+    common = {"step_size": "0.1", "epsilon": "0.1", "seed": 3} | fields
     one = gridzero.agents.make(linear, "CliffWalking-v1", features="tabular", **common)
     other = gridzero.agents.make(tabular, "CliffWalking-v1", **common)
     learn(one, 3), learn(other, 3)

@@ -190,9 +190,9 @@ def test_exploring_frequencies() -> None:
 @pytest.mark.parametrize(
     ("one", "fields", "other", "shared"),
     [
-        ("n-step-sarsa", {"n": 1}, "sarsa", {}),
-        ("sarsa-lambda", {"trace_decay": 0.0, "trace": "accumulating"}, "sarsa", {}),
-        ("sarsa-lambda", {"trace_decay": 0.0, "trace": "replacing"}, "sarsa", {}),
+        ("n-step-sarsa", {"n": 1}, "sarsa", {"epsilon": "0.1"}),
+        ("sarsa-lambda", {"trace_decay": 0.0, "trace": "accumulating"}, "sarsa", {"epsilon": "0.1"}),
+        ("sarsa-lambda", {"trace_decay": 0.0, "trace": "replacing"}, "sarsa", {"epsilon": "0.1"}),
         ("expected-sarsa", {}, "q-learning", {"epsilon": "0"}),
         ("dyna-q", {"planning_steps": 0}, "q-learning", {}),
         ("dyna-q-plus", {"planning_steps": 0}, "q-learning", {}),
