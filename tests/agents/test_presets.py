@@ -13,6 +13,7 @@ from gridzero.agents import REGISTRY, agent_class, make, runs
 from gridzero.agents.files import fits
 from gridzero.agents.neural.grpo_config import VARIANTS
 from gridzero.agents.presets import Preset, preset, presets
+from gridzero.commands import sweep
 from gridzero.commands.arguments import EnvironmentWords
 from gridzero.commands.settings import TrainingOptions, parse_settings
 
@@ -76,14 +77,15 @@ def test_flags_may_say_what_the_preset_does(flag: list[str]) -> None:
     assert config.normalise_observations is (flag != ["--no-normalise-observations"])
 
 
-def test_a_sweep_uses_the_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    varied = ["--over", "gae_lambda=0.5", "--seeds", "1", "--jobs", "1", "--run", "s"]
-    assert main(["sweep", "ppo", "--env", "CartPole-v1", *QUICK, *varied]) == 0
-    (config,) = (runs.read_config(path.parent) for path in Path("runs/s").rglob("seed-0/config.json"))
-    fields = {**preset("ppo", "CartPole-v1").fields, "gae_lambda": 0.5, "epochs": 1}
-    assert config["config"].items() >= fields.items()
-    assert config["training"]["preset"] == "CartPole-v1"
+def test_a_sweep_varies_what_surrounds_the_preset() -> None:
+    words = ["--env", "CartPole-v1", "--over", "gae_lambda=0.5,0.7", "--seeds", "1", "--epochs", "1"]
+    settings = parse_settings("sweep", "", sweep.Options, "ppo", words, EnvironmentWords())
+    environment = {"id": "CartPole-v1", "kwargs": {}}
+    jobs = sweep.Sweep(Path("runs/all"), "ppo", environment, None, settings.config, settings.options).jobs
+    fields = {**preset("ppo", "CartPole-v1").fields, "epochs": 1}
+    for value, (job,) in zip((0.5, 0.7), jobs, strict=True):
+        assert job.config == agent_class("ppo").Config(**{**fields, "gae_lambda": value})
+        assert (job.options.preset, job.options.steps) == ("CartPole-v1", preset("ppo", "CartPole-v1").steps)
 
 
 def test_in_python_nothing_is_tuned_that_nobody_asked_for() -> None:
