@@ -1,7 +1,7 @@
 """What tokens buy at test time: votes, best-of-n, beam search and tree search over steps, on a base of addition.
 
-The base is trained on demonstrations of which two in five show the work, a reward model on pairs of its completions and
-a process reward model on its steps. Each search is charged for every token that it writes; scorers write none.
+The base is the tiny model of addition after one update of GRPO, which is right in about half of the cases; a reward
+model is trained on pairs of its completions, and a process reward model on its steps. Each search is charged for every token that it writes; scorers write none.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from gridzero.llm_rl.search.attempts import Attempt, attempts, draw_problems
 from gridzero.llm_rl.search.scorers import Scorer
 from gridzero.llm_rl.search.strategies import Strategy, search
 
-WORKED = 0.4
-BASE, SCORERS = 32_000, 4_800
+BASE, SCORERS = 512, 4_800
 PROBLEMS, SAMPLES = 100, 32
 SIZES = (1, 2, 4, 8, 16, 32)
 WIDTHS, TOKENS = (1, 2, 4, 8), (100, 200, 400, 800, 1600)
@@ -80,7 +79,7 @@ def make(seed: int) -> Figure:
 
 def trained(seed: int) -> tuple[LanguagePolicy, Scorer, Any]:
     """The base, a reward model and a process reward model."""
-    base: Any = make_agent("sft", _environment(worked=WORKED), seed=seed)
+    base: Any = make_agent("grpo", _environment(), seed=seed)
     _learn(base, BASE)
     with tempfile.TemporaryDirectory() as folder:
         save_model(base.network.model, base.network.tokenizer, Path(folder) / "base")
@@ -93,8 +92,8 @@ def trained(seed: int) -> tuple[LanguagePolicy, Scorer, Any]:
     return base.network, scorers[0], scorers[1]
 
 
-def _environment(**options: Any) -> Any:
-    return gym.make("gridzero/TextGeneration-v0", task="addition", **options)
+def _environment() -> Any:
+    return gym.make("gridzero/TextGeneration-v0", task="addition")
 
 
 def _learn(agent: Any, steps: int) -> None:
