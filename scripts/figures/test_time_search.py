@@ -1,7 +1,7 @@
 """What tokens buy at test time: votes, best-of-n, beam search and tree search over steps, on a base of addition.
 
-The base is the tiny model of addition after one update of GRPO, which is right in about half of the cases; a reward
-model is trained on pairs of its completions, and a process reward model on its steps. Each search is charged for every token that it writes; scorers write none.
+The base is the tiny model of addition after one update of GRPO; a reward model is trained on pairs of its completions,
+and a process reward model on its steps. Each search is charged for every token that it writes; scorers write none.
 """
 
 from __future__ import annotations
