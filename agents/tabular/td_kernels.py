@@ -27,11 +27,13 @@ from gridzero.agents.tabular.tabular import FORBIDDEN
 
 # The arithmetic of numpy: a division cannot fail, so that no kernel has to be ready to be left in its middle.
 kernel = numba.njit(cache=True, error_model="numpy")
+# Part of a kernel: a call would take as long as what it does.
+part = numba.njit(cache=True, error_model="numpy", forceinline=True)
 
 SARSA, EXPECTED_SARSA, Q_LEARNING = 0, 1, 2
 
 
-@kernel
+@part
 def uniform(streams: Any, i: int) -> float:
     """The next number in [0, 1) of stream i, by SplitMix64 (Steele, Lea & Flood 2014)."""
     streams[i] += np.uint64(0x9E3779B97F4A7C15)
@@ -57,7 +59,7 @@ def draw_allowed(q: Any, state: int, streams: Any, i: int) -> int:
     return 0
 
 
-@kernel
+@part
 def choose(q: Any, state: int, epsilon: float, streams: Any, i: int) -> int:
     """An epsilon-greedy action, equals drawn at random, from one number of stream i.
 
@@ -65,24 +67,28 @@ def choose(q: Any, state: int, epsilon: float, streams: Any, i: int) -> int:
     """
     count = q.shape[1]
     number = uniform(streams, i)
-    if number < epsilon:
-        drawn = int(min(int(number / epsilon * count), count - 1))
-        return drawn if q[state, drawn] > FORBIDDEN else draw_allowed(q, state, streams, i)
-    best, first, ties = q[state, 0], 0, 1
+    best = q[state, 0]
     for a in range(1, count):
-        if q[state, a] > best:
-            best, first, ties = q[state, a], a, 1
-        elif q[state, a] == best:
-            ties += 1
-    if ties == 1:
-        return first
-    skip = min(int((number - epsilon) / (1.0 - epsilon) * ties), ties - 1)
-    for a in range(first, count):
-        if q[state, a] == best:
-            if skip == 0:
-                return a
-            skip -= 1
-    return first
+        best = max(q[state, a], best)
+    chosen, ties, before = 0, 0, 1
+    for a in range(count):  # the first of the best, without branches, of which every second would be foreseen wrongly
+        lower = np.int64(q[state, a] < best)
+        before &= lower
+        chosen += before
+        ties += 1 - lower
+    if number < epsilon:
+        chosen = min(int(number / epsilon * count), count - 1)
+        if q[state, chosen] <= FORBIDDEN:
+            chosen = draw_allowed(q, state, streams, i)
+    elif ties > 1:
+        skip = min(int((number - epsilon) / (1.0 - epsilon) * ties), ties - 1)
+        for a in range(chosen, count):
+            if q[state, a] == best:
+                if skip == 0:
+                    chosen = a
+                    break
+                skip -= 1
+    return chosen
 
 
 @kernel
@@ -96,14 +102,14 @@ def draw(cumulative: Any, state: int, streams: Any, i: int) -> int:
     return last
 
 
-@kernel
+@part
 def next_value(kind: int, q: Any, state: int, action: int, epsilon: float) -> float:
     """Value of the successor: each algorithm's own part of its target (Sutton & Barto, eq. 6.7, 6.8, 6.9)."""
     if kind == SARSA:
         return float(q[state, action])
     best = q[state, 0]
     for a in range(1, q.shape[1]):
-        best = max(best, q[state, a])
+        best = max(q[state, a], best)
     if kind == Q_LEARNING or epsilon == 0.0:
         return float(best)
     total, allowed = 0.0, 0
@@ -114,7 +120,7 @@ def next_value(kind: int, q: Any, state: int, action: int, epsilon: float) -> fl
     return float((1.0 - epsilon) * best + epsilon * total / allowed)
 
 
-@kernel
+@part
 def next_step_size(visits: Any, state: int, action: int, settings: Any) -> float:
     """Count one more update of the pair, and the step size it gets."""
     _, _, scale, shift, power = settings
@@ -126,7 +132,7 @@ def next_step_size(visits: Any, state: int, action: int, settings: Any) -> float
     return float(scale * (visits[state, action] + shift) ** -power)
 
 
-@kernel
+@part
 def update(q: Any, visits: Any, state: int, action: int, target: float, settings: Any) -> float:
     """Move q(s, a) towards the target by its step size; the absolute error it had."""
     error = target - q[state, action]
@@ -155,7 +161,7 @@ def begin(table: Any, epsilon: float) -> None:
         actions[i] = choose(q, states[i], epsilon, streams, i)
 
 
-@kernel
+@part
 def one_step(table: Any, batch: Any, settings: Any, waits: bool, kind: int) -> float:
     """Sarsa, expected Sarsa and Q-learning: q(s, a) += alpha (r + gamma next_value - q(s, a))."""
     q, visits, streams, states, actions = table
@@ -163,17 +169,22 @@ def one_step(table: Any, batch: Any, settings: Any, waits: bool, kind: int) -> f
     gamma, epsilon = settings[0], settings[1]
     errors = 0.0
     for i in range(len(states)):
+        state, action, following, new = states[i], actions[i], next_states[i], observed[i]
         chosen = -1
         ended = valid[i] and (terminated[i] or truncated[i])
         if valid[i]:
             target = rewards[i]
             if not terminated[i]:
                 if kind == SARSA:
-                    chosen = choose(q, next_states[i], epsilon, streams, i)
-                target += gamma * next_value(kind, q, next_states[i], chosen, epsilon)
-            errors += update(q, visits, states[i], actions[i], target, settings)
-        states[i] = observed[i]
-        actions[i] = next_action(q, streams, observed[i], chosen, ended, waits, settings[1], i)
+                    chosen = choose(q, following, epsilon, streams, i)
+                target += gamma * next_value(kind, q, following, chosen, epsilon)
+            errors += update(q, visits, state, action, target, settings)
+        states[i] = new
+        if waits and ended:
+            chosen = 0
+        elif chosen < 0 or ended:
+            chosen = choose(q, new, epsilon, streams, i)
+        actions[i] = chosen
     return errors
 
 
