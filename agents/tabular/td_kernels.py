@@ -72,7 +72,7 @@ def choose(q: Any, state: int, epsilon: float, streams: Any, i: int) -> int:
         best = max(q[state, a], best)
     chosen, ties, before = 0, 0, 1
     for a in range(count):  # the first of the best, without branches, of which every second would be foreseen wrongly
-        lower = np.int64(q[state, a] < best)
+        lower = int(q[state, a] < best)
         before &= lower
         chosen += before
         ties += 1 - lower
