@@ -42,7 +42,10 @@ BETAS = np.geomspace(20, 1e-4, 80)
 
 
 def moderation(problem: Problem, completions: Sequence[str]) -> list[float]:
-    """A true reward that wants more of what is to its taste, but not too much of it: s - s²/2."""
+    """A true reward that wants more of what is to its taste, but not too much of it: s - s²/2.
+
+    Chosen because it shows the fall: of a reward that only adds up, reward models extrapolate well.
+    """
     return [s - s * s / 2 for s in taste(problem, completions)]
 
 
