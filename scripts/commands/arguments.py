@@ -73,8 +73,8 @@ def _refuse_unknown(options: type[Any], arguments: Sequence[str]) -> None:
                 raise ValueError(f"--{name} is given twice")
             seen.add(name)
             if name not in known:
-                shown = [f"--{flag}" for flag in sorted(known) if not flag.startswith("no-")]
-                raise ValueError(f"there is no option --{name}; {closest('--' + name, shown)}")
+                shown = {flag: f"--{flag}" for flag in sorted(known) if not flag.startswith("no-")}
+                raise ValueError(f"there is no option --{name}; {closest(name, shown, shown=shown)}")
 
 
 def _flags(options: type[Any]) -> list[str]:

@@ -28,7 +28,8 @@ def check(described: Mapping[str, Any], num_envs: int | None, config: Any) -> No
         config: the agent's; what it does not have is not counted.
 
     Raises:
-        ValueError: naming the setting that needs the most, where all need more than is free.
+        ValueError: where all need more than is free; it names the first setting that does by itself, or the one that
+            needs the most.
     """
     from gridzero.agents.environments import find_spec, remake
 
@@ -50,7 +51,8 @@ def check(described: Mapping[str, Any], num_envs: int | None, config: Any) -> No
         "group_size": settings.get("groups", 1) * settings.get("group_size", 0) * (size + _OBJECT),
     }
     needed |= {f"policy.{name}": _PER_RANK * number for name, number in adapters.items() if isinstance(number, int)}
-    require(sum(needed.values()), max(needed, key=needed.__getitem__))
+    free, most = available(), max(needed, key=needed.__getitem__)
+    require(sum(needed.values()), next((name for name, size in needed.items() if size > free), most))
 
 
 def check_columns(columns: int) -> None:

@@ -120,7 +120,7 @@ def test_a_plugin_that_cannot_be_loaded_is_one_line(packages: Path, tmp_path: Pa
     statuses, output, errors = gridzero(tmp_path, broken, "list agents", "train q-lerning --env FrozenLake-v1")
     assert statuses == [0, 2]
     assert "q-learning" in output
-    assert errors.splitlines() == [
-        "gridzero: the plug-in gridworld cannot be loaded: RuntimeError: of another age",
-        "gridzero: no agent is called 'q-lerning'; did you mean q-learning or double-q-learning?",
-    ]
+    said, hint = errors.splitlines()
+    assert said == "gridzero: the plug-in gridworld cannot be loaded: RuntimeError: of another age"
+    assert hint.startswith("gridzero: no agent is called 'q-lerning'; did you mean ")
+    assert "q-learning" in hint
