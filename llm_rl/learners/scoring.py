@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,9 +65,9 @@ class ScoringLearner(PostTrainingLearner[Item]):
         numbers: Tensor = policy.value_head(states)
         return numbers
 
+    @abstractmethod
     def scores(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
         """A score of each completion of its prompt."""
-        raise NotImplementedError
 
     def act(self, observations: Any, *, explore: bool = False) -> Any:
         """The best of ``best_of`` completions of each text, which are drawn; one of them to explore."""

@@ -56,6 +56,7 @@ MAZE: dict[str, Any] = {
     "options": {"layout": "maze:15x15:0", "start": "random"},
     "fields": {"entropy_coefficient": 0.5},
 }
+LARGER_MAZE = MAZE | {"options": {"layout": "maze:21x21:0", "start": "random"}}
 GRIDS = {
     "ppo-zhao": Bar("ppo", **ZHAO, steps=200_000),
     "grpo-zhao": Bar("grpo", **ZHAO, steps=400_000),
@@ -63,6 +64,8 @@ GRIDS = {
     "grpo-rooms": Bar("grpo", **ROOMS, steps=400_000),
     "ppo-maze": Bar("ppo", **MAZE, steps=800_000),
     "grpo-maze": Bar("grpo", **MAZE, steps=800_000),
+    "ppo-larger-maze": Bar("ppo", **LARGER_MAZE, steps=3_000_000),
+    "grpo-larger-maze": Bar("grpo", **LARGER_MAZE, steps=3_000_000),
     "ppo-zhao-pixels": Bar("ppo", GRID, ZHAO["options"] | {"observation": "image"}, ZHAO["fields"]),
 }
 
