@@ -51,13 +51,14 @@ class ActorCritic(TemporalDifference):
     the action under the policy over that under the policy that acts. The policy is a softmax over preferences θ(s, a).
 
     Example:
-        >>> import gridzero
-        >>> agent = gridzero.agents.make("actor-critic", "CliffWalking-v1", gamma=1.0, seed=1)
+        >>> import gymnasium, gridzero
+        >>> lake = gymnasium.make("FrozenLake-v1", is_slippery=False)
+        >>> agent = gridzero.agents.make("actor-critic", lake)
         >>> for update in agent.learn():
-        ...     if update.step >= 100_000:
+        ...     if update.step >= 20_000:
         ...         break
         >>> gridzero.agents.evaluate(agent).mean
-        -13.0
+        1.0
     """
 
     Config = ActorCriticConfig

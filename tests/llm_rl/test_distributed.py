@@ -27,7 +27,7 @@ AGENTS = {
 
 
 @pytest.mark.parametrize(
-    "agent", [name if name in ("grpo", "sft") else pytest.param(name, marks=pytest.mark.slow) for name in AGENTS]
+    "agent", [name if name == "grpo" else pytest.param(name, marks=pytest.mark.slow) for name in AGENTS]
 )
 def test_two_processes_learn_what_one_does(agent, tmp_path):
     vocabulary = Vocabulary.for_task(make_task("addition", digits=1))

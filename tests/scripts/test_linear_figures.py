@@ -13,7 +13,6 @@ from gridzero.agents.tabular.features import TileCoding
 from gridzero.figures.mountain_car import CODING, HIGH, LOW, Car, accelerate
 
 QUICK: dict[str, dict[str, Any]] = {
-    "zhao_8": {"runs": 1},
     "sutton_9_1": {"episodes": 5000},
     "sutton_9_2": {"runs": 10, "episodes": 2000, "lengths": (1, 4, 512)},
     "sutton_9_5": {"runs": 1, "episodes": 2000},
