@@ -8,6 +8,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from gridzero.process import insistent_interrupts
+
 COMMANDS = {
     "train": "train an agent in an environment",
     "sweep": "train with every combination of some settings and several seeds",
@@ -52,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")
-            return _dispatch(arguments)
+            with insistent_interrupts():
+                return _dispatch(arguments)
     except SystemExit as stop:  # --help
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:

@@ -6,12 +6,17 @@ import contextlib
 import ctypes
 import gc
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 # mallopt's names for the two (malloc.h), and the greatest block that glibc takes from its own memory.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _GREATEST = 32 << 20
+_AGAIN = 0.5
+"""Seconds until an interrupt that was lost is raised again."""
 
 
 def prepare(threads: int) -> None:
@@ -32,6 +37,47 @@ def loading() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextlib.contextmanager
+def insistent_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt on Ctrl-C until it arrives: libraries lose some while they are imported."""
+    ours = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGALRM)}
+    hook = sys.unraisablehook
+
+    def report(lost: Any) -> None:
+        if not issubclass(lost.exc_type, KeyboardInterrupt):
+            hook(lost)
+
+    sys.unraisablehook = report
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+    if not isinstance(sys.exc_info()[1], KeyboardInterrupt):  # one that is on its way is left to arrive
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def until_interrupted(*others: type[BaseException]) -> Iterator[None]:
+    """End what is within on Ctrl-C, or other exceptions, without an error."""
+    ends: tuple[type[BaseException], ...] = (KeyboardInterrupt, *others)
+    try:
+        yield
+    except ends:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def set_threads(count: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections import deque
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import tyro
 from gridzero.commands.arguments import EnvironmentWords, parse
 from gridzero.commands.conversation import converses, spells, verdict
 from gridzero.commands.watch import viewing
+from gridzero.process import until_interrupted
 
 DIRECTIONS: dict[tuple[int, int], str] = {
     (-1, 0): "up w kp8",
@@ -96,7 +96,7 @@ def answer_problems(env: Any, seed: int | None) -> None:
     task, console, begun, right = env.unwrapped.task, report.console(), 0, 0
     if task.explanation:
         console.print(f"{task.explanation}\n", style="dim", highlight=False)
-    with contextlib.suppress(EOFError, KeyboardInterrupt):
+    with until_interrupted(EOFError):
         while True:
             shown, info = env.reset(seed=seed)
             seed, done = None, False

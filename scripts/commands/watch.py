@@ -16,7 +16,7 @@ import tyro
 from gridzero.agents.retention import Which
 from gridzero.commands.arguments import parse
 from gridzero.commands.conversation import conversations, converses, spells
-from gridzero.process import loading
+from gridzero.process import loading, until_interrupted
 
 LAYERS = {"values": "state values", "actions": "action values", "visits": "visits", "none": "none"}
 
@@ -124,7 +124,7 @@ def watch_writing(agent: Any, options: Options) -> int:
         transcript = transcripts.Stream(console, rate, options.delay)
     endless = console.is_terminal and recording is None
     left = options.episodes or (math.inf if endless else 3 * count)
-    with transcript, contextlib.suppress(KeyboardInterrupt):
+    with transcript, until_interrupted():
         while session.begun < left:
             session.round(int(min(count, left - session.begun)), transcript.show)
             transcript.end_round()

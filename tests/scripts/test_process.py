@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import os
 import platform
+import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
 
-from gridzero.process import loading, set_threads
+from gridzero.process import insistent_interrupts, loading, set_threads, until_interrupted
 
 PAGES_FOUND_AGAIN = """
 import resource
@@ -59,3 +61,42 @@ def test_garbage_is_searched_for_again_after_loading_failed_or_not() -> None:
         assert gc.isenabled()
     finally:
         gc.unfreeze()
+
+
+def test_an_interrupt_that_a_library_loses_is_raised_again() -> None:
+    lost = []
+
+    def library() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            lost.append(True)
+
+    before = signal.getsignal(signal.SIGINT)
+    begun = time.monotonic()
+
+    def command() -> None:
+        with insistent_interrupts():
+            library()
+            while time.monotonic() < begun + 60:
+                time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt):
+        command()
+    assert lost
+    assert time.monotonic() < begun + 60
+    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_an_interrupt_on_its_way_is_not_disturbed_and_one_that_is_taken_is_over() -> None:
+    cleaned = []
+    with insistent_interrupts():
+        with until_interrupted():
+            try:
+                signal.raise_signal(signal.SIGINT)
+            finally:
+                time.sleep(1.2)
+                cleaned.append(True)
+        time.sleep(1.2)
+    assert cleaned
