@@ -28,7 +28,7 @@ class ReinforceConfig(PolicyGradientConfig):
     """Episodes in an update, one in each environment; by default 64 where the environment has a native vector, else
     8."""
     baseline: ReturnBaseline = "value"
-    """What is taken from the return of a step: "none", the "mean" return of the other episodes from the same time on,
+    """Baseline that a return is less by: "none", the "mean" return of the other episodes from the same time on,
     or the "value" of its state, which a critic learns from the returns."""
     value_coefficient: float = 0.5
     """Weight of the critic's loss."""

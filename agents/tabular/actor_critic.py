@@ -29,7 +29,7 @@ class ActorCriticConfig(TemporalDifferenceConfig):
     actor_step_size: float = 0.1
     """The actor's step size."""
     critic: Literal["states", "actions"] = "states"
-    """What the critic values: states, so that the actor learns from temporal-difference errors (advantage
+    """Kind of critic: states, so that the actor learns from temporal-difference errors (advantage
     actor-critic), or states and actions, so that it learns from their values (QAC)."""
     behaviour: Literal["own", "uniform"] = "own"
     """The policy that acts while learning: its own, or the uniform one, whose steps count by their importance."""

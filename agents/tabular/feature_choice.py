@@ -28,7 +28,7 @@ class FeatureConfig:
     """Settings of the features."""
 
     features: Literal["auto", "tabular", "aggregation", "polynomial", "fourier", "tiles"] = "auto"
-    """What values are linear in. tabular: one feature for each state; aggregation: one for each box of states;
+    """Feature map. tabular: one feature for each state; aggregation: one for each box of states;
     polynomial: products of the inputs; fourier: cosines; tiles: tile coding. Inputs are the components of the
     observation, of a grid's cell its row and column. auto: tiles for a Box, else tabular."""
     tilings: int = 8

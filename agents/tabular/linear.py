@@ -40,7 +40,7 @@ class LinearConfig(FeatureConfig):
     """Step size at the k-th update: 0.1, 1/k, 0.5/k^0.7, 10/(k+9), …; divided by the number of tilings where there are
     any. auto: 0.3 with tiles, 0.1 with tabular and aggregation, 0.01 with polynomial and fourier."""
     initial_value: float = 0.0
-    """What every value starts from; a high one makes the agent try everything (optimism)."""
+    """Initial estimate of every value; a high one makes the agent try everything (optimism)."""
     steps_per_update: int = 1000
     """Environment steps between two reports."""
 

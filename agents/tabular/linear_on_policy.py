@@ -32,7 +32,7 @@ class TargetConfig:
     trace_decay: float = 0.0
     """Lambda, from 0 (no traces) to 1 (Monte Carlo); needs n = 1."""
     trace: Trace = "dutch"
-    """What a visit does to the traces. accumulating: adds to them. replacing: sets them (tabular, aggregation and tiles
+    """Change of the traces by a visit. accumulating: adds to them. replacing: sets them (tabular, aggregation and tiles
     only). dutch: true online TD(lambda), which learns exactly what the lambda-returns say."""
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from gridzero.agents.tabular.value_errors import ExactValues
 FloatArray = NDArray[np.float64]
 
 FORBIDDEN = float(np.finfo(np.float64).min)
-"""What an action counts as that is not allowed: less than any other, so that no maximum is ever its value."""
+"""Value of an action that is not allowed: less than any other, so that no maximum is ever its value."""
 
 
 def greedy_policy(action_values: ArrayLike) -> FloatArray:

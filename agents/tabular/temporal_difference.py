@@ -59,7 +59,7 @@ class TemporalDifferenceConfig:
     step_size: str = "10/(k+9)"
     """Step size at the k-th update of a state-action pair: 0.1, 1/k, 0.5/k^0.7, 10/(k+9), …"""
     initial_value: float = 0.0
-    """What every value starts from; a high one makes the agent try everything (optimism)."""
+    """Initial estimate of every value; a high one makes the agent try everything (optimism)."""
     steps_per_update: int = 1000
     """Environment steps between two reports."""
 
@@ -298,7 +298,7 @@ class LambdaConfig(ControlConfig):
     epsilon: str = SLOW_DECAY
     """Probability of a random action in the k-th episode; it falls slowly, as of n-step Sarsa."""
     trace: Literal["accumulating", "replacing", "dutch"] = "dutch"
-    """What a visit does to the pair's trace. accumulating: adds to it. replacing: sets it. dutch: true online
+    """Change of a pair's trace by a visit. accumulating: adds to it. replacing: sets it. dutch: true online
     Sarsa(lambda), which learns exactly what the lambda-returns say."""
 
     def __post_init__(self) -> None:

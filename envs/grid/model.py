@@ -272,7 +272,7 @@ class GridModel:
         return np.broadcast_to(successors, shape), np.broadcast_to(chances, shape), rewards
 
     def _merged_outcomes(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """The same where moves can lead to any of a group of cells."""
+        """Successors, probabilities and rewards where a move can land on any of a group of cells."""
         rules, states, actions = self.rules, len(self.moves), self.rules.actions
         slips = np.array([rules.slip if directions else 0.0 for directions in rules.alternatives])
         common = (self.moves, rules.choices, slips, self.table.palette, self.offsets, self.members)

@@ -53,7 +53,8 @@ def test_a_true_model_is_accepted(slip: float) -> None:
 
 @pytest.mark.parametrize("name", ["FrozenLake-v1", "CliffWalking-v1", TAXI])
 def test_gymnasiums_own_models_are_accepted(name: str) -> None:
-    FiniteMDP.from_env(gym.make(name))
+    env: Any = gym.make(name)
+    assert FiniteMDP.from_env(env).num_states == env.observation_space.n
 
 
 @pytest.mark.parametrize(
