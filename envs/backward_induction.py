@@ -1,4 +1,4 @@
-"""Optimal values of a finite number of steps, by backward induction."""
+"""Optimal values of a finite horizon, by backward induction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gridzero.envs.mdp import FiniteMDP
 
 BLOCKS = 1024
-"""Of states that are backed up or left out together, at most."""
+"""Most blocks that the states are divided into; a block is backed up or left out as a whole."""
 
 
 def optimal_values(mdp: FiniteMDP, horizon: int, gamma: float) -> NDArray[np.float64]:

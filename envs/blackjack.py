@@ -43,7 +43,7 @@ def blackjack() -> FiniteMDP:
 
     Example:
         >>> mdp = blackjack()
-        >>> stick = np.zeros(mdp.num_states, dtype=int)  # whatever one has
+        >>> stick = np.zeros(mdp.num_states, dtype=int)  # at any sum
         >>> float(mdp.policy_values(stick, gamma=1.0)[blackjack_state(20, 10, False)].round(3))
         0.435
     """
@@ -91,7 +91,7 @@ def dealer_ends(card: int) -> FloatArray:
 
 
 def _dealer(total: int, ace: bool) -> FloatArray:
-    """(23,) what follows from a sum that counts each ace as 1."""
+    """(23,) chances of what the dealer ends with, from a sum that counts each ace as 1."""
     best = total + 10 if ace and total + 10 <= 21 else total
     ends = np.zeros(23)
     if best > 21:

@@ -1,4 +1,4 @@
-"""Maps in the life of a grid world: made anew, saved and restored, and the tables of a batch of them."""
+"""The maps of grid worlds as they change: regenerated, saved, restored; and the tables of a batch of maps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def generator_of(layout: Layout, rules: Rules) -> Generator:
 
 
 def generated(generator: Generator, bits: int) -> Layout:
-    """The map of the reset that drew ``bits``."""
+    """A new map of the generator, with a seed that is a hash of ``bits``, the draw of the reset."""
     generator = generator.with_seed(mix(bits))
     return Layout(generator.cells(), name=str(generator))
 
@@ -117,8 +117,8 @@ class MapTables:
             self.start_counts,
         )
 
-    def put(self, maps: NDArray[np.uint8]) -> None:
-        """Take over maps (M, H, W) that were saved.
+    def restore(self, maps: NDArray[np.uint8]) -> None:
+        """Replace the maps by saved ones (M, H, W).
 
         Raises:
             ValueError: when they are of another number or size.

@@ -105,7 +105,7 @@ class PixelObserver(Observer):
     """Base of the two symbolic images: pixels of the tiles, 0 or 255 in each of ``CHANNELS``."""
 
     def show(self, maps: NDArray[np.uint8], legend: Sequence[Tile]) -> None:
-        """Use other maps."""
+        """Use other maps; see :meth:`Observer.show`."""
         super().show(maps, legend)
         self.looks = np.array(
             [

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from gridzero.envs.checks import autoreset
+from gridzero.envs.checks import autoreset, check_none_done, environments_to_reset, positive_integer, step_limit
 from gridzero.envs.grid import step_kernels as kernels
 from gridzero.envs.grid.layouts.layout import Layout, Tile
 from gridzero.envs.grid.maps import MapTables, layout_from, layout_state
@@ -19,8 +19,6 @@ from gridzero.envs.grid.model import GridModel
 from gridzero.envs.grid.world import GridWorld
 from gridzero.envs.mdp import FiniteMDP
 from gridzero.envs.random_streams import stream_keys
-
-_NO_LIMIT = 2**31 - 1
 
 
 class GridWorldVector(VectorEnv[Any, Any, Any]):
@@ -66,11 +64,8 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         **options: Any,
     ) -> None:
         self._views: list[GridWorld] = []  # first, because it is asked for when an error ends this
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
-            raise ValueError(f"num_envs must be an integer from 1, not {num_envs!r}")
-        if max_episode_steps is not None and max_episode_steps < 1:
-            raise ValueError(f"max_episode_steps must be at least 1 or None, not {max_episode_steps}")
-        self.num_envs = int(num_envs)
+        self.num_envs = positive_integer("num_envs", num_envs)
+        self._limit = step_limit(max_episode_steps)
         self.autoreset_mode = autoreset(autoreset_mode)
         self.metadata = {**GridWorld.metadata, "render_modes": ["rgb_array", "ansi"]}
         self.metadata["autoreset_mode"] = self.autoreset_mode
@@ -83,7 +78,6 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         self.single_observation_space, self.single_action_space = single.observation_space, single.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._limit = _NO_LIMIT if max_episode_steps is None else min(int(max_episode_steps), _NO_LIMIT)
         self._plain = isinstance(self.single_observation_space, gym.spaces.Discrete)
         self._next_step = self.autoreset_mode is AutoresetMode.NEXT_STEP
         self._same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
@@ -132,7 +126,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         Raises:
             ValueError: for seeds or a mask that are not N, or another option.
         """
-        which = self._chosen(options)
+        which = environments_to_reset(options, self.num_envs)
         if seed is None:
             if not self._seeded:
                 self._begin_streams(stream_keys(int(self.np_random.integers(1 << 63)), self.num_envs))
@@ -142,17 +136,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         else:
             self._begin_own_streams(seed, which)
         self._begin(which)
-        return self._observe(self._cells()), self._info(self._success())
-
-    def _chosen(self, options: dict[str, Any] | None) -> NDArray[np.int64]:
-        everywhere = np.ones(self.num_envs, dtype=np.bool_)
-        given = dict(options or {})
-        mask = np.asarray(given.pop("reset_mask", everywhere))
-        if given:
-            raise ValueError(f"the one option of reset is reset_mask, not {', '.join(map(str, given))}")
-        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
-            raise ValueError(f"reset_mask must be ({self.num_envs},) booleans, not {mask.dtype} of shape {mask.shape}")
-        return np.flatnonzero(mask)
+        return self._observe(), self._info(self._success())
 
     def _begin_streams(self, keys: NDArray[np.uint64], which: Any = slice(None)) -> None:
         self._lanes["key"][which] = keys[which]
@@ -191,11 +175,8 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         taken = np.ascontiguousarray(taken, dtype=np.int64)
         if self._next_step and self.generator is not None:
             self._tables.renew(self.generator, self._lanes, np.flatnonzero(self._lanes["done"]))
-        elif self._disabled and self._lanes["done"].any():
-            i = int(self._lanes["done"].argmax())
-            raise ValueError(
-                f"environment {i} is done: reset it, reset(options={{'reset_mask': terminated | truncated}})"
-            )
+        elif self._disabled:
+            check_none_done(self._lanes["done"])
         cells = np.empty(self.num_envs, dtype=np.int64)
         rewards = np.empty(self.num_envs)
         flags = np.empty((4, self.num_envs), dtype=np.bool_)
@@ -226,13 +207,10 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
             "_final_info": done.copy(),
             **self._info(np.where(done, self._success(), success)),
         }
-        return self._observe(self._cells()), info
+        return self._observe(), info
 
-    def _cells(self) -> NDArray[np.int64]:
-        return self._lanes["cell"].astype(np.int64)
-
-    def _observe(self, cells: NDArray[np.int64]) -> Any:
-        return self.observer.batch(cells)
+    def _observe(self) -> Any:
+        return self.observer.batch(self.cells)
 
     def _info(self, success: NDArray[np.bool_]) -> dict[str, Any]:
         return {"is_success": success, "_is_success": np.ones(self.num_envs, dtype=np.bool_)}
@@ -245,7 +223,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
     @property
     def cells(self) -> NDArray[np.int64]:
         """(N,) the states the environments are in."""
-        return self._cells()
+        return self._lanes["cell"].astype(np.int64)
 
     @property
     def mdp(self) -> FiniteMDP:
@@ -288,20 +266,20 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
             self._lanes["cell"] = self._checked(np.asarray(state))
             self._lanes["elapsed"] = 0
             self._lanes["done"] = False
-            return self._observe(self._cells())
+            return self._observe()
         if np.shape(state["cell"]) != (self.num_envs,):
             raise ValueError(f"the state is of {np.size(state['cell'])} environments; these are {self.num_envs}")
         if "layout" in state:
             self._install(GridModel(layout_from(state["layout"]), self.rules))
             self._edited = True
         if self._many:
-            self._tables.put(np.asarray(state["maps"]))
+            self._tables.restore(np.asarray(state["maps"]))
         cells = self._checked(np.asarray(state["cell"]))
         for name in kernels.LANE.names or ():
             self._lanes[name] = state[name]
         self._lanes["cell"] = cells
         self._seeded = True
-        return self._observe(self._cells())
+        return self._observe()
 
     def _checked(self, cells: NDArray[Any]) -> NDArray[np.int64]:
         size = self.layout.cells.size

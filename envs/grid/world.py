@@ -24,7 +24,7 @@ from gridzero.envs.random_streams import fill_draws, mix, stream_key
 
 RENDER_MODES = ("human", "rgb_array", "ansi")
 STEP_LIMIT = 200
-"""After which `gymnasium.make` cuts an episode off, as registered."""
+"""Steps after which ``gymnasium.make`` truncates an episode, as registered."""
 _BLOCK = 128
 _LOW, _TERMINAL, _SUCCESS, _SPREAD = (
     int(bit) for bit in (kernels.LOW, kernels.TERMINAL, kernels.SUCCESS, kernels.SPREAD)
@@ -336,7 +336,7 @@ class GridWorld(gym.Env[Any, Any]):
             gym.logger.warn("render() does nothing without a render_mode, such as gym.make(..., render_mode='ansi')")
             return None
         if self.render_mode == "ansi":
-            return self._drawn()
+            return self._as_text()
         if self._renderer is None:
             from gridzero.envs.rendering import GridRenderer
 
@@ -344,7 +344,7 @@ class GridWorld(gym.Env[Any, Any]):
         frame = self._renderer.frame()
         return None if self.render_mode == "human" else frame
 
-    def _drawn(self) -> str:
+    def _as_text(self) -> str:
         lines = [f"  ({self.rules.action_names[self._last_action]})"] if self._last_action is not None else []
         legend = self.layout.legend
         for row, tiles in enumerate(self.layout.cells.tolist()):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,12 @@ from gridzero.envs.mdp import FiniteMDP
 from gridzero.envs.rendering import colors
 from gridzero.envs.rendering.colors import RGB
 
+if TYPE_CHECKING:
+    from gridzero.envs.grid.layouts.tiles import Tile
+
 Move = tuple[int, int]
 LARGEST_MAP = 2500
-"""Cells of a map of which the optimum is worked out for the panel, within some hundredths of a second."""
+"""Most cells of a map whose optimum is computed for the panel, within some hundredths of a second."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class Board(ABC):
         self._model: FiniteMDP | None = None
 
     def key(self) -> object:
-        """Compares by identity: another object once the cells look different."""
+        """Object that is replaced by another one when the cells look different."""
         return self.env
 
     @abstractmethod
@@ -233,14 +236,11 @@ class TaxiBoard(Board):
 class GridWorldBoard(Board):
     """gridzero's own grid worlds, scalar or vector."""
 
-    _EIGHT = ((-1, 0), (0, 1), (1, 0), (0, -1), (-1, 1), (1, 1), (1, -1), (-1, -1))
-
     def __init__(self, env: Any) -> None:
         super().__init__(env)
         self.height, self.width = env.layout.cells.shape
-        actions = env.mdp.num_actions
-        self.moves = self._EIGHT if actions == 8 else (*self._EIGHT[:4], (0, 0))[:actions]
-        self.labels = ("",) * actions
+        self.moves = tuple((rows, columns) for rows, columns in env.rules.directions[: env.rules.actions].tolist())
+        self.labels = ("",) * len(self.moves)
 
     def key(self) -> object:
         """The layout: an edit and a new map put another in its place."""
@@ -283,21 +283,20 @@ class GridWorldBoard(Board):
 
     def allowed(self) -> NDArray[np.bool_] | None:
         """(S, A) moves that lead somewhere."""
-        model = getattr(self.env, "model", None)
-        return None if model is None else np.asarray(model.masks)
+        return np.asarray(self.env.model.masks)
 
-    def face(self, tile: Any) -> Face:
+    def face(self, tile: Tile) -> Face:
         """Appearance of a tile."""
         return Face(_color(tile), _letter(tile), tile.wind, tile.reward)
 
-    def reward(self, tile: Any) -> float:
+    def reward(self, tile: Tile) -> float:
         """Reward for entering a tile: its own, else that of the options."""
         if tile.reward is not None:
             return float(tile.reward)
         option = "target" if tile.target else "forbidden" if tile.forbidden else "step"
-        return float(getattr(getattr(self.env, "rules", self.env), f"reward_{option}", 0.0))
+        return float(getattr(self.env.rules, f"reward_{option}"))
 
-    def palette(self) -> list[Any]:
+    def palette(self) -> list[Tile]:
         """Wall, free, forbidden, target and hole, then what else the map has, but for copies with another reward."""
         from gridzero.envs.grid.layouts.tiles import DEFAULT_LEGEND
 
@@ -308,7 +307,7 @@ class GridWorldBoard(Board):
         return common + others
 
 
-def _color(tile: Any) -> RGB:
+def _color(tile: Tile) -> RGB:
     if tile.blocks:
         return colors.WALL
     if tile.target:
@@ -322,11 +321,11 @@ def _color(tile: Any) -> RGB:
     return colors.FLOOR
 
 
-def _letter(tile: Any) -> str:
+def _letter(tile: Tile) -> str:
     plain = (
         tile.blocks or tile.symbol in ".#FHx" or any(tile.wind) or tile.symbol.isdigit() or ord(tile.symbol) >= 0x100
     )
-    return "" if plain else str(tile.symbol)
+    return "" if plain else tile.symbol
 
 
 def find_board(env: Any) -> Board | None:

@@ -9,14 +9,14 @@ from typing import Any
 from gridzero.envs.rendering.boards import Board
 
 RECENT = 100
-"""Episodes of which the success rate is told."""
+"""Number of the last episodes that the success rate is of."""
 
 
 class Episodes:
-    """Listens to a single environment, whoever steps it.
+    """Records the episodes of a single environment, whoever steps it.
 
-    It puts itself before the environment's ``reset`` and, while ``hearing``, before its ``step``, and passes everything
-    on as it is. A vector of environments is not listened to.
+    It wraps the environment's ``reset`` and, while ``listening``, its ``step``, and passes everything on unchanged. Of
+    a vector of environments nothing is recorded.
 
     Args:
         env: the unwrapped environment.
@@ -25,12 +25,12 @@ class Episodes:
 
     Attributes:
         count: episodes begun.
-        steps: steps heard in the present one.
-        total_steps: steps heard since the beginning.
+        steps: steps recorded in the present one.
+        total_steps: steps recorded since the beginning.
         total_reward: what they paid in the present episode.
-        whole: the present episode has been heard from its start.
-        outcomes: whether the recent episodes, those heard as a whole, were a success.
-        visits: (H·W) how often each cell was entered, as far as heard.
+        whole: the present episode has been recorded from its start.
+        outcomes: whether each recent episode that was recorded as a whole was a success.
+        visits: (H·W) how often each cell was entered, in the recorded steps.
         trace: the last cells of the present episode, oldest first.
     """
 
@@ -41,10 +41,10 @@ class Episodes:
         self.total_steps = 0
         self.clear()
         self.single = not hasattr(env, "num_envs")
-        self._hearing = False
+        self._listening = False
         if self.single:
             self._step, self._reset = env.step, env.reset
-            env.reset = self._heard_reset
+            env.reset = self._recorded_reset
 
     def clear(self) -> None:
         """Start again from nothing."""
@@ -57,23 +57,23 @@ class Episodes:
         self._returns: list[float] = []
 
     @property
-    def hearing(self) -> bool:
-        """Whether it hears the steps too; that costs about a microsecond each."""
-        return self._hearing
+    def listening(self) -> bool:
+        """Whether steps are recorded too; that costs about a microsecond each."""
+        return self._listening
 
-    @hearing.setter
-    def hearing(self, hear: bool) -> None:
-        if hear == self._hearing or not self.single:
+    @listening.setter
+    def listening(self, record: bool) -> None:
+        if record == self._listening or not self.single:
             return
-        self._hearing = hear
+        self._listening = record
         self.whole = False
-        if hear:
-            self.env.step = self._heard_step
+        if record:
+            self.env.step = self._recorded_step
             self.trace.clear()
         else:
             del self.env.step
 
-    def _heard_step(self, action: Any) -> Any:
+    def _recorded_step(self, action: Any) -> Any:
         result = self._step(action)
         self.steps += 1
         self.total_reward += result[1]
@@ -87,13 +87,13 @@ class Episodes:
             self._close()
         return result
 
-    def _heard_reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+    def _recorded_reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         result = self._reset(seed=seed, options=options)
         self._close()
         self.count += 1
         self.total_steps += self.steps
         self.steps, self.total_reward = 0, 0.0
-        self.whole = self._hearing
+        self.whole = self._listening
         self.trace.clear()
         if self.board is not None:
             self.trace.append(self.board.position())
@@ -111,13 +111,13 @@ class Episodes:
         self._open = False
 
     def take_returns(self) -> list[float]:
-        """The returns of the episodes, heard as a whole, that ended since this was last called."""
+        """The returns of the episodes, recorded as a whole, that ended since this was last called."""
         taken, self._returns = self._returns, []
         return taken
 
     def stop(self) -> None:
-        """Listen no longer; the environment is as it was."""
-        self.hearing = False
+        """Stop recording, and unwrap the environment's methods."""
+        self.listening = False
         if self.single and "reset" in vars(self.env):
             del self.env.reset
 
@@ -132,7 +132,7 @@ class StepRate:
         self._from = 0
 
     def note(self, step: int) -> None:
-        """Take in how many steps there have been."""
+        """Note the number of steps so far."""
         self.last = step
         now = time.perf_counter()
         if now - self._since >= 0.5:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import pygame
 
+from gridzero.envs.grid.layouts.tiles import Tile
 from gridzero.envs.rendering.boards import GridWorldBoard
 from gridzero.envs.rendering.colors import RGB
 from gridzero.envs.rendering.renderer import GridRenderer, Picture
@@ -37,8 +37,8 @@ class MapEditor:
         self.message = ""
         self._env = renderer.env.unwrapped
         self._painted: tuple[int, int] | None = None
-        self._stroke: Any = None
-        self._before: dict[tuple[int, int], Any] = {}
+        self._stroke: Tile | None = None
+        self._before: dict[tuple[int, int], Tile] = {}
 
     @staticmethod
     def fits(renderer: GridRenderer) -> bool:
@@ -52,7 +52,7 @@ class MapEditor:
         assert isinstance(board, GridWorldBoard)
         return board
 
-    def palette(self) -> Sequence[Any]:
+    def palette(self) -> Sequence[Tile]:
         """The tiles to paint with: walls and the like, then what is special on this map."""
         return self.board.palette()[:9]
 
@@ -94,7 +94,7 @@ class MapEditor:
     def _point(self, event: pygame.Event) -> None:
         self.picture.cursor = self.renderer.cell_at(*event.pos)
         if self._stroke is not None and self.picture.cursor is not None:
-            self._paint(self.picture.cursor)
+            self._paint(self.picture.cursor, self._stroke)
 
     def _press(self, event: pygame.Event) -> None:
         """Left paints with the brush, or erases where that tile already is; right erases."""
@@ -105,12 +105,12 @@ class MapEditor:
         free = next(tile for tile in palette if tile.symbol == ".")
         brush = palette[self.brush]
         self._stroke = free if event.button == 3 or self._tile(place) == brush else brush
-        self._paint(place)
+        self._paint(place, self._stroke)
 
-    def _paint(self, place: tuple[int, int]) -> None:
+    def _paint(self, place: tuple[int, int], tile: Tile) -> None:
         if place != self._painted:
             self._painted = place
-            self._edit(place, self._stroke)
+            self._edit(place, tile)
 
     def _wheel(self, notches: int) -> None:
         """Change what entering the cell under the pointer pays."""
@@ -126,23 +126,23 @@ class MapEditor:
         self._edit(place, self._with_reward(tile, reward))
         self.message = f"entering ({place[0]}, {place[1]}) pays {reward:g}"
 
-    def _tile(self, place: tuple[int, int]) -> Any:
+    def _tile(self, place: tuple[int, int]) -> Tile:
         layout = self._env.layout
-        return layout.legend[layout.cells[place]]
+        tile: Tile = layout.legend[layout.cells[place]]
+        return tile
 
-    def _with_reward(self, tile: Any, reward: float) -> Any:
+    def _with_reward(self, tile: Tile, reward: float) -> Tile:
         """Such a tile with another reward: one that the map has, else a new one under a symbol of its own."""
-        legend = self._env.layout.legend
+        legend: tuple[Tile, ...] = self._env.layout.legend
+        wanted = dataclasses.replace(tile, reward=reward)
         for other in legend:
-            if dataclasses.replace(other, symbol=tile.symbol, name=tile.name) == dataclasses.replace(
-                tile, reward=reward
-            ):
+            if dataclasses.replace(other, symbol=tile.symbol, name=tile.name) == wanted:
                 return other
         used = {other.symbol for other in legend}
         symbol = next(chr(code) for code in range(0x100, 0x300) if chr(code) not in used)
-        return dataclasses.replace(tile, symbol=symbol, reward=reward)
+        return dataclasses.replace(wanted, symbol=symbol)
 
-    def _edit(self, place: tuple[int, int], tile: Any) -> None:
+    def _edit(self, place: tuple[int, int], tile: Tile) -> None:
         before = self._tile(place)
         if before == tile:
             return

@@ -121,7 +121,7 @@ class Viewer:
         self.window = Window(self.title) if human else None
         self.controls = Controls(fps, None if board is None else self.layers, self.editor)
         self.episodes = Episodes(self.env.unwrapped, self.renderer.board, TRACE_LENGTH + 1)
-        self.episodes.hearing = True
+        self.episodes.listening = True
         self.message = ""
         self.pictures = Path()
         self.rows: dict[str, str] = {}
@@ -146,9 +146,9 @@ class Viewer:
         self._plot(update)
         now = time.perf_counter()
         slowed = self.controls.training_rate != math.inf
-        if not slowed and (now < self._due or not self.episodes.hearing):
+        if not slowed and (now < self._due or not self.episodes.listening):
             # A frame shows what happened during the update before it.
-            self.episodes.hearing = now >= self._due
+            self.episodes.listening = now >= self._due
             if self.episodes.single or now < self._due:
                 return
         self._rate.note(update.step)
@@ -156,7 +156,7 @@ class Viewer:
         self.draw()
         finished = time.perf_counter()
         self._due = finished + max(1 / MOST_FRAMES, (finished - now) / SHARE)
-        self.episodes.hearing = slowed
+        self.episodes.listening = slowed
         if slowed:
             self._next = max(self._next + 1 / self.controls.training_rate, now)
             self.wait(lambda: time.perf_counter() >= self._next)
@@ -320,7 +320,7 @@ class Viewer:
         )
 
     def _rows(self) -> list[tuple[str, str]]:
-        """The numbers of the panel: of the present episode, where it is heard, then the others."""
+        """The numbers of the panel: of the present episode, where it is recorded, then the others."""
         episodes = self.episodes
         rows = {"episodes": f"{episodes.count:,}"} if episodes.count else {}
         if episodes.count and self._latest is None:

@@ -1,4 +1,4 @@
-"""Observations of text environments: texts, or a picture and a text; their spaces, and parts of batches of them."""
+"""Observation spaces of the text environments, a text or a picture and a text, and access to batches of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONGEST = 1 << 24
-"""Characters of an observation or action."""
+"""Most characters of an observation or action."""
 _SAMPLED = 64
 
 

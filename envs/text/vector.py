@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from gridzero.envs.checks import autoreset, positive_integer
+from gridzero.envs.checks import autoreset, check_none_done, environments_to_reset, positive_integer, step_limit
 from gridzero.envs.suggestions import closest
 from gridzero.envs.tasks import Problem, Verdict, make_task, task_options
 from gridzero.envs.tasks.reward import Judgement, RewardSum, Weights
@@ -22,7 +22,6 @@ from gridzero.envs.text.scene import one_of
 BoolArray = NDArray[np.bool_]
 
 VERDICT_ENTRIES = ("correct", "well_formed", "is_success", "answer", "reason")
-_NO_LIMIT = 2**31 - 1
 _PATIENCE = 1_000
 
 
@@ -75,9 +74,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         task_options: Mapping[str, Any],
     ) -> None:
         self.num_envs = positive_integer("num_envs", num_envs)
-        self._limit = (
-            _NO_LIMIT if max_episode_steps is None else positive_integer("max_episode_steps", max_episode_steps)
-        )
+        self._limit = step_limit(max_episode_steps)
         self.autoreset_mode = autoreset(autoreset_mode)
         self.metadata = {"render_modes": [*RENDER_MODES], "render_fps": 1, "autoreset_mode": self.autoreset_mode}
         if render_mode not in (None, *RENDER_MODES):
@@ -223,7 +220,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         Raises:
             ValueError: for seeds or a mask that are not N, or another option.
         """
-        which = self._chosen(options)
+        which = environments_to_reset(options, self.num_envs)
         if isinstance(seed, int | np.integer):
             super().reset(seed=int(seed))
             self._begin_streams(which.tolist(), [(int(seed), i) for i in which.tolist()])
@@ -241,15 +238,6 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
                 self._begin_streams(new, [(drawn, i) for i in new])
         self._begin(which)
         return self._observe(), self._info()
-
-    def _chosen(self, options: dict[str, Any] | None) -> NDArray[np.int64]:
-        given = dict(options or {})
-        mask = np.asarray(given.pop("reset_mask", np.ones(self.num_envs, dtype=np.bool_)))
-        if given:
-            raise ValueError(f"the one option of reset is reset_mask, not {', '.join(map(str, given))}")
-        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
-            raise ValueError(f"reset_mask must be ({self.num_envs},) booleans, not {mask.dtype} of shape {mask.shape}")
-        return np.flatnonzero(mask)
 
     def _begin_streams(self, which: list[int], names: list[tuple[int, int]]) -> None:
         keys: dict[tuple[int, int], NDArray[np.uint64]] = {}
@@ -288,10 +276,7 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
         acting = np.ones(self.num_envs, dtype=np.bool_)
         if self._done.any():
             if self.autoreset_mode is AutoresetMode.DISABLED:
-                i = int(self._done.argmax())
-                raise ValueError(
-                    f"environment {i} is done: reset it, reset(options={{'reset_mask': terminated | truncated}})"
-                )
+                check_none_done(self._done)
             acting = ~self._done
             self._begin(np.flatnonzero(self._done))
         elif not self._ready:

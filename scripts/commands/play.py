@@ -174,7 +174,7 @@ class Game:
         self.keys: dict[int, int] = {}
         self._bind()
         viewer.on_key = self._press
-        viewer.episodes.hearing = True
+        viewer.episodes.listening = True
 
     def _bind(self) -> None:
         """Give each action its keys, and show them."""

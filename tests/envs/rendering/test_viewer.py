@@ -305,10 +305,10 @@ def test_not_hearing_costs_nothing_and_forgets_parts_of_episodes():
     viewer = Viewer(env, human=False)
     episodes: Episodes = viewer.episodes
     env.reset(seed=0)
-    episodes.hearing = False
+    episodes.listening = False
     assert "step" not in vars(env)
     env.step(1)
-    episodes.hearing = True
+    episodes.listening = True
     for action in (1, 2, 2):
         env.step(action)
     assert episodes.take_returns() == []
