@@ -84,8 +84,10 @@ class GridPath(Task):
     nothing between them. The dynamics of :class:`~gridzero.envs.grid.world.GridWorld` judge it: it is right when its
     last move, and none before, enters the target, and no shorter path does. Any shortest path is right.
 
-    The work names the places of start and target, then each move and the place it leads to, places being two digits,
-    row and column: ``00>12:R01R02D12``.
+    The work is a breadth-first search from the target that is written down, so that each token follows from a few near
+    it: the map again and again, each row after its number, until the start has a move. Each time the free cells beside
+    those that have one get the move to them. Then it follows the moves from the start, naming each place by two digits,
+    row and column. On ``S.#`` above ``..G``: ``0S.#1.RG0SD#1RRG0RD#1RRG:00R01D11R12``.
 
     With ``pixels`` the map is shown as a picture, and the text does not have it.
 
@@ -98,6 +100,8 @@ class GridPath(Task):
         density: for "obstacles", the probability of a wall.
         pixels: the side of a tile in a picture of the map, an even number up to 64; 0: the map is text.
         transcribe: whether the work begins with the map as text.
+        search: whether the work shows how the path is found; without, it names the places of start and target, then
+            each move and the place it leads to: ``00>12:R01D11R12``.
         common: see :class:`Task`.
 
     Example:
@@ -127,6 +131,7 @@ class GridPath(Task):
         density: float = DENSITY,
         pixels: int = 0,
         transcribe: bool = False,
+        search: bool = True,
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(**common)
@@ -137,9 +142,10 @@ class GridPath(Task):
         self.pixels = check_integer("pixels", pixels, 0, pictures.LARGEST)
         if self.pixels % 2:
             raise ValueError(f"pixels must be even, not {pixels}")
-        if not isinstance(transcribe, bool):
-            raise ValueError(f"transcribe must be true or false, not {transcribe!r}")
-        self.transcribe = transcribe
+        for name, value in (("transcribe", transcribe), ("search", search)):
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be true or false, not {value!r}")
+        self.transcribe, self.search = transcribe, search
         if self.pixels:
             self.picture_shape = (self.height * self.pixels, self.width * self.pixels, 3)
             self.picture_tile = self.pixels
@@ -197,7 +203,9 @@ class GridPath(Task):
         for letter in problem.reference:
             state = world.next_states[state][MOVES.index(letter)]
             steps.append(letter + _place(world, state))
-        work = f"{_place(world, world.start)}>{_place(world, state)}:{''.join(steps)}"
+        start = _place(world, world.start)
+        head = f"{_searched(problem.question)}:{start}" if self.search else f"{start}>{_place(world, state)}:"
+        work = head + "".join(steps)
         return f"{problem.question}\n{work}" if self.transcribe else work
 
     def guess(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
@@ -207,6 +215,22 @@ class GridPath(Task):
         (row, column), (from_row, from_column) = (divmod(state, world.width) for state in (target, world.start))
         letters = ["D" if row > from_row else "U", "R" if column > from_column else "L"]
         return "".join(rng.choice(letters, size=rng.integers(1, self.height + self.width - 1)))
+
+
+def _searched(text: str) -> str:
+    r"""Maps of a breadth-first search from the target, as :class:`GridPath` writes them.
+
+    >>> _searched("S.#\n..G")
+    '0S.#1.RG0SD#1RRG0RD#1RRG'
+    """
+    world = world_of(text)
+    cells, written = list(text.replace("\n", "")), []
+    for steps in range(1, world.distances[world.start] + 1):
+        for state in (state for state, distance in enumerate(world.distances) if distance == steps):
+            cells[state] = MOVES[world.best_move(state)]
+        rows = ("".join(cells[first : first + world.width]) for first in range(0, len(cells), world.width))
+        written += [f"{number}{row}" for number, row in enumerate(rows)]
+    return "".join(written)
 
 
 def _place(world: World, state: int) -> str:

@@ -72,7 +72,14 @@ class GridWalk(GridPath):
         **common: Unpack[CommonOptions],
     ) -> None:
         super().__init__(
-            height=height, width=width, kind=kind, density=density, pixels=pixels, transcribe=transcribe, **common
+            height=height,
+            width=width,
+            kind=kind,
+            density=density,
+            pixels=pixels,
+            transcribe=transcribe,
+            search=False,
+            **common,
         )
         self.turns = check_integer("turns", turns, 1, 100)
 

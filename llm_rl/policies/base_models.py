@@ -64,7 +64,7 @@ RECIPES = {
 """Of tasks that take longer to learn."""
 
 
-_ADDED = ("system", "pixels", "transcribe")
+_ADDED = ("system", "pixels", "transcribe", "search")
 """Options that came later, and say nothing where they are not used: base models made before keep their names."""
 
 

@@ -50,19 +50,43 @@ def test_every_answer_up_to_the_shortest_length_is_judged_as_the_environment_doe
 
 
 def test_worked_paths_name_the_places_that_the_environment_visits() -> None:
-    task = make_task("grid-path", height=6, width=6)
     rng = np.random.default_rng(1)
+    for search in (True, False):
+        task = make_task("grid-path", height=6, width=6, search=search)
+        for _ in range(20):
+            problem = task.sample(rng)
+            env = GridWorld(problem.question, observation="coordinates")
+            place, _ = env.reset(seed=0)
+            head, _, steps = task.work(problem, rng).partition(":")
+            places = ["".join(map(str, np.asarray(place).tolist()))]
+            if search:
+                assert steps[:2] == places[0]
+                steps = steps[2:]
+            for step in range(0, len(steps), 3):
+                place, *_ = env.step(MOVES.index(steps[step]))
+                assert steps[step + 1 : step + 3] == "".join(map(str, np.asarray(place).tolist()))
+                places.append(steps[step + 1 : step + 3])
+            assert search or head == f"{places[0]}>{places[-1]}"
+
+
+def test_the_maps_of_a_search_show_a_best_move_wherever_the_target_is_so_near() -> None:
+    task = make_task("grid-path", height=5, width=6)
+    rng = np.random.default_rng(4)
     for _ in range(20):
         problem = task.sample(rng)
-        env = GridWorld(problem.question, observation="coordinates")
-        place, _ = env.reset(seed=0)
-        ends, _, steps = task.work(problem, rng).partition(":")
-        places = ["".join(map(str, np.asarray(place).tolist()))]
-        for step in range(0, len(steps), 3):
-            place, *_ = env.step(MOVES.index(steps[step]))
-            assert steps[step + 1 : step + 3] == "".join(map(str, np.asarray(place).tolist()))
-            places.append(steps[step + 1 : step + 3])
-        assert ends == f"{places[0]}>{places[-1]}"
+        mdp = GridWorld(problem.question).mdp
+        distances = values(GridWorld(problem.question))
+        maps = task.work(problem, rng).partition(":")[0].split("0")[1:]
+        given = problem.question.replace("\n", "")
+        assert len(maps) == distances[given.index("S")]
+        for steps, text in enumerate(maps, 1):
+            cells = "".join(symbol for symbol in text if not symbol.isdigit())
+            assert text == "".join(cells[6 * row : 6 * row + 6] + (str(row + 1) if row < 4 else "") for row in range(5))
+            for state, symbol in enumerate(cells):
+                if 1 <= distances[state] <= steps:
+                    assert distances[mdp.successors[state, MOVES.index(symbol), 0]] == distances[state] - 1
+                else:
+                    assert symbol == given[state]
 
 
 def test_a_walk_is_the_environment_s() -> None:
