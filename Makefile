@@ -45,17 +45,15 @@ $(INTEGRATIONS)/.installed: pyproject.toml setup.py constraints-integrations.txt
 		--constraint constraints-integrations.txt --editable '.[dev,integrations]'
 	@touch $@
 
-# The core of the suite with the lowest version of each dependency that pyproject.toml allows.
+# The core of the suite with the lowest version of each dependency that pyproject.toml allows; pip cannot choose these.
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal ./tests/envs ./tests/agents ./tests/llm_rl ./tests/scripts
 
-$(LOWEST)/.installed: pyproject.toml setup.py tests/lowest_constraints.py $(VENV)/.modules
+$(LOWEST)/.installed: pyproject.toml setup.py $(VENV)/.modules
 	@test -x $(LOWEST)/bin/python || { echo "making $(LOWEST)"; $(PYTHON) -m venv $(LOWEST); }
-	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet packaging
-	@$(LOWEST)/bin/python tests/lowest_constraints.py > $(LOWEST)/constraints.txt
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet uv
 	@echo "installing the lowest versions into $(LOWEST): several GB, for older builds of torch, and some minutes"
-	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet \
-		--constraint $(LOWEST)/constraints.txt --editable '.[dev]'
+	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[dev]'
 	@touch $@
 
 # Every figure of books and papers, into figures/, with its table; some take minutes.
