@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gridzero.llm_rl.models.causal import Architecture, seeded, tiny_config
+from gridzero.llm_rl.models.vision_towers import VISION_TOWERS
 
 Picture = NDArray[np.uint8]
 _REMEMBERED = 1 << 14
@@ -176,19 +178,15 @@ def language_model(model: Any) -> Any:
     auto: Any = transformers.AutoModelForCausalLM
     config = model.config.get_text_config(decoder=True)
     inner = getattr(model.model, "language_model", None)
-    if model.config.model_type not in _ENCODERS or inner is None:
+    if model.config.model_type not in VISION_TOWERS or inner is None:
         raise ValueError(f"a {model.config.model_type} takes pictures in a way that is not known here")
     with torch.device("meta"):
         causal = auto.from_config(config)
     setattr(causal, causal.base_model_prefix, inner)
     causal.set_output_embeddings(model.get_output_embeddings())
-    encode, count = _ENCODERS[model.config.model_type]
+    tower = VISION_TOWERS[model.config.model_type]
     inner.set_input_embeddings(
-        SeeingEmbedding(
-            inner.get_input_embeddings(),
-            lambda pictures: encode(model, pictures),
-            lambda shape: count(model, shape),
-        )
+        SeeingEmbedding(inner.get_input_embeddings(), partial(tower.features, model), partial(tower.count, model))
     )
     causal.name_or_path = model.name_or_path
     return causal.train(False)
@@ -200,43 +198,3 @@ def vision_parameters(model: Any) -> list[nn.Parameter]:
     head = model.get_output_embeddings()
     text |= {id(parameter) for parameter in head.parameters()}
     return [parameter for parameter in model.parameters() if id(parameter) not in text]
-
-
-def patches_of(pictures: Tensor, size: int) -> Tensor:
-    """Cut pictures into patches, row by row, with colors from -1 to 1.
-
-    Args:
-        pictures: (U, H, W, 3) uint8.
-        size: p, of a patch's side.
-
-    Returns:
-        (U · H/p · W/p, 3, p, p) single precision.
-
-    >>> patches_of(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), 4).shape
-    torch.Size([4, 3, 4, 4])
-    """
-    count, height, width, _ = pictures.shape
-    grid = pictures.view(count, height // size, size, width // size, size, 3).permute(0, 1, 3, 5, 2, 4)
-    return grid.reshape(-1, 3, size, size).float() / 127.5 - 1
-
-
-def _encode_kimi(model: Any, pictures: Tensor) -> Tensor:
-    """(U, n, D) embeddings of pictures by the classes of Kimi-VL; a part is four patches that lie together."""
-    size = model.config.vision_config.patch_size
-    count, height, width, _ = pictures.shape
-    grid = torch.tensor([[1, height // size, width // size]] * count, device=pictures.device)
-    weight = model.model.vision_tower.patch_embed.proj.weight
-    patches = patches_of(pictures, size).to(weight.dtype)
-    found = model.model.get_image_features(patches, grid).pooler_output
-    return torch.stack(list(found))
-
-
-def _count_kimi(model: Any, shape: tuple[int, int]) -> int:
-    size: int = 2 * model.config.vision_config.patch_size
-    return (shape[0] // size) * (shape[1] // size)
-
-
-_ENCODERS: dict[str, tuple[Callable[[Any, Tensor], Tensor], Callable[[Any, tuple[int, int]], int]]] = {
-    "kimi_k25": (_encode_kimi, _count_kimi),
-}
-"""Kinds of models whose pictures are only embeddings: how pictures are encoded, and into how many tokens."""

@@ -17,12 +17,12 @@ from gridzero.llm_rl.decoding.generate import Sampling, fast_decoder, generate
 from gridzero.llm_rl.decoding.llama_cpu import FastDecoder
 from gridzero.llm_rl.models.image_text import (
     language_model,
-    patches_of,
     tiny_image_text_model,
     vision_parameters,
 )
 from gridzero.llm_rl.models.peft import add_lora
 from gridzero.llm_rl.models.pretrained import load_image_text_model, load_model, write_model
+from gridzero.llm_rl.models.vision_towers import patches_of
 from gridzero.llm_rl.scoring.completions import completion_scores
 
 VOCABULARY, SHAPE, PATCH = 20, (16, 24, 3), 4
@@ -43,7 +43,7 @@ def logits_of(model: Any, shown: np.ndarray, texts: list[list[int]]) -> Tensor:
     """(B, P + T, V) by the model's own way: placeholders, patches and their grid."""
     ids = torch.tensor([[model.config.image_token_id] * PARTS + text for text in texts])
     grid = torch.tensor([[1, SHAPE[0] // PATCH, SHAPE[1] // PATCH]] * len(texts))
-    patches = patches_of(torch.from_numpy(shown), PATCH)
+    patches = patches_of(torch.from_numpy(shown), PATCH).to(model.dtype)
     logits: Tensor = model(input_ids=ids, pixel_values=patches, image_grid_thw=grid).logits
     return logits
 
@@ -63,7 +63,7 @@ def test_patches_are_cut_row_by_row() -> None:
 @pytest.mark.parametrize("architecture", ["llama", "qwen3"])
 def test_scores_and_gradients_are_those_of_the_whole_model(architecture: Any) -> None:
     """Pictures are read once for all sequences that have them, here the first for two and the second for one."""
-    ours, theirs = tiny(architecture), tiny(architecture)
+    ours, theirs = tiny(architecture).double(), tiny(architecture).double()
     causal = language_model(ours)
     see = causal.get_input_embeddings().tokens
     shown = pictures(2)[[0, 0, 1]]

@@ -1,0 +1,113 @@
+"""Vision towers of image-text models: pictures of one shape, all in one pass, as rows of features.
+
+A kind of model whose pictures are only embeddings among those of text is an entry of :data:`VISION_TOWERS`: a function
+from pixels to features, and one that says how many features a picture has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Shape = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class VisionTower:
+    """How the pictures of a kind of model become embeddings of its language model.
+
+    Attributes:
+        features: of a model and pictures (U, H, W, 3) uint8, their embeddings (U, n, D), with gradients.
+        count: n, of a model and pictures of a shape (H, W).
+    """
+
+    features: Callable[[Any, Tensor], Tensor]
+    count: Callable[[Any, Shape], int]
+
+
+def patches_of(pictures: Tensor, size: int) -> Tensor:
+    """Cut pictures into patches, row by row, with colors from -1 to 1.
+
+    Args:
+        pictures: (U, H, W, 3) uint8.
+        size: p, of a patch's side.
+
+    Returns:
+        (U · H/p · W/p, 3, p, p) single precision.
+
+    >>> patches_of(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), 4).shape
+    torch.Size([4, 3, 4, 4])
+    """
+    count, height, width, _ = pictures.shape
+    grid = pictures.view(count, height // size, size, width // size, size, 3).permute(0, 1, 3, 5, 2, 4)
+    return grid.reshape(-1, 3, size, size).float() / 127.5 - 1
+
+
+def kimi_features(model: Any, pictures: Tensor) -> Tensor:
+    """Embeddings of pictures by the classes of Kimi-VL; each is of four patches that lie together.
+
+    Transformers attends picture by picture, here all attend in one product; positions, which all share, are made once.
+
+    Args:
+        model: with a MoonViT and a projector.
+        pictures: (U, H, W, 3) uint8.
+
+    Returns:
+        (U, n, D).
+
+    Source: Kimi Team (2025), Kimi-VL technical report, section 2.1.
+    """
+    from transformers.vision_utils import get_vision_position_ids
+
+    tower, projector = model.model.vision_tower, model.model.mm_projector
+    size: int = tower.config.patch_size
+    count, rows, columns = len(pictures), pictures.shape[1] // size, pictures.shape[2] // size
+    filters = tower.patch_embed.proj
+    patches = patches_of(pictures, size).to(filters.weight.dtype)
+    states = functional.linear(patches.flatten(1), filters.weight.flatten(1), filters.bias).view(
+        count, rows * columns, -1
+    )
+    grid = torch.tensor([[1, rows, columns]], device=pictures.device)
+    states = tower.patch_embed.pos_emb(states, grid)
+    cosines, sines = tower.rotary_emb(states, get_vision_position_ids(grid, spatial_merge_size=1))
+    for layer in tower.layers:
+        states = states + _attend(layer.attn, layer.norm1(states), cosines, sines)
+        states = states + layer.mlp(layer.norm2(states))
+    states = tower.final_layernorm(states)
+    high, wide = tower.merge_kernel_size
+    merged = states.view(count, rows // high, high, columns // wide, wide, -1).transpose(2, 3)
+    features: Tensor = projector(merged.reshape(-1, high * wide, merged.shape[-1]))
+    return features.view(count, -1, features.shape[-1])
+
+
+def _attend(attention: Any, states: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """(U, n, D) self-attention within each picture, of queries and keys that are turned by their patch's place."""
+    from transformers.models.kimi_k25.modeling_kimi_k25 import apply_rotary_pos_emb_vision
+
+    queries, keys, values = (
+        layer(states).view(*states.shape[:2], -1, attention.head_dim)
+        for layer in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    queries, keys = apply_rotary_pos_emb_vision(queries, keys, cosines, sines)
+    mixed = functional.scaled_dot_product_attention(
+        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), scale=attention.scaling
+    )
+    projected: Tensor = attention.proj(mixed.transpose(1, 2).flatten(2))
+    return projected
+
+
+def kimi_count(model: Any, shape: Shape) -> int:
+    """Number of embeddings of a picture by the classes of Kimi-VL."""
+    tower = model.model.vision_tower
+    high, wide = (tower.config.patch_size * side for side in tower.merge_kernel_size)
+    count: int = (shape[0] // high) * (shape[1] // wide)
+    return count
+
+
+VISION_TOWERS: Mapping[str, VisionTower] = {"kimi_k25": VisionTower(kimi_features, kimi_count)}
+"""By the model's type."""
