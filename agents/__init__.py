@@ -92,19 +92,35 @@ register(
 register("dyna-q", f"{_PLANNING}:DynaQ", "Q-learning that also plans with a learnt model")
 register("dyna-q-plus", f"{_PLANNING}:DynaQPlus", "Dyna-Q with a bonus for what was long untried")
 register("prioritized-sweeping", f"{_PLANNING}:PrioritizedSweeping", "planning with a learnt model, worst values first")
-register("td-linear", f"{_LINEAR}_on_policy:LinearTD", "state values of a fixed policy, linear in features")
+register(
+    "td-linear",
+    f"{_LINEAR}_on_policy:LinearTD",
+    "state values of a fixed policy, linear in features",
+    example="--env FrozenLake-v1 --features fourier --run lake",
+)
 register(
     "sarsa-linear", f"{_LINEAR}_on_policy:LinearSarsa", "Sarsa, n-step Sarsa and Sarsa(lambda), linear in features"
 )
-register("q-linear", f"{_LINEAR}:LinearQLearning", "Q-learning, linear in features of any observation")
+register(
+    "q-linear",
+    f"{_LINEAR}:LinearQLearning",
+    "Q-learning, linear in features of any observation",
+    example="--env MountainCar-v0 --run car",
+)
 register_policy("gridzero.agents.neural.networks.mlp_policy:MLPPolicy", lambda observations, actions: True)
 
-register("ppo", "gridzero.agents.neural.ppo:PPO", "proximal policy optimisation with a neural actor and critic")
-register("grpo", "gridzero.agents.neural.grpo:GRPO", "group relative policy optimisation, without a critic")
-register("reinforce", "gridzero.agents.neural.reinforce:Reinforce", "policy gradient from Monte Carlo returns")
-register(
-    "imitation", "gridzero.agents.neural.imitation:Imitation", "a classifier of what the optimal policy or a run does"
-)
+for _name, _class, _summary in (
+    ("ppo", "PPO", "proximal policy optimisation with a neural actor and critic"),
+    ("grpo", "GRPO", "group relative policy optimisation, without a critic"),
+    ("reinforce", "Reinforce", "policy gradient from Monte Carlo returns"),
+    ("imitation", "Imitation", "a classifier of what the optimal policy or a run does"),
+):
+    register(
+        _name,
+        f"gridzero.agents.neural.{_name}:{_class}",
+        _summary,
+        config=f"gridzero.agents.neural.configs.{_name}:{_class}Config",
+    )
 register("mcts", "gridzero.agents.search.mcts:MCTS", "Monte Carlo tree search from the state that it is in")
 
 _SB3 = "gridzero.agents.neural.sb3.agents"

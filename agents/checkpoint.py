@@ -28,7 +28,7 @@ from gridzero.agents.files import (
     read_signed,
     signed,
 )
-from gridzero.agents.registry import agent_class, build
+from gridzero.agents.registry import build, config_class
 from gridzero.envs import plugins
 from gridzero.envs.suggestions import closest
 
@@ -225,9 +225,9 @@ def make_config(agent: str, config: Mapping[str, Any]) -> Any:
     Raises:
         ValueError: for a field that the agent does not have, or a value of another type than the field's.
     """
-    config_class = agent_class(agent).Config
-    fields = {field.name: field for field in dataclasses.fields(config_class)}
-    hints = get_type_hints(config_class)
+    kind = config_class(agent)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    hints = get_type_hints(kind)
     result = {}
     for name, value in config.items():
         if name not in fields:
@@ -235,7 +235,7 @@ def make_config(agent: str, config: Mapping[str, Any]) -> Any:
         if not fits(value, hints[name]):
             raise ValueError(f"{name} of {agent} cannot be {value!r}")
         result[name] = tuple(value) if isinstance(value, list) and "tuple" in str(fields[name].type) else value
-    return config_class(**result)
+    return kind(**result)
 
 
 def steps(folder: Path) -> list[int]:

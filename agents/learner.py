@@ -39,14 +39,12 @@ class Learner(ABC):
         seed: the one seed that decides everything.
         resumable: whether a checkpoint holds all that training needs to go on.
         default_steps: the budget of the command line when none is given; None for agents that end by themselves.
-        example: what the help trains it on, as the command line has it.
         planned_steps: how long it will be trained, which schedules may span: training says so; infinite where it is
             limited by seconds alone, None where nobody has said.
     """
 
     Config: ClassVar[type[Any]]
     resumable: ClassVar[bool] = True
-    example: ClassVar[str] = "--env FrozenLake-v1 --env.is_slippery False --run lake"
     default_steps: int | None = 100_000
     planned_steps: float | None = None
     name: str = ""

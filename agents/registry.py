@@ -15,21 +15,31 @@ from gridzero.agents.environments import make_environment
 from gridzero.envs import plugins
 from gridzero.envs.suggestions import closest
 
+EXAMPLE = "--env FrozenLake-v1 --env.is_slippery False --run lake"
+"""What the help of most agents trains them on."""
+
 SpacePredicate = Callable[[gym.Space[Any], gym.Space[Any]], bool]
 
 
 @dataclass(frozen=True)
 class Registration:
-    """One line of the registry: where an agent's class is, and what it is in a few words."""
+    """One line of the registry: where an agent's class and its ``Config`` are, and what the help says of it."""
 
     name: str
     entry_point: str
     summary: str
+    config: str | None = None
+    example: str = EXAMPLE
 
     def load(self) -> type[Agent]:
         """Import the class; only now is its module's code run."""
         agent_class: type[Agent] = imported(self.entry_point)
         return agent_class
+
+    def config_class(self) -> type[Any]:
+        """Import the class's ``Config``, without the class where it has a module of its own."""
+        config_class: type[Any] = self.load().Config if self.config is None else imported(self.config)
+        return config_class
 
 
 REGISTRY: dict[str, Registration] = {}
@@ -94,15 +104,18 @@ def imported(entry_point: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def register(name: str, entry_point: str, summary: str) -> None:
+def register(name: str, entry_point: str, summary: str, *, config: str | None = None, example: str = EXAMPLE) -> None:
     """Make an agent known by name.
 
     Args:
         name: lower case, words joined by hyphens.
         entry_point: ``"package.module:Class"``, imported only when the agent is made.
         summary: a few words for ``gridzero list``.
+        config: ``"package.module:Config"`` of the class's ``Config``, for help that comes before a class with slow
+            imports; by default it is read off the class.
+        example: options of ``gridzero train`` that the help shows.
     """
-    REGISTRY[name] = Registration(name, entry_point, summary)
+    REGISTRY[name] = Registration(name, entry_point, summary, config, example)
 
 
 def registration(name: str) -> Registration:
@@ -126,6 +139,15 @@ def agent_class(name: str) -> type[Agent]:
         ValueError: for an unknown name; the message has the closest right ones.
     """
     return registration(name).load()
+
+
+def config_class(name: str) -> type[Any]:
+    """The ``Config`` of the agent registered under ``name``, which may be ``module:name``.
+
+    Raises:
+        ValueError: for an unknown name; the message has the closest right ones.
+    """
+    return registration(name).config_class()
 
 
 def make(name: str, env: Any, *, seed: int = 0, **fields: Any) -> Agent:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gridzero.agents.presets import preset, presets
-from gridzero.agents.registry import agent_class
+from gridzero.agents.registry import config_class
 
 CARD = "README.md"
 
@@ -89,7 +89,7 @@ def _words(config: Mapping[str, Any]) -> Iterator[str]:
                 yield from (f"--wrapper.{key}", _text(value))
     defaults = {
         field.name: field.default
-        for field in dataclasses.fields(agent_class(config["agent"]).Config)
+        for field in dataclasses.fields(config_class(config["agent"]))
         if field.default is not dataclasses.MISSING
     }
     tuned = config["training"].get("preset")

@@ -21,21 +21,38 @@ register_policy(
     collector="gridzero.llm_rl.rollouts.collector:ConversationCollector",
 )
 
+_EXAMPLE = "--env gridzero/TextGeneration-v0 --env.task addition --run sums"
 register(
-    "trl-grpo", "gridzero.llm_rl.integrations.trl_engine:TRLGRPO", "GRPO by the trainer of TRL, on single completions"
+    "trl-grpo",
+    "gridzero.llm_rl.integrations.trl_engine:TRLGRPO",
+    "GRPO by the trainer of TRL, on single completions",
+    config="gridzero.agents.neural.configs.grpo:GRPOConfig",
+    example=_EXAMPLE,
 )
-for _name, _entry, _summary in (
-    ("sft", "sft:SFT", "supervised fine-tuning on a text task's worked solutions, or on a file"),
-    ("reward-model", "reward_model:RewardModel", "a reward learnt from pairs of completions (Bradley-Terry)"),
-    ("process-reward-model", "process_reward_model:ProcessRewardModel", "a score of each step of a completion"),
-    ("dpo", "dpo:DPO", "direct preference optimisation from pairs of completions; IPO"),
+for _module, _class, _config, _summary in (
+    ("sft", "SFT", "SFTConfig", "supervised fine-tuning on a text task's worked solutions, or on a file"),
     (
-        "rejection-sampling",
-        "rejection_sampling:RejectionSampling",
+        "reward_model",
+        "RewardModel",
+        "RewardModelConfig",
+        "a reward learnt from pairs of completions (Bradley-Terry)",
+    ),
+    ("process_reward_model", "ProcessRewardModel", "ProcessRewardModelConfig", "a score of each step of a completion"),
+    ("dpo", "DPO", "DPOConfig", "direct preference optimisation from pairs of completions; IPO"),
+    (
+        "rejection_sampling",
+        "RejectionSampling",
+        "SamplingConfig",
         "a language model imitates its own right completions (expert iteration)",
     ),
-    ("distillation", "distillation:Distillation", "a language model learns from another, on or off policy"),
+    ("distillation", "Distillation", "DistillationConfig", "a language model learns from another, on or off policy"),
 ):
-    register(_name, f"gridzero.llm_rl.learners.{_entry}", _summary)
+    register(
+        _module.replace("_", "-"),
+        f"gridzero.llm_rl.learners.{_module}:{_class}",
+        _summary,
+        config=f"gridzero.llm_rl.learners.configs.{_module}:{_config}",
+        example=_EXAMPLE,
+    )
 
 reward.register_resolver("gridzero.llm_rl.learners.run_rewards:reward_of_run")

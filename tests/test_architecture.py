@@ -18,6 +18,7 @@ ORDER: list[list[str]] = [
     ["agents/evaluation_on_the_way", "agents/training"],
     [
         "agents/neural/batches",
+        "agents/neural/choices",
         "agents/neural/distributed",
         "agents/neural/objectives",
         "agents/neural/optimiser",
@@ -151,6 +152,20 @@ print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
+def test_settings_are_known_without_torch() -> None:
+    """Of every agent but those of SB3, whose settings are read off its own classes."""
+    code = """
+import sys
+from gridzero.agents.registry import REGISTRY
+known = [entry.config_class() for name, entry in REGISTRY.items() if not name.startswith("sb3-")]
+print(len(known), [name for name in ("torch", "transformers", "scipy.stats") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    count, _, heavy = done.stdout.strip().partition(" ")
+    assert int(count) > 30
+    assert heavy == "[]"
 
 
 def test_the_interval_of_an_evaluation_needs_no_scipy_stats() -> None:

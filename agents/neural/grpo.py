@@ -19,10 +19,10 @@ from gridzero.agents.neural.batches import (
     join,
     minibatches,
 )
+from gridzero.agents.neural.choices import Baseline
+from gridzero.agents.neural.configs.grpo import VARIANTS, GRPOConfig, Variant
 from gridzero.agents.neural.distributed import process_group
-from gridzero.agents.neural.grpo_config import VARIANTS, GRPOConfig, Variant
 from gridzero.agents.neural.objectives import (
-    Baseline,
     binding_clips,
     clipped_surrogate,
     discounted_sums,

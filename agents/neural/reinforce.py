@@ -4,49 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gridzero.agents.learner import Update
 from gridzero.agents.neural.batches import Minibatch, Rollout
+from gridzero.agents.neural.configs.reinforce import ReinforceConfig
 from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.objectives import discounted_sums, group_advantages, step_weights, value_loss
 from gridzero.agents.neural.policy import Policy, ValuedScores
-from gridzero.agents.neural.policy_gradient import PolicyGradientAgent, PolicyGradientConfig
-
-ReturnBaseline = Literal["none", "mean", "value"]
-
-
-@dataclass(frozen=True)
-class ReinforceConfig(PolicyGradientConfig):
-    """Settings of REINFORCE."""
-
-    num_envs: int | None = None
-    """Episodes in an update, one in each environment; by default 64 where the environment has a native vector, else
-    8."""
-    baseline: ReturnBaseline = "value"
-    """Baseline that a return is less by: "none", the "mean" return of the other episodes from the same time on,
-    or the "value" of its state, which a critic learns from the returns."""
-    value_coefficient: float = 0.5
-    """Weight of the critic's loss."""
-    discount_states: bool = False
-    """Weigh the t-th step by γ^t too, as the exact gradient of the discounted return does. Most leave it out: late
-    steps would hardly be learnt from."""
-    entropy_coefficient: float = 0.0
-    """Weight of the entropy bonus, a mean over steps; returns count as they are."""
-    episode_limit: int = 1000
-    """Longer episodes are cut here, and their returns with them."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for settings out of range or unknown choices."""
-        super().__post_init__()
-        self._check([], ("episode_limit",), ("value_coefficient",))
-        self._choose({"baseline": ReturnBaseline})
-        if self.baseline == "mean" and self.num_envs == 1:
-            raise ValueError("baseline mean compares episodes: num_envs must be at least 2, not 1")
+from gridzero.agents.neural.policy_gradient import PolicyGradientAgent
 
 
 class Reinforce(PolicyGradientAgent):

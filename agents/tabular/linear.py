@@ -90,7 +90,6 @@ class LinearAgent(Agent):
     """
 
     Config: ClassVar[type[Any]] = LinearControlConfig
-    example: ClassVar[str] = "--env MountainCar-v0 --run car"
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
         super().__init__(as_environment(env, copies=1, limit=MODEL_STEP_LIMIT), config, seed=seed)

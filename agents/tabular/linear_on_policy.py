@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -134,7 +134,6 @@ class LinearTD(_OnPolicy):
     """
 
     Config = LinearPredictionConfig
-    example: ClassVar[str] = "--env FrozenLake-v1 --features fourier --run lake"
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
         super().__init__(env, config, seed=seed)

@@ -64,7 +64,6 @@ class TRLGRPO(GRPO):
             or for settings that TRL does not have.
     """
 
-    example = "--env gridzero/TextGeneration-v0 --env.task addition --run sums"
     resumable = False
 
     def __init__(self, env: Any, config: GRPOConfig, *, seed: int = 0, policy: Any = None) -> None:

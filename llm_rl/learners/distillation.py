@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,24 +10,14 @@ from torch import Tensor
 from gridzero.agents.neural.preference_objectives import reverse_kl
 from gridzero.llm_rl.data.examples import Example
 from gridzero.llm_rl.data.jsonl import rendered
+from gridzero.llm_rl.learners.configs.distillation import DistillationConfig
 from gridzero.llm_rl.learners.post_training import Terms
-from gridzero.llm_rl.learners.rejection_sampling import SamplingConfig, SamplingLearner
+from gridzero.llm_rl.learners.rejection_sampling import SamplingLearner
 from gridzero.llm_rl.learners.sampling import Written, completion_texts
 from gridzero.llm_rl.models.causal import output_head
 from gridzero.llm_rl.policies.language_options import LanguageOptions
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 from gridzero.llm_rl.scoring.completions import completion_scores, logits
-
-
-@dataclass(frozen=True)
-class DistillationConfig(SamplingConfig):
-    """Settings of distillation."""
-
-    teacher: str | None = None
-    """The model to learn from: a run, a folder in Hugging Face's format, or a GGUF file."""
-    on_policy: bool = False
-    """The student writes, and learns to give the teacher's probabilities to its tokens (reverse KL); without it, the
-    teacher writes, and the student imitates its right completions."""
 
 
 class Distillation(SamplingLearner):

@@ -4,45 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gridzero.agents.neural.preference_objectives import dpo, ipo
 from gridzero.llm_rl.data.examples import Pair
+from gridzero.llm_rl.learners.configs.dpo import DPOConfig
 from gridzero.llm_rl.learners.post_training import Batch, PostTrainingLearner, Terms
-from gridzero.llm_rl.learners.preferences import PairSource, PreferenceConfig, pair_weight
+from gridzero.llm_rl.learners.preferences import PairSource, pair_weight
 from gridzero.llm_rl.scoring.completions import sequence_log_probs
-
-Loss = Literal["sigmoid", "ipo"]
-Writer = Literal["policy", "reference"]
-
-
-@dataclass(frozen=True)
-class DPOConfig(PreferenceConfig):
-    """Settings of direct preference optimisation."""
-
-    loss: Loss = "sigmoid"
-    """"sigmoid" (DPO) or "ipo"."""
-    beta: float = 0.1
-    """β, or τ of IPO: how much the policy is held to the reference."""
-    label_smoothing: float = 0.0
-    """The share of labels that are taken to be wrong (cDPO)."""
-    writer: Writer = "policy"
-    """Fresh pairs are written by the "policy" as it is, or by the "reference", which it was at first."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a setting that is out of range."""
-        super().__post_init__()
-        self.check_positive("beta")
-        self.check_choice("loss", Loss)
-        self.check_choice("writer", Writer)
-        if not 0 <= self.label_smoothing <= 0.5:
-            raise ValueError(f"label_smoothing must be between 0 and 0.5, not {self.label_smoothing}")
-        if self.writer == "reference" and self.data is not None:
-            raise ValueError("with data nothing is written; leave out writer")
 
 
 class DPO(PostTrainingLearner[Pair]):

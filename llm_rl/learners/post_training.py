@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
-import tyro
 from gymnasium import spaces
 from torch import Tensor, nn
 
@@ -25,56 +22,8 @@ from gridzero.llm_rl.policies.language_options import language_options
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 from gridzero.llm_rl.policies.vision_language_policy import VisionLanguagePolicy
 
-Schedule = Literal["cosine", "constant"]
 Item = TypeVar("Item")
 Terms = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class PostTrainingConfig:
-    """Settings that learners from examples share."""
-
-    minibatch_size: int = 32
-    """Examples in a gradient step."""
-    microbatch_size: int | None = None
-    """Examples in one pass forwards and backwards, of which a gradient step may take several to save memory; by default
-    all."""
-    gradient_steps: int = 10
-    """Gradient steps in an update."""
-    learning_rate: float = 3e-4
-    """AdamW's at its height; by default 1e-5 for a model that is given."""
-    learning_rate_schedule: Schedule = "cosine"
-    """"cosine": a rise over a twentieth of schedule_steps, then a cosine down to 0, where learning ends; or
-    "constant"."""
-    schedule_steps: int | None = None
-    """Steps that the schedule spans; by default the budget, without one the learner's usual budget."""
-    max_length: int | None = None
-    """Tokens of an example, prompt included; what comes later is cut away. By default what the model has positions
-    for."""
-    episode_limit: int = 1000
-    """Tokens that the model may write in one conversation."""
-    policy: Annotated[Mapping[str, Any], tyro.conf.Suppress] = dataclasses.field(default_factory=dict)
-    """Options of the language model: on the command line, --policy.KEY VALUE."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a setting that is out of range."""
-        self.check_positive("minibatch_size", "gradient_steps", "learning_rate", "episode_limit")
-        self.check_positive("schedule_steps", "max_length", "microbatch_size")
-        if not math.isfinite(self.learning_rate):
-            raise ValueError(f"learning_rate must be finite, not {self.learning_rate}")
-        self.check_choice("learning_rate_schedule", Schedule)
-
-    def check_positive(self, *names: str) -> None:
-        """Raise ValueError for a number that is not above 0; None passes."""
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be above 0, not {value}")
-
-    def check_choice(self, name: str, choices: Any) -> None:
-        """Raise ValueError for a value that is not among those of a Literal."""
-        if getattr(self, name) not in get_args(choices):
-            raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, not {getattr(self, name)!r}")
 
 
 class Batch(NamedTuple, Generic[Item]):
@@ -112,7 +61,6 @@ class PostTrainingLearner(Agent, Generic[Item]):
     """
 
     config: Any
-    example = "--env gridzero/TextGeneration-v0 --env.task addition --run sums"
     default_steps: int = 128_000
     sees: ClassVar[bool] = False
     """Whether it takes tasks with pictures too."""

@@ -4,44 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from gridzero.llm_rl.data.examples import Example, Pair
 from gridzero.llm_rl.data.jsonl import read_preferences
-from gridzero.llm_rl.learners.post_training import Batch, PostTrainingConfig, PostTrainingLearner, passes
+from gridzero.llm_rl.learners.configs.preferences import PreferenceConfig
+from gridzero.llm_rl.learners.post_training import Batch, PostTrainingLearner, passes
 from gridzero.llm_rl.learners.sampling import Sampler, Written
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 
-Labels = Literal["better", "soft", "drawn"]
 _PATIENCE = 100
-
-
-@dataclass(frozen=True)
-class PreferenceConfig(PostTrainingConfig):
-    """Settings of learners from pairs."""
-
-    data: str | None = None
-    """A file of pairs, a JSON object with "prompt", "chosen" and "rejected" a line; by default the model writes
-    completions, and the environment's rewards compare them."""
-    pairs: int | None = None
-    """Learn from so many pairs that the initial model wrote, over and over; by default from fresh ones."""
-    labels: Labels = "better"
-    """Of the model's completions: the one that was paid more is "better", equal ones are left out; "soft": the
-    probability σ(r - r') that it is preferred; "drawn" with that probability (Bradley–Terry)."""
-    sampling_size: int = 64
-    """Pairs written at a time."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a setting that is out of range."""
-        super().__post_init__()
-        self.check_positive("pairs", "sampling_size")
-        self.check_choice("labels", Labels)
-        if self.data is not None and self.pairs is not None:
-            raise ValueError("pairs are of the file that data names, or written by the model: give one of the two")
 
 
 class PairSource:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,38 +16,11 @@ from gridzero.envs.tasks.reward import Rewards, StepReward
 from gridzero.envs.tasks.task import Problem, Task
 from gridzero.llm_rl.data.examples import StepExample
 from gridzero.llm_rl.data.jsonl import read_steps, step_example
+from gridzero.llm_rl.learners.configs.process_reward_model import ProcessRewardModelConfig
 from gridzero.llm_rl.learners.post_training import Batch, Terms, passes
 from gridzero.llm_rl.learners.sampling import Sampler, Written, completion_texts
-from gridzero.llm_rl.learners.scoring import ScoringConfig, ScoringLearner
+from gridzero.llm_rl.learners.scoring import ScoringLearner
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy, slices
-
-Labels = Literal["work", "rollouts"]
-
-
-@dataclass(frozen=True)
-class ProcessRewardModelConfig(ScoringConfig):
-    """Settings of a process reward model."""
-
-    data: str | None = None
-    """A file of labelled steps, a JSON object with "prompt", "completions" (the steps) and "labels" a line; by default
-    the language model writes completions."""
-    labels: Labels = "work"
-    """Of the model's steps: "work", right while they are those of the task's own work; or "rollouts", right where one
-    of several completions of what came so far is (Math-Shepherd)."""
-    rollouts: int = 4
-    """Completions of each step, for labels from rollouts."""
-    separator: str = ","
-    """The text between two steps."""
-    sampling_size: int = 64
-    """Completions written at a time."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a setting that is out of range."""
-        super().__post_init__()
-        self.check_positive("rollouts", "sampling_size")
-        self.check_choice("labels", Labels)
-        if not self.separator:
-            raise ValueError("separator must be a text, not an empty one")
 
 
 class ProcessRewardModel(ScoringLearner[StepExample]):

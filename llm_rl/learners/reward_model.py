@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,14 +11,10 @@ from torch import Tensor
 from gridzero.agents.neural.preference_objectives import bradley_terry, calibration_gap
 from gridzero.envs.tasks.task import Problem
 from gridzero.llm_rl.data.examples import Example, Pair
+from gridzero.llm_rl.learners.configs.reward_model import RewardModelConfig
 from gridzero.llm_rl.learners.post_training import Batch, Terms
-from gridzero.llm_rl.learners.preferences import PairSource, PreferenceConfig, pair_weight
-from gridzero.llm_rl.learners.scoring import ScoringConfig, ScoringLearner, in_slices
-
-
-@dataclass(frozen=True)
-class RewardModelConfig(PreferenceConfig, ScoringConfig):
-    """Settings of a reward model."""
+from gridzero.llm_rl.learners.preferences import PairSource, pair_weight
+from gridzero.llm_rl.learners.scoring import ScoringLearner, in_slices
 
 
 class RewardModel(ScoringLearner[Pair]):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,10 @@ from torch import Tensor, nn
 
 from gridzero.llm_rl.data.examples import Example
 from gridzero.llm_rl.data.jsonl import rendered
-from gridzero.llm_rl.learners.post_training import Item, PostTrainingConfig, PostTrainingLearner
+from gridzero.llm_rl.learners.post_training import Item, PostTrainingLearner
 from gridzero.llm_rl.models.causal import ValueHead
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy, slices
 from gridzero.llm_rl.scoring.completions import states_at
-
-
-@dataclass(frozen=True)
-class ScoringConfig(PostTrainingConfig):
-    """Settings of learners that judge completions."""
-
-    best_of: int = 8
-    """Completions of which it acts with the best."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a setting that is out of range."""
-        super().__post_init__()
-        self.check_positive("best_of")
 
 
 class ScoringLearner(PostTrainingLearner[Item]):

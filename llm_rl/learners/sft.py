@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +11,12 @@ from torch import Tensor
 
 from gridzero.llm_rl.data.examples import Example, demonstrate
 from gridzero.llm_rl.data.jsonl import read_completions
-from gridzero.llm_rl.learners.post_training import Batch, PostTrainingConfig, PostTrainingLearner, Terms, passes
+from gridzero.llm_rl.learners.configs.sft import SFTConfig
+from gridzero.llm_rl.learners.post_training import Batch, PostTrainingLearner, Terms, passes
 from gridzero.llm_rl.policies.base_models import untrained_model
 from gridzero.llm_rl.policies.language_options import device_of, dtype_of, language_options
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 from gridzero.llm_rl.scoring.completions import completion_loss
-
-
-@dataclass(frozen=True)
-class SFTConfig(PostTrainingConfig):
-    """Settings of supervised fine-tuning."""
-
-    data: str | None = None
-    """A file of examples, a JSON object with "prompt" and "completion" a line; by default the task's worked
-    solutions."""
-    minibatch_size: int = 128
-    """Examples in a gradient step; by default 32 for a model that is given."""
-    learning_rate: float = 3e-3
-    """AdamW's at its height; by default 1e-5 for a model that is given."""
-    width: int = 64
-    """Of the residual stream of a new tiny model, which is trained where --policy.model names none."""
-    layers: int = 3
-    """Transformer blocks of a new tiny model."""
-    heads: int = 4
-    """Attention heads of a new tiny model."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a setting that is out of range."""
-        super().__post_init__()
-        self.check_positive("width", "layers", "heads")
 
 
 class SupervisedLearner(PostTrainingLearner[Example]):

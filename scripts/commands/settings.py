@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from gridzero.agents.presets import Preset, preset, presets
-from gridzero.agents.registry import REGISTRY, agent_class, default_config, registration
+from gridzero.agents.registry import REGISTRY, config_class, default_config, registration
 from gridzero.agents.training import Budget
 from gridzero.commands.arguments import (
     EnvironmentWords,
@@ -132,15 +132,16 @@ def parse_settings(
     Raises:
         ValueError: in one line, for whatever is wrong.
     """
-    config_class = agent_class(agent).Config
-    own = {field.name for field in dataclasses.fields(config_class)}
+    entry = registration(agent)
+    agent_config = entry.config_class()
+    own = {field.name for field in dataclasses.fields(agent_config)}
     clash = own & {field.name for field in dataclasses.fields(options)}
     assert not clash, f"{agent} has fields of the command's: {clash}"
     policy_words, rest = split_dotted("policy", arguments)
     env_id = option_value("--env", rest)
     env = None if env_id is None or "policy" not in own else _sample_environment(env_id, environment)
     tuned = _preset(agent, env_id, option_value("--preset", rest)) if before is None else None
-    groups: list[Any] = [("training", options), ("vector", VectorOptions), ("agent", config_class)]
+    groups: list[Any] = [("training", options), ("vector", VectorOptions), ("agent", agent_config)]
     if before is not None:
         if policy_words:
             raise ValueError("the policy of a run that was begun cannot be changed")
@@ -155,7 +156,7 @@ def parse_settings(
     command_line = dataclasses.make_dataclass("Command", groups, kw_only=True)
     policy_hint = ", those of a language model as --policy.KEY VALUE" if "policy" in own else ""
     command_line.__doc__ = description.format(
-        agent=agent, summary=REGISTRY[agent].summary, policy=policy_hint, example=agent_class(agent).example
+        agent=agent, summary=entry.summary, policy=policy_hint, example=entry.example
     )
     if env_id is not None and {"-h", "--help"} & set(rest):
         command_line.__doc__ += "\n" + environment_help(env_id, environment.options)
@@ -237,7 +238,7 @@ def _policy_options(
     """Options of the policy from the words of the command line."""
     from gridzero.agents.environments import remake
 
-    if env is None and env_id is not None and "policy" in agent_class(agent).Config.__dataclass_fields__:
+    if env is None and env_id is not None and "policy" in config_class(agent).__dataclass_fields__:
         remake(environment.described(env_id))  # says what is wrong with the environment
     if env is None:
         raise ValueError(f"{agent} has no policy with options")

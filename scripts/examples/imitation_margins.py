@@ -17,7 +17,7 @@ import torch
 from scipy import stats
 
 import gridzero
-from gridzero.agents.neural.networks.heads import HEADS
+from gridzero.agents.neural.choices import HEADS
 
 MEASURES = ("accuracy", "cosine_margin", "logit_margin")
 

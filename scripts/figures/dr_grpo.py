@@ -13,7 +13,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from gridzero.agents.neural.objectives import Baseline, Normalisation, group_advantages, step_weights
+from gridzero.agents.neural.choices import Baseline, Normalisation
+from gridzero.agents.neural.objectives import group_advantages, step_weights
 from gridzero.figures.figure import Figure, FloatArray, Row, claim, compare, panels
 
 LONGEST = 400

@@ -12,15 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from gridzero.agents.neural.networks.heads import (
-    HEADS,
-    MARGINS,
-    HeadName,
-    arcface_target,
-    cosface_target,
-    cosines,
-    sphereface_target,
-)
+from gridzero.agents.neural.choices import HEADS, HeadName
+from gridzero.agents.neural.networks.heads import MARGINS, arcface_target, cosface_target, cosines, sphereface_target
 from gridzero.figures.figure import Figure, FloatArray, Row, compare, panels, shown
 
 APART = math.pi / 3

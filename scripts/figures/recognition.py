@@ -14,7 +14,8 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from gridzero.agents.neural.networks.heads import HEADS, MARGINS, HeadName, MarginHead
+from gridzero.agents.neural.choices import HEADS, HeadName
+from gridzero.agents.neural.networks.heads import MARGINS, MarginHead
 from gridzero.agents.neural.networks.torsos import Torso
 from gridzero.agents.neural.optimiser import Optimiser
 from gridzero.agents.neural.schedules import warm_cosine

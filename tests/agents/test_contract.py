@@ -68,6 +68,11 @@ def make(name: str, seed: int = 0, vector: bool = False, **fields: Any) -> Any:
     return gridzero.agents.make(name, env, seed=seed, **(small | fields))
 
 
+@pytest.mark.parametrize("name", [name for name, entry in REGISTRY.items() if entry.config and name != "trl-grpo"])
+def test_settings_in_a_module_of_their_own_are_those_of_the_agent(name: str) -> None:
+    assert REGISTRY[name].config_class() is agent_class(name).Config
+
+
 def learn(agent: Any, updates: int) -> list[Any]:
     return list(itertools.islice(agent.learn(), updates))
 

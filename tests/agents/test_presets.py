@@ -11,7 +11,7 @@ import pytest
 from gridzero.__main__ import main
 from gridzero.agents import REGISTRY, agent_class, make, runs
 from gridzero.agents.files import fits
-from gridzero.agents.neural.grpo_config import VARIANTS
+from gridzero.agents.neural.configs.grpo import VARIANTS
 from gridzero.agents.presets import Preset, preset, presets
 from gridzero.commands import sweep
 from gridzero.commands.arguments import EnvironmentWords

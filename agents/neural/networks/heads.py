@@ -21,14 +21,13 @@ ArcFace.
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-HeadName = Literal["softmax", "normface", "sphereface", "cosface", "arcface"]
-HEADS: tuple[HeadName, ...] = get_args(HeadName)
+from gridzero.agents.neural.choices import HeadName
+
 MARGINS: dict[HeadName, float] = {"softmax": 0.0, "normface": 0.0, "sphereface": 4.0, "cosface": 0.35, "arcface": 0.5}
 """The papers' margins."""
 

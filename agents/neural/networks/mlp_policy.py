@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gridzero.agents.neural.batches import Steps
+from gridzero.agents.neural.choices import Activation, Memory
 from gridzero.agents.neural.networks.distributions import Categoricals, distribution
 from gridzero.agents.neural.networks.encoders import Observations, initialise, is_image
-from gridzero.agents.neural.networks.torsos import Activation, Memory, Torso
+from gridzero.agents.neural.networks.torsos import Torso
 from gridzero.agents.neural.policy import Policy, Scores, ValuedScores
 from gridzero.agents.neural.running_mean_std import RunningMeanStd
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from gridzero.agents.neural.choices import Activation, Memory
 from gridzero.agents.neural.networks.encoders import Leaf, Reader, initialise
 from gridzero.agents.neural.networks.tanh_layers import tanh_layers
 
-Memory = Literal["none", "gru", "lstm"]
-Activation = Literal["tanh", "relu"]
 _MINUS_ONE = torch.tensor(-1.0)
 
 

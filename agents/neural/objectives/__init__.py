@@ -6,7 +6,6 @@ Time indices as in the literature: step t takes action a_t in state s_t, is paid
 """
 
 from gridzero.agents.neural.objectives.advantages import (
-    Baseline,
     discounted_sums,
     exploration_bonus,
     generalised_advantages,
@@ -14,9 +13,8 @@ from gridzero.agents.neural.objectives.advantages import (
     overlong_penalty,
     state_advantages,
 )
-from gridzero.agents.neural.objectives.aggregation import Normalisation, aggregate, step_weights
+from gridzero.agents.neural.objectives.aggregation import aggregate, step_weights
 from gridzero.agents.neural.objectives.divergences import (
-    Estimator,
     categorical_entropy,
     gaussian_entropy,
     kl_estimate,
@@ -31,9 +29,6 @@ from gridzero.agents.neural.objectives.surrogates import (
 )
 
 __all__ = [
-    "Baseline",
-    "Estimator",
-    "Normalisation",
     "aggregate",
     "binding_clips",
     "categorical_entropy",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-Baseline = Literal["standardised", "batch-standardised", "centred", "leave-one-out"]
+from gridzero.agents.neural.choices import Baseline
 
 
 def discounted_sums(terms: Tensor, factors: Tensor) -> Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-Normalisation = Literal["token", "sequence", "constant"]
+from gridzero.agents.neural.choices import Normalisation
 
 
 def step_weights(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-Estimator = Literal["k1", "k2", "k3"]
+from gridzero.agents.neural.choices import Estimator
 
 
 def categorical_entropy(logits: Tensor, dim: int = -1) -> Tensor:

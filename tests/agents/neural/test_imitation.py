@@ -17,8 +17,10 @@ import gridzero
 from gridzero.__main__ import main
 from gridzero.agents import checkpoint
 from gridzero.agents.checkpoint import flatten, unflatten
-from gridzero.agents.neural.imitation import Imitation, ImitationConfig
-from gridzero.agents.neural.networks.heads import HEADS, MARGINS
+from gridzero.agents.neural.choices import HEADS
+from gridzero.agents.neural.configs.imitation import ImitationConfig
+from gridzero.agents.neural.imitation import Imitation
+from gridzero.agents.neural.networks.heads import MARGINS
 from gridzero.envs import Layout
 
 from .worlds import Clock, Identity

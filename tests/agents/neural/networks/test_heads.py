@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
+from gridzero.agents.neural.choices import HEADS, HeadName
 from gridzero.agents.neural.networks import heads
-from gridzero.agents.neural.networks.heads import HEADS, MARGINS, HeadName, MarginHead, action_margin, margin_loss
+from gridzero.agents.neural.networks.heads import MARGINS, MarginHead, action_margin, margin_loss
 
 ANGLE = 2.0
 """β between the two classes' weights, in radians: class 1 lies at 0, class 2 at β."""

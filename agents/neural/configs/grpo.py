@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gridzero.agents.neural.objectives import Baseline, Estimator, Normalisation
-from gridzero.agents.neural.policy_gradient import SurrogateConfig
+from gridzero.agents.neural.choices import Baseline, Estimator, Normalisation
+from gridzero.agents.neural.configs.policy_gradient import SurrogateConfig
 
 Credit = Literal["outcome", "to-go", "state"]
 Surrogate = Literal["clipped", "sequence", "trajectory", "truncated"]

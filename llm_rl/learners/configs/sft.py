@@ -1,0 +1,31 @@
+"""Settings of supervised fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gridzero.llm_rl.learners.configs.post_training import PostTrainingConfig
+
+
+@dataclass(frozen=True)
+class SFTConfig(PostTrainingConfig):
+    """Settings of supervised fine-tuning."""
+
+    data: str | None = None
+    """A file of examples, a JSON object with "prompt" and "completion" a line; by default the task's worked
+    solutions."""
+    minibatch_size: int = 128
+    """Examples in a gradient step; by default 32 for a model that is given."""
+    learning_rate: float = 3e-3
+    """AdamW's at its height; by default 1e-5 for a model that is given."""
+    width: int = 64
+    """Of the residual stream of a new tiny model, which is trained where --policy.model names none."""
+    layers: int = 3
+    """Transformer blocks of a new tiny model."""
+    heads: int = 4
+    """Attention heads of a new tiny model."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a setting that is out of range."""
+        super().__post_init__()
+        self.check_positive("width", "layers", "heads")
