@@ -88,7 +88,9 @@ class GRPO(PolicyGradientAgent):
         config = self.config
         while self._goes_on():
             rollout, taken, metrics = self._collect()
-            metrics |= self._update(rollout, self._advantages(rollout))
+            with self.network.watched(rollout.steps) as watched:
+                metrics |= self._update(rollout, self._advantages(rollout))
+            metrics |= watched
             metrics = process_group().mean(metrics)
             self.steps += process_group().sum(taken)
             self.updates += 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -130,6 +131,11 @@ class Policy(nn.Module):
             ValueError: without a critic that values observations.
         """
         raise ValueError(f"{type(self).__name__} has no table of states")
+
+    @contextmanager
+    def watched(self, steps: Steps) -> Iterator[dict[str, float]]:
+        """Within this the policy learns from some steps; the dictionary has then what there is to log about that."""
+        yield {}
 
     @abstractmethod
     def make_reference(self) -> None:

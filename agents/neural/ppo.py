@@ -68,7 +68,9 @@ class PPO(PolicyGradientAgent):
                 rollout = rollout.replace(rewards=rewards)
             rewards, bonus = self._with_bonus(rollout)
             rollout = rollout.replace(rewards=rewards)
-            metrics |= bonus | self._update(self._batch(rollout), rollout)
+            with self.network.watched(rollout.steps) as watched:
+                metrics |= bonus | self._update(self._batch(rollout), rollout)
+            metrics |= watched
             metrics = process_group().mean(metrics)
             self.steps += process_group().sum(int(rollout.env_steps.sum()))
             yield Update(self.steps, metrics, self.collector.samples(), self._completions())

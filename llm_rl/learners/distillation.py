@@ -35,6 +35,7 @@ class Distillation(SamplingLearner):
 
     def set_up(self) -> None:
         """Load the teacher, and see that it shares the student's vocabulary where it must."""
+        super().set_up()
         options, config = self.network.options, self.config
         if config.teacher is None:
             raise ValueError("distillation needs a teacher: --teacher RUN")

@@ -148,6 +148,10 @@ class PostTrainingLearner(Agent, Generic[Item]):
         """Weight of an example in the mean."""
         return 1
 
+    def after_step(self) -> Mapping[str, float]:
+        """What a subclass does after each gradient step, and what it has to log about it."""
+        return {}
+
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per ``gradient_steps``; ends with the schedule, if there is one."""
         self.prepare()
@@ -184,13 +188,14 @@ class PostTrainingLearner(Agent, Generic[Item]):
                     means[name] = means.get(name, 0.0) + float(term.detach()) * share
 
         norm = self.optimiser.step(losses(), learning_rate)
+        measured = self.after_step()
         if group.world_size > 1:
             gathered = group.all_gather(means)
             means = {
                 name: sum(one.get(name, 0.0) for one in gathered)
                 for name in dict.fromkeys(n for one in gathered for n in one)
             }
-        return means | {"gradient_norm": float(norm)}
+        return means | {"gradient_norm": float(norm), **measured}
 
     def span(self) -> float:
         """Steps until learning ends; infinite with a constant learning rate or a budget of seconds alone."""

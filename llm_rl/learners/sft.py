@@ -13,6 +13,7 @@ from gridzero.llm_rl.data.examples import Example, demonstrate
 from gridzero.llm_rl.data.jsonl import read_completions
 from gridzero.llm_rl.learners.configs.sft import SFTConfig
 from gridzero.llm_rl.learners.post_training import Batch, PostTrainingLearner, Terms, passes
+from gridzero.llm_rl.models.experts import ExpertBalance
 from gridzero.llm_rl.policies.base_models import untrained_model
 from gridzero.llm_rl.policies.language_options import device_of, dtype_of, language_options
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
@@ -23,8 +24,13 @@ class SupervisedLearner(PostTrainingLearner[Example]):
     """Base of learners that imitate completions: the loss is the mean of -log p over their tokens.
 
     Metrics: loss in nats a token, token_accuracy (the share of tokens that the model found most likely), learning_rate,
-    gradient_norm; the first three are means over the update's gradient steps.
+    gradient_norm; the first three are means over the update's gradient steps. With a mixture of experts also
+    expert_violation: how much more than its share the busiest expert of a layer gets, of all tokens that are read.
     """
+
+    def set_up(self) -> None:
+        """Watch over the experts, where the model has some."""
+        self.balance = ExpertBalance(self.network.model, self.config.expert_bias_rate)
 
     def weight(self, item: Example) -> int:
         """Each token of a completion counts the same."""
@@ -32,8 +38,13 @@ class SupervisedLearner(PostTrainingLearner[Example]):
 
     def loss(self, items: Sequence[Example]) -> tuple[Tensor, Terms]:
         """Cross-entropy and the share of tokens that the model finds most likely."""
-        loss, accuracy = completion_loss(self.network.model, items, self.network.pad)
+        with self.balance.counting([len(one.tokens) - 1 for one in items]):
+            loss, accuracy = completion_loss(self.network.model, items, self.network.pad)
         return loss, {"token_accuracy": accuracy}
+
+    def after_step(self) -> Mapping[str, float]:
+        """Move the biases of routers."""
+        return self.balance.step()
 
 
 class SFT(SupervisedLearner):
@@ -77,7 +88,13 @@ class SFT(SupervisedLearner):
         if options.peft is not None:
             raise ValueError("peft adapts a trained model, which --policy.model names")
         model, tokenizer = untrained_model(
-            self.task, self.rng, width=config.width, layers=config.layers, heads=config.heads, seed=seed
+            self.task,
+            self.rng,
+            width=config.width,
+            layers=config.layers,
+            heads=config.heads,
+            text=options.text,
+            seed=seed,
         )
         device = device_of(options.device)
         model = model.to(device=device, dtype=dtype_of(options.dtype, device))
@@ -86,6 +103,7 @@ class SFT(SupervisedLearner):
 
     def set_up(self) -> None:
         """Begin without examples."""
+        super().set_up()
         self.examples: list[Example] | None = None
 
     def open_source(self) -> None:

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gridzero.llm_rl.models.virtual_tokens import VirtualTokens
 
-Architecture = Literal["llama", "qwen3"]
+Architecture = Literal["llama", "qwen3", "deepseek_v3"]
 
 
 def tiny_model(
@@ -44,14 +44,17 @@ def tiny_model(
         layers: how many.
         heads: of attention, in each layer.
         positions: the longest sequence it is meant for.
-        architecture: "llama", or "qwen3", which normalises queries and keys.
+        architecture: "llama"; "qwen3", which normalises queries and keys; or "deepseek_v3": keys and values from a
+            narrow latent vector, and from the second layer on a mixture of eight experts, of which each token is sent
+            to two, beside one for all.
         tied: whether the output layer is the embedding.
         seed: decides the weights.
 
     Raises:
         ValueError: for another architecture, or sizes that do not fit.
 
-    Source: Touvron et al. (2023), LLaMA, section 2.2; Yang et al. (2025), Qwen3 technical report, section 2.
+    Source: Touvron et al. (2023), LLaMA, section 2.2; Yang et al. (2025), Qwen3 technical report, section 2;
+    DeepSeek-AI (2024), DeepSeek-V3, section 2.1; Kimi Team (2025), Muon is scalable for LLM training (Moonlight).
 
     >>> model = tiny_model(22, width=32, layers=2, heads=4, positions=64)
     >>> sum(weight.numel() for weight in model.parameters())
@@ -110,7 +113,30 @@ def tiny_config(
         "eos_token_id": 1,
         "bos_token_id": None,
     }
-    return transformers.Qwen3Config(**sizes) if architecture == "qwen3" else transformers.LlamaConfig(**sizes)
+    match architecture:
+        case "llama":
+            return transformers.LlamaConfig(**sizes)
+        case "qwen3":
+            return transformers.Qwen3Config(**sizes)
+    if width % (4 * heads):
+        raise ValueError(f"width must be a multiple of 4 · heads, not {width} with {heads} heads")
+    size = sizes.pop("head_dim")
+    return transformers.DeepseekV3Config(
+        **sizes,
+        moe_intermediate_size=-(-width // 24) * 16,  # about 2/3, in sizes that grouped products take
+        n_routed_experts=8,
+        num_experts_per_tok=2,
+        n_shared_experts=1,
+        n_group=1,
+        topk_group=1,
+        first_k_dense_replace=min(1, layers - 1),
+        routed_scaling_factor=2.446,
+        q_lora_rank=None,
+        kv_lora_rank=width // 2,
+        qk_nope_head_dim=size // 2,
+        qk_rope_head_dim=size // 2,
+        v_head_dim=size,
+    )
 
 
 @contextmanager

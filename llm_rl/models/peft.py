@@ -27,7 +27,8 @@ def add_lora(
         model: a causal model; its layers are changed in place.
         rank: of each adapter.
         alpha: see the formula.
-        targets: names of the layers to adapt, such as "q_proj"; "all-linear": all but the output layer.
+        targets: names of the layers to adapt, such as "q_proj"; "all-linear": all but the output layer, and of a
+            mixture of experts those of attention: routers and experts stay as they are.
         seed: decides A.
 
     Returns:
@@ -44,10 +45,16 @@ def add_lora(
     _check_count("rank", rank)
     if not alpha > 0:
         raise ValueError(f"alpha must be above 0, not {alpha}")
-    if targets != "all-linear":
-        layers = [(name.rpartition(".")[2], layer) for name, layer in model.named_modules()]
+    mixed = any(".experts." in name for name, _ in model.named_parameters())
+    if mixed or targets != "all-linear":
         output = model.get_output_embeddings()
-        allowed = {name for name, layer in layers if isinstance(layer, nn.Linear | Conv1D) and layer is not output}
+        allowed = {
+            name.rpartition(".")[2]
+            for name, layer in model.named_modules()
+            if isinstance(layer, nn.Linear | Conv1D) and layer is not output and (not mixed or "attn" in name)
+        }
+        # peft takes the names of an MLP's layers for those of experts.
+        targets = sorted(allowed) if targets == "all-linear" else targets
         for name in targets or [""]:
             if name not in allowed:
                 raise ValueError(f"targets must be among {', '.join(sorted(allowed))}, or all-linear; not {name!r}")

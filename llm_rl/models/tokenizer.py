@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -35,3 +36,13 @@ def character_tokenizer(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
         split_special_tokens=True,
         clean_up_tokenization_spaces=False,
     )
+
+
+def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """End tokens of a completion: the tokenizer's, and those of the model's own settings."""
+    of_model = getattr(model.generation_config, "eos_token_id", None)
+    of_model = of_model if isinstance(of_model, list) else [of_model]
+    found = dict.fromkeys(int(token) for token in [tokenizer.eos_token_id, *of_model] if token is not None)
+    if not found:
+        raise ValueError("the model has no end token")
+    return tuple(found)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from gridzero.envs.tasks.task import Task
 from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl.data.examples import demonstrate
 from gridzero.llm_rl.models.cache import cache
-from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.models.causal import Architecture, tiny_model
+from gridzero.llm_rl.models.experts import ExpertBalance
 from gridzero.llm_rl.models.image_text import language_model, tiny_image_text_model
 from gridzero.llm_rl.models.pretrained import SHIPPED, load_image_text_model, load_model, save_model
 from gridzero.llm_rl.models.rendering import PlainRenderer, Renderer
@@ -46,6 +47,8 @@ class Recipe:
     """Transformer blocks."""
     heads: int = 4
     """Attention heads."""
+    text: Architecture = "llama"
+    """Architecture of the language model."""
     steps: int = 1000
     """Gradient steps of the warm-up."""
     batch: int = 128
@@ -68,13 +71,18 @@ _ADDED = ("system", "pixels", "transcribe", "search")
 """Options that came later, and say nothing where they are not used: base models made before keep their names."""
 
 
-def base_model(task: Task, recipe: Recipe | None = None) -> tuple[Any, Any]:
+def base_model(task: Task, recipe: Recipe | None = None, *, text: Architecture = "llama") -> tuple[Any, Any]:
     """The base model of a task, with its tokenizer: shipped, cached, or warmed up now.
+
+    Args:
+        task: the task.
+        recipe: sizes and training; by default what is usual for the task.
+        text: architecture of the language model, where no recipe says so.
 
     Raises:
         ValueError: for a task without worked solutions.
     """
-    recipe = recipe or RECIPES.get(task.name, Recipe())
+    recipe = recipe or replace(RECIPES.get(task.name, Recipe()), text=text)
     name = base_name(task, recipe)
     load = load_model if task.picture_shape is None else load_image_text_model
     for folder in (SHIPPED / name, cache() / name):
@@ -95,7 +103,10 @@ def base_name(task: Task, recipe: Recipe) -> str:
     for name in _ADDED:
         if not options.get(name, True):
             del options[name]
-    record = json.dumps([options, task.template.name, asdict(recipe)], sort_keys=True)
+    settings = asdict(recipe)
+    if recipe.text == "llama":
+        del settings["text"]
+    record = json.dumps([options, task.template.name, settings], sort_keys=True)
     return f"{task.name}-{hashlib.sha256(record.encode()).hexdigest()[:12]}"
 
 
@@ -119,22 +130,33 @@ def warm_up(task: Task, recipe: Recipe, report: Callable[[int, int, float], None
         width=recipe.width,
         layers=recipe.layers,
         heads=recipe.heads,
+        text=recipe.text,
         seed=int(initial.generate_state(1)[0]),
     )
     optimiser = Optimiser(list(model.parameters()), **OPTIMISER)
     causal = model if task.picture_shape is None else language_model(model)
     renderer = _renderer(vocabulary, task, causal)
+    balance = ExpertBalance(causal)
     for step in range(1, recipe.steps + 1):
         batch = [demonstrate(task, rng, renderer) for _ in range(recipe.batch)]
-        loss, _ = completion_loss(causal, batch, vocabulary.pad)
+        with balance.counting([len(one.tokens) - 1 for one in batch]):
+            loss, _ = completion_loss(causal, batch, vocabulary.pad)
         optimiser.step([loss], recipe.learning_rate * warm_cosine(step / recipe.steps))
+        balance.step()
         if report is not None:
             report(step, recipe.steps, float(loss.detach()))
     return model.eval(), tokenizer
 
 
 def untrained_model(
-    task: Task, rng: np.random.Generator, *, width: int, layers: int, heads: int, seed: int
+    task: Task,
+    rng: np.random.Generator,
+    *,
+    width: int,
+    layers: int,
+    heads: int,
+    text: Architecture = "llama",
+    seed: int,
 ) -> tuple[Any, Any]:
     """A tiny model with random weights that has room for a task's conversations, and its tokenizer.
 
@@ -144,6 +166,7 @@ def untrained_model(
         width: see :func:`tiny_model`.
         layers: see :func:`tiny_model`.
         heads: see :func:`tiny_model`.
+        text: architecture of the language model.
         seed: decides the weights.
 
     Raises:
@@ -153,8 +176,9 @@ def untrained_model(
     sizes: dict[str, Any] = {"width": width, "layers": layers, "heads": heads, "seed": seed}
     if task.picture_shape is None:
         positions = _positions(task, rng, _renderer(vocabulary, task))
-        model = tiny_model(len(vocabulary), positions=positions, **sizes)
+        model = tiny_model(len(vocabulary), positions=positions, architecture=text, **sizes)
     else:
+        sizes["text"] = text
         patch = task.picture_tile // 2
         model = tiny_image_text_model(len(vocabulary), task.picture_shape, positions=1, patch=patch, **sizes)
         positions = _positions(task, rng, _renderer(vocabulary, task, language_model(model)))

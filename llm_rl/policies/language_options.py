@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from gridzero.envs.suggestions import closest
+from gridzero.envs.tasks.task import Task
 from gridzero.llm_rl.decoding.sampling import Sampling
+from gridzero.llm_rl.models.causal import Architecture
 from gridzero.llm_rl.models.peft import add_bottleneck, add_ia3, add_lora, add_prefix, add_prompt
 
 
@@ -19,6 +21,9 @@ class LanguageOptions:
 
     model: str | None = None
     """A folder in Hugging Face's format, or a GGUF file; by default a tiny model warmed up on the task's solutions."""
+    text: Architecture = "llama"
+    """Architecture of a new tiny model, or of the text side of one that sees: "llama", "qwen3", or "deepseek_v3", which
+    has a mixture of experts."""
     chat: str = "auto"
     """Whether the tokenizer's chat template is around prompts: "on", "off", or "auto": where it has one and the task's
     template is no conversation itself."""
@@ -57,7 +62,10 @@ class LanguageOptions:
             kinds = [kind for kind, settings in _SETTINGS.items() if name in settings]
             if kinds and getattr(self, name) != field.default and self.peft not in kinds:
                 raise ValueError(f"{name} is of --policy.peft {' or '.join(kinds)}")
+        if self.model is not None and self.text != "llama":
+            raise ValueError("text is of a new tiny model, and --policy.model names one that has an architecture")
         choices = {
+            "text": get_args(Architecture),
             "chat": ("auto", "on", "off"),
             "decoder": ("auto", "vllm"),
             "dtype": ("auto", "float32", "bfloat16"),
@@ -127,3 +135,17 @@ def dtype_of(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def uses_chat(tokenizer: Any, options: LanguageOptions, task: Task | None) -> bool:
+    """Whether the tokenizer's chat template is used.
+
+    Raises:
+        ValueError: when it is to be, and there is none.
+    """
+    has_one = getattr(tokenizer, "chat_template", None) is not None
+    if options.chat == "on" and not has_one:
+        raise ValueError("the model's tokenizer has no chat template; leave out --policy.chat on")
+    if options.chat != "auto":
+        return options.chat == "on"
+    return has_one and not (task is not None and task.template.is_conversation)

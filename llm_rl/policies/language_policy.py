@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -21,12 +22,21 @@ from gridzero.llm_rl.decoding.generate import Completions, OnToken, check_positi
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling
 from gridzero.llm_rl.decoding.vllm_engine import VLLMEngine, check_vllm
 from gridzero.llm_rl.models.causal import ValueHead, checkpoint_gradients, hidden_states, output_head
+from gridzero.llm_rl.models.experts import agreement, experts_of, loads_of, maximal_violation, routers
 from gridzero.llm_rl.models.peft import Reference
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, write_model
 from gridzero.llm_rl.models.rendering import Picture, encode_text, renderer_of
+from gridzero.llm_rl.models.tokenizer import end_tokens
 from gridzero.llm_rl.models.virtual_tokens import virtual_count
 from gridzero.llm_rl.policies.base_models import base_model
-from gridzero.llm_rl.policies.language_options import LanguageOptions, adapt, device_of, dtype_of, language_options
+from gridzero.llm_rl.policies.language_options import (
+    LanguageOptions,
+    adapt,
+    device_of,
+    dtype_of,
+    language_options,
+    uses_chat,
+)
 from gridzero.llm_rl.policies.token_limit import DEMONSTRATIONS, usual_limit
 from gridzero.llm_rl.rollouts.conversations import joined
 from gridzero.llm_rl.scoring.packed_forward import packed_forward
@@ -35,6 +45,7 @@ from gridzero.llm_rl.scoring.token_log_probs import token_log_probs
 
 _NETWORKS_ONLY = ("hidden", "activation", "memory", "normalise_observations", "action_masks", "initial_log_std")
 _ROWS_AT_ONCE = 512
+_WATCHED = slice(32)
 
 
 class History(NamedTuple):
@@ -99,10 +110,10 @@ class LanguagePolicy(Policy):
         self.device: torch.device = next(model.parameters()).device
         self.value_head = ValueHead(model).to(self.device) if critic else None
         self.reference: Reference | None = None
-        self.end = _end_tokens(model, tokenizer)
+        self.end = end_tokens(model, tokenizer)
         self.pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end[0])
         self.renderer = renderer_of(
-            tokenizer, self.end, chat=_chats(tokenizer, options, task), system=getattr(task, "system", "")
+            tokenizer, self.end, chat=uses_chat(tokenizer, options, task), system=getattr(task, "system", "")
         )
         self._histories: list[tuple[str, History]] = []
 
@@ -157,7 +168,7 @@ class LanguagePolicy(Policy):
                     "this environment has no demonstrations to make a model from; give --policy.model FOLDER"
                 )
             with process_group().main_process_first():
-                model, tokenizer = base_model(task)
+                model, tokenizer = base_model(task, text=options.text)
             model = model.to(device=device, dtype=dtype)
         else:
             model, tokenizer = cls.read(options.model, dtype=dtype, device=device)
@@ -317,6 +328,20 @@ class LanguagePolicy(Policy):
         )
         return Scores(_per_step(steps, log_probs), _per_step(steps, entropies)), chosen
 
+    @contextmanager
+    def watched(self, steps: Steps) -> Iterator[dict[str, float]]:
+        """With a mixture of experts: how even the load of some steps is, and what part of it learning moves."""
+        measured: dict[str, float] = {}
+        if not routers(self.model) or len(steps) == 0:
+            yield measured
+            return
+        tokens, first, lengths = joined(steps[_WATCHED], self.pad)
+        mask = (torch.arange(tokens.shape[1]) < (first + lengths).unsqueeze(1)).to(self.device)
+        before = experts_of(self.model, tokens.to(self.device), mask)
+        yield measured
+        measured["expert_violation"] = maximal_violation(loads_of(self.model, before))
+        measured["expert_agreement"] = agreement(before, experts_of(self.model, tokens.to(self.device), mask))
+
     def make_reference(self) -> None:
         """Keep the model as it is now: a copy of the weights that learn."""
         self.reference = Reference(self.model)
@@ -368,27 +393,3 @@ def _per_step(steps: Steps, numbers: Tensor) -> Tensor:
 def slices(rows: int) -> list[slice]:
     """Parts of a batch that memory has room for."""
     return [slice(first, first + _ROWS_AT_ONCE) for first in range(0, rows, _ROWS_AT_ONCE)]
-
-
-def _chats(tokenizer: Any, options: LanguageOptions, task: Task | None) -> bool:
-    """Whether the tokenizer's chat template is used.
-
-    Raises:
-        ValueError: when it is to be, and there is none.
-    """
-    has_one = getattr(tokenizer, "chat_template", None) is not None
-    if options.chat == "on" and not has_one:
-        raise ValueError("the model's tokenizer has no chat template; leave out --policy.chat on")
-    if options.chat != "auto":
-        return options.chat == "on"
-    return has_one and not (task is not None and task.template.is_conversation)
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """End tokens of a completion: the tokenizer's, and those of the model's own settings."""
-    of_model = getattr(model.generation_config, "eos_token_id", None)
-    of_model = of_model if isinstance(of_model, list) else [of_model]
-    found = dict.fromkeys(int(token) for token in [tokenizer.eos_token_id, *of_model] if token is not None)
-    if not found:
-        raise ValueError("the model has no end token")
-    return tuple(found)

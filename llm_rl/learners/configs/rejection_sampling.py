@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gridzero.llm_rl.learners.configs.post_training import PostTrainingConfig
+from gridzero.llm_rl.learners.configs.sft import SupervisedConfig
 
 
 @dataclass(frozen=True)
-class SamplingConfig(PostTrainingConfig):
+class SamplingConfig(SupervisedConfig):
     """Settings of learners from completions that a model writes."""
 
     groups: int = 32

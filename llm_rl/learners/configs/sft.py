@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from gridzero.llm_rl.learners.configs.post_training import PostTrainingConfig
 
 
 @dataclass(frozen=True)
-class SFTConfig(PostTrainingConfig):
+class SupervisedConfig(PostTrainingConfig):
+    """Settings of learners that imitate completions."""
+
+    expert_bias_rate: float = 1e-2
+    """γ: after each gradient step the biases of routers to experts move by it, so that all experts get as many tokens;
+    0: they stay. For models with a mixture of experts."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a setting that is out of range."""
+        super().__post_init__()
+        if not 0 <= self.expert_bias_rate < math.inf:
+            raise ValueError(f"expert_bias_rate must be at least 0 and finite, not {self.expert_bias_rate}")
+
+
+@dataclass(frozen=True)
+class SFTConfig(SupervisedConfig):
     """Settings of supervised fine-tuning."""
 
     data: str | None = None

@@ -170,7 +170,7 @@ def test_tiny_models_depend_on_the_seed_alone() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"architecture": "gpt"}, "architecture must be one of llama, qwen3, not 'gpt'"),
+        ({"architecture": "gpt"}, "architecture must be one of llama, qwen3, deepseek_v3, not 'gpt'"),
         ({"width": 30}, "width must be an even multiple of heads, not 30 with 4 heads"),
         ({"layers": 0}, "layers must be at least 1, not 0"),
         ({"heads": 0}, "heads"),
