@@ -35,7 +35,7 @@ SWEEP = "sweep.json"
 SAMPLES = "samples.jsonl"
 COMPLETIONS = "completions.jsonl"
 METRICS = "metrics.jsonl"
-WALL_CLOCK = ("seconds", "steps_per_second", "tokens_per_second")
+WALL_CLOCK = ("seconds", "cpu_seconds", "steps_per_second", "tokens_per_second")
 """Metrics that the clock decides: all others are the same whenever the seed is."""
 
 

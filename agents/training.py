@@ -143,7 +143,8 @@ def training(
         before: what :meth:`Run.resume` returned, on resuming.
 
     Yields:
-        Each update, with ``steps_per_second`` and the evaluation, where there was one, among its metrics.
+        Each update, with ``steps_per_second``, ``cpu_seconds`` (of this process, on all cores, in training so far) and
+        the evaluation, where there was one, among its metrics.
 
     Raises:
         ValueError: when a loss or a gradient is not finite, or what was learned; nothing of it is saved.
@@ -155,7 +156,8 @@ def training(
     if budget.spent(step, elapsed):
         return
     agent.planned_steps = math.inf if budget.steps is None else budget.steps
-    began = time.perf_counter()
+    earlier_work = work = float(before.get("cpu_seconds", 0.0))
+    began, work_began = time.perf_counter(), time.process_time()
     on_the_way = None
     if budget.evaluate_every is None and run is not None:
         on_the_way = EvaluationOnTheWay(agent, budget.steps, before.get("evaluation"))
@@ -175,7 +177,7 @@ def training(
         further: dict[str, Any] = {} if on_the_way is None else {"evaluation": on_the_way.state()}
         if retention.best is not None:
             further["best"] = retention.best
-        run.checkpoint(agent, step, seconds=elapsed, saved=saved, **further)
+        run.checkpoint(agent, step, seconds=elapsed, cpu_seconds=work, saved=saved, **further)
         retention.prune()
 
     try:
@@ -187,10 +189,12 @@ def training(
                 break
             previous, step = step, update.step
             elapsed = earlier + time.perf_counter() - began
+            work = earlier_work + time.process_time() - work_began
             metrics = dict(update.metrics)
             _check_finite(agent, step, metrics, run)
             between_updates = True
             metrics["steps_per_second"] = (step - first) / max(elapsed - earlier, 1e-9)
+            metrics["cpu_seconds"] = work
             every = budget.evaluate_every
             if every and step // every > previous // every:
                 metrics |= evaluate(agent, episodes=budget.evaluation_episodes, seed=agent.seed).metrics()

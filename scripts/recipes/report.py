@@ -45,7 +45,7 @@ def write_report(
         f"temperature (sampled, {samples} each), at least one of those (pass@{samples}), the most frequent answer "
         f"(majority@{samples}), each with its 95 % interval; form of the drawn ones; KL from the base in nats a "
         "completion, with its standard error; parameters that were trained; tokens that were written in training and "
-        "the seconds that it took.",
+        "the seconds of one core that it took.",
         "",
         f"| {' | '.join(columns)} |",
         f"|{'---|' * len(columns)}",
@@ -100,18 +100,18 @@ def held_out_task(agent: Any) -> Task:
 
 
 def spending(run: Path) -> dict[str, float]:
-    """Tokens that were written in a training, and its seconds."""
+    """Tokens that were written in a training, and its CPU seconds."""
     tokens, step, seconds = 0.0, 0, 0.0
     for row in runs.read_metrics(run):
         tokens += (row["step"] - step) * (row.get("completion_length") or 0.0)
-        step, seconds = row["step"], row["seconds"]
+        step, seconds = row["step"], row.get("cpu_seconds", row["seconds"])
     return {"tokens": round(tokens), "seconds": seconds}
 
 
 def as_table(rows: Sequence[Mapping[str, Any]], samples: int) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of the table, as texts."""
     columns = ["stage", "greedy", "sampled", f"pass@{samples}", f"majority@{samples}", "form", "KL to base"]
-    columns += ["trained", "tokens", "seconds"]
+    columns += ["trained", "tokens", "CPU seconds"]
     table = []
     for row in rows:
         kl = "" if row["kl"] is None else f"{row['kl'][0]:.2f} ± {row['kl'][1]:.2f}"
