@@ -62,7 +62,7 @@ class Recipe:
 RECIPES = {
     "countdown": Recipe(steps=12_000, batch=32),
     "multiplication": Recipe(steps=5000, batch=32),
-    "grid-path": Recipe(steps=4000, batch=32),
+    "grid-path": Recipe(steps=6000, batch=32),
 }
 """Of tasks that take longer to learn."""
 
