@@ -11,8 +11,8 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 
-def resets_by_mask(env: VectorEnv[Any, Any, Any]) -> bool:
-    """Whether ``reset(options={"reset_mask": mask})`` resets some of a vector's environments, in any autoreset mode."""
+def resets_each(env: VectorEnv[Any, Any, Any]) -> bool:
+    """Whether a reset takes a mask of the environments to reset and a seed for each, in any autoreset mode."""
     inner = env.unwrapped
     return isinstance(inner, gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv) or hasattr(inner, "get_state")
 

@@ -156,8 +156,13 @@ def remake(
     return make_environment(described["id"], kwargs, num_envs, described.get("wrappers", ()))
 
 
-def second(env: Any, num_envs: int) -> VectorEnv[Any, Any, Any]:
+def second(env: Any, num_envs: int, limit: int | None = None) -> VectorEnv[Any, Any, Any]:
     """A vector of environments like one that cannot be described: copies of it.
+
+    Args:
+        env: an environment or a vector.
+        num_envs: number of copies.
+        limit: steps after which their episodes are truncated; None: as the environment says.
 
     Raises:
         ValueError: when it cannot be copied.
@@ -173,6 +178,8 @@ def second(env: Any, num_envs: int) -> VectorEnv[Any, Any, Any]:
             f"evaluation needs a second {name}, which can neither be made from its specification nor copied "
             f"({type(error).__name__}): register it with Gymnasium"
         ) from error
+    if limit is not None:
+        copies = [gym.wrappers.TimeLimit(each, limit) for each in copies]
     return SyncVectorEnv([functools.partial(_itself, each) for each in copies], autoreset_mode=_SYNC_MODE)
 
 

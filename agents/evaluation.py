@@ -8,22 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gridzero.agents.agent import Agent
-from gridzero.agents.environments import describe, find_spec, remake, second
+from gridzero.agents.episodes import STEP_LIMIT, copy_environment, first_environment, play, play_model
 from gridzero.agents.intervals import interval, sample_warnings, wilson_interval
 from gridzero.agents.return_range import LARGEST_TABLE, limit_warnings, return_range
-from gridzero.agents.tabular.simulation import SimulatedMDP
+from gridzero.agents.tabular.simulation import SimulatedMDP, known_model
 from gridzero.envs import html
 from gridzero.envs.mdp import FiniteMDP
 
 FloatArray = NDArray[np.float64]
 
-STEP_LIMIT = 1000
 DIRECT_SOLVE_LIMIT = 20_000
 
 
@@ -142,7 +140,7 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
     else:
         copy, limit = copy_environment(env, min(episodes, 1024), min(episodes, 16), single=agent.attends)
         try:
-            model = _model(copy)
+            model = known_model(copy)
             optimum = getattr(copy.unwrapped, "optimum", None)
             table, targets = (None, None) if model is None else (_table(copy, model), _targets(copy))
             returns, lengths, successes = play(agent, copy, episodes, seed)
@@ -177,7 +175,7 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
 
 def _table(env: VectorEnv[Any, Any, Any], model: FiniteMDP) -> Any:
     """The table of transitions, with the reward of each outcome, of a small environment that has one."""
-    single = env.envs[0] if isinstance(env, gym.vector.SyncVectorEnv) else env
+    single = first_environment(env)
     if model.num_states > LARGEST_TABLE:
         return None
     source = getattr(single.unwrapped, "model", None)
@@ -187,133 +185,11 @@ def _table(env: VectorEnv[Any, Any, Any], model: FiniteMDP) -> Any:
 
 def _targets(env: VectorEnv[Any, Any, Any]) -> NDArray[np.bool_] | None:
     """(S,) the target cells of a grid world; None for another environment."""
-    single = env.envs[0] if isinstance(env, gym.vector.SyncVectorEnv) else env
-    layout: Any = getattr(single.unwrapped, "layout", None)
+    layout: Any = getattr(first_environment(env).unwrapped, "layout", None)
     if layout is None:
         return None
     targets: NDArray[np.bool_] = np.array([tile.target for tile in layout.legend])[layout.cells.reshape(-1)]
     return targets
-
-
-def copy_environment(env: Any, native: int, others: int, single: bool = False) -> tuple[VectorEnv[Any, Any, Any], int]:
-    """A vector of environments like this one, and its time limit.
-
-    Args:
-        env: an environment, a vector, or an id.
-        native: how many, where there is a vector that steps all at once.
-        others: how many elsewhere.
-        single: copies that can each be put back to a state, even where there is such a vector.
-    """
-    if single and isinstance(env, gym.Env):
-        return second(env, others), int(getattr(env.spec, "max_episode_steps", None) or STEP_LIMIT)
-    described: dict[str, Any] | None = {"id": env, "kwargs": {}} if isinstance(env, str) else describe(env)
-    if described is None:
-        limit = getattr(env.spec, "max_episode_steps", None)
-        copies = second(env, others)
-        if limit is None:
-            copies = _limited(copies)
-        return copies, int(limit or STEP_LIMIT)
-    changed: dict[str, Any] = {}
-    if not isinstance(env, str):
-        if hasattr(env.unwrapped, "layout"):
-            changed["layout"] = env.unwrapped.layout  # as it stands, edits included, and need not be made again
-        changed |= getattr(env.unwrapped, "evaluation_options", {})  # such as problems that were held out of training
-    spec = find_spec(described["id"])
-    kwargs = {name: value for name, value in described["kwargs"].items() if name != "autoreset_mode"} | changed
-    limit = int(kwargs.setdefault("max_episode_steps", spec.max_episode_steps or STEP_LIMIT))
-    at_once = spec.vector_entry_point is not None and not described.get("wrappers")
-    vector = remake({**described, "kwargs": kwargs}, native if at_once else others)
-    assert isinstance(vector, VectorEnv)
-    return vector, limit
-
-
-def _limited(vector: VectorEnv[Any, Any, Any]) -> VectorEnv[Any, Any, Any]:
-    """The vector with a limit of steps for episodes that may have none."""
-    assert isinstance(vector, gym.vector.SyncVectorEnv)
-    envs = [gym.wrappers.TimeLimit(env, STEP_LIMIT) for env in vector.envs]
-    return gym.vector.SyncVectorEnv(
-        [lambda env=env: env for env in envs],  # type: ignore[misc]
-        autoreset_mode=gym.vector.AutoresetMode.DISABLED,
-    )
-
-
-def check_second_environment(agent: Agent) -> None:
-    """Check that evaluation will have an environment of its own.
-
-    Raises:
-        ValueError: when another one like the agent's can neither be made nor copied.
-    """
-    if not isinstance(agent.env, FiniteMDP | SimulatedMDP):
-        copy_environment(agent.env, 1, 1)[0].close()
-
-
-def play(
-    agent: Agent, env: VectorEnv[Any, Any, Any], episodes: int, seed: int
-) -> tuple[FloatArray, FloatArray, NDArray[np.bool_] | None]:
-    """Each environment plays its share of the episodes: taking the first to end would favour the short ones."""
-    width = env.num_envs
-    share = np.full(width, episodes // width)
-    share[: episodes % width] += 1
-    totals, lengths = np.zeros(width), np.zeros(width)
-    done = np.zeros(width, dtype=np.bool_)
-    results: list[tuple[float, float, bool | None]] = []
-    roots = np.random.SeedSequence(seed)
-    disabled = env.metadata.get("autoreset_mode") is gym.vector.AutoresetMode.DISABLED
-
-    def seeds() -> Any:
-        if not isinstance(env, gym.vector.SyncVectorEnv):  # native ones spread one seed themselves
-            return int(roots.spawn(1)[0].generate_state(1)[0])
-        return [int(child.generate_state(1)[0]) for child in roots.spawn(width)]
-
-    observations, _ = env.reset(seed=seeds())
-    agent.attend(env)
-    while share.any():
-        resetting = done & (not disabled)
-        observations, rewards, terminated, truncated, info = env.step(agent.act(observations))
-        playing = (share > 0) & ~resetting
-        totals[playing] += rewards[playing]
-        lengths[playing] += 1
-        done = np.asarray(terminated) | np.asarray(truncated)
-        for i in np.flatnonzero(done & playing):
-            success = bool(info["is_success"][i]) if "is_success" in info else None
-            results.append((float(totals[i]), float(lengths[i]), success))
-            totals[i] = lengths[i] = 0.0
-            share[i] -= 1
-        if disabled and done.any():
-            observations, _ = env.reset(seed=seeds(), options={"reset_mask": done})
-    columns = list(zip(*results, strict=True))
-    successes = None if None in columns[2] else np.array(columns[2], dtype=np.bool_)
-    return np.array(columns[0]), np.array(columns[1]), successes
-
-
-def play_model(agent: Agent, mdp: FiniteMDP, episodes: int, seed: int) -> tuple[FloatArray, FloatArray, None]:
-    """Episodes of a bare model, all at once; each step pays its expected reward."""
-    rng = np.random.default_rng(seed)
-    states = rng.choice(mdp.num_states, size=episodes, p=mdp.start)
-    totals, lengths = np.zeros(episodes), np.zeros(episodes)
-    for _ in range(STEP_LIMIT):
-        live = ~mdp.terminal[states]
-        if not live.any():
-            break
-        actions = np.asarray(agent.act(states))
-        totals += np.where(live, mdp.rewards[states, actions], 0.0)
-        lengths += live
-        cumulative = mdp.probabilities[states, actions].cumsum(axis=1)
-        drawn = rng.random((episodes, 1)) * cumulative[:, -1:]
-        chosen = (drawn >= cumulative).sum(axis=1)
-        states = np.where(live, mdp.successors[states, actions, chosen], states)
-    return totals, lengths, None
-
-
-def _model(env: VectorEnv[Any, Any, Any]) -> FiniteMDP | None:
-    """The model, if there is one that holds for every episode."""
-    single = env.envs[0] if isinstance(env, gym.vector.SyncVectorEnv) else env
-    if getattr(single.unwrapped, "regenerate", False):
-        return None
-    try:
-        return FiniteMDP.from_env(single)
-    except ValueError:
-        return None
 
 
 def _same_map(one: Any, other: Any) -> bool:

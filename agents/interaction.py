@@ -12,8 +12,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from gridzero.agents.autoreset import merged_info, resets_by_mask, with_final, with_final_info
+from gridzero.agents.autoreset import merged_info, resets_each, with_final, with_final_info
 from gridzero.agents.plain_state import plain_state, restore_plain_state
+from gridzero.agents.spaces import spaces_of
 
 CHAPTER_STEPS = 256
 """An episode that begins this many steps after the last seed gets a new seed: what a restore replays stays short."""
@@ -91,14 +92,13 @@ class Interaction:
         self.seed = seed
         self.vector = isinstance(env, VectorEnv)
         self.num_envs: int = env.num_envs if self.vector else 1
-        self.observation_space: gym.Space[Any] = env.single_observation_space if self.vector else env.observation_space
-        self.action_space: gym.Space[Any] = env.single_action_space if self.vector else env.action_space
+        self.observation_space, self.action_space = spaces_of(env)
         self.mode: AutoresetMode | None = None
         if self.vector:
             self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._native = self.vector and hasattr(env.unwrapped, "get_state")
         if reset_at_once and self.mode is AutoresetMode.NEXT_STEP:
-            if not resets_by_mask(env):
+            if not resets_each(env):
                 name = type(env.unwrapped).__name__
                 raise ValueError(f"{name} resets in the next step only; make it with another autoreset_mode")
             self.mode = AutoresetMode.DISABLED

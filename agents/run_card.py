@@ -82,11 +82,11 @@ def _words(config: Mapping[str, Any]) -> Iterator[str]:
         yield from ("--env", environment["id"])
         for key, value in environment["kwargs"].items():
             if value is not None:
-                yield from (f"--env.{key}", _text(value))
+                yield from (f"--env.{key}", str(value))
         for wrapper in environment.get("wrappers", ()):
             yield from ("--wrapper", wrapper["entry_point"])
             for key, value in wrapper["kwargs"].items():
-                yield from (f"--wrapper.{key}", _text(value))
+                yield from (f"--wrapper.{key}", str(value))
     defaults = {
         field.name: field.default
         for field in dataclasses.fields(config_class(config["agent"]))
@@ -105,7 +105,7 @@ def _words(config: Mapping[str, Any]) -> Iterator[str]:
         flag = key.replace("_", "-")
         if isinstance(value, Mapping):
             for option, given in value.items():
-                yield from (f"--{flag}.{option.replace('_', '-')}", _text(given))
+                yield from (f"--{flag}.{option.replace('_', '-')}", str(given))
         elif isinstance(value, bool):
             yield f"--{flag}" if value else f"--no-{flag}"
         elif isinstance(value, list):
@@ -118,11 +118,6 @@ def _words(config: Mapping[str, Any]) -> Iterator[str]:
         if config["training"].get(key) is not None:
             yield from (f"--{key.replace('_', '-')}", str(config["training"][key]))
     yield from ("--seed", str(config["seed"]))
-
-
-def _text(value: Any) -> str:
-    """A value as the command line reads it."""
-    return value if isinstance(value, str) else str(value)
 
 
 def _plain(value: Any) -> Any:

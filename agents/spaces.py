@@ -1,4 +1,4 @@
-"""Discrete spaces of any shape, numbered from 0."""
+"""Spaces of environments, and numbers for the elements of discrete ones."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 MOST_ELEMENTS = 100_000_000
+
+
+def spaces_of(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    """Observation space and action space of an environment, or of one environment of a vector."""
+    if isinstance(env, VectorEnv):
+        return env.single_observation_space, env.single_action_space
+    return env.observation_space, env.action_space
 
 
 class Numbering:

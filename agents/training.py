@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from gridzero.agents.agent import Agent
-from gridzero.agents.evaluation import Evaluation, check_second_environment, evaluate
-from gridzero.agents.evaluation_on_the_way import EvaluationOnTheWay
+from gridzero.agents.episodes import check_second_environment
+from gridzero.agents.evaluation import Evaluation, evaluate
 from gridzero.agents.learner import Update
+from gridzero.agents.periodic_evaluation import PeriodicEvaluation
 from gridzero.agents.retention import Retention
 from gridzero.agents.runs import Run
 
@@ -33,7 +34,7 @@ class Budget:
             tenth of ``steps``, or, without that, each time the steps have doubled. The last state is always saved.
         evaluate_every: steps between evaluations on the way; 0 for none. If not given, and there is a run to write
             them to: a few episodes now and then, for less than 5 % of the time
-            (:class:`~gridzero.agents.evaluation_on_the_way.EvaluationOnTheWay`).
+            (:class:`~gridzero.agents.periodic_evaluation.PeriodicEvaluation`).
         evaluation_episodes: episodes of the evaluation at the end, and of each one every ``evaluate_every`` steps.
         keep: checkpoints to keep, the last ones, and besides them the best by the evaluations on the way; all if not
             given.
@@ -160,7 +161,7 @@ def training(
     began, work_began = time.perf_counter(), time.process_time()
     on_the_way = None
     if budget.evaluate_every is None and run is not None:
-        on_the_way = EvaluationOnTheWay(agent, budget.steps, before.get("evaluation"))
+        on_the_way = PeriodicEvaluation(agent, budget.steps, before.get("evaluation"))
     evaluated = bool(budget.evaluate_every) or (on_the_way is not None and on_the_way.enabled)
     if budget.stop_at is not None and not agent.decide_together(evaluated):
         raise ValueError("stop_at needs evaluations on the way: set evaluate_every")

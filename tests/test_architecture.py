@@ -14,8 +14,8 @@ LONGEST = 400
 ORDER: list[list[str]] = [
     ["agents"],
     ["agents/tabular"],
-    ["agents/evaluation"],
-    ["agents/evaluation_on_the_way", "agents/training"],
+    ["agents/episodes", "agents/evaluation"],
+    ["agents/periodic_evaluation", "agents/training"],
     [
         "agents/neural/batches",
         "agents/neural/choices",

@@ -12,8 +12,6 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-_MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-
 
 class VisitCounts:
     """Visits of each pair of an observation and an action.
@@ -71,10 +69,9 @@ def check_countable(space: gym.Space[Any], what: str) -> None:
 
 def _hashes(rows: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
     """(N,) a 64-bit hash of each row (N, D): splitmix64's finalizer over one column after the other."""
+    from gridzero.envs.random_streams import GOLDEN, mix_array  # here, as it imports numba
+
     hashes = np.zeros(len(rows), dtype=np.uint64)
     for column in rows.astype(np.int64).view(np.uint64).T:
-        hashes = hashes + column + _MIX[0]
-        hashes = (hashes ^ (hashes >> np.uint64(30))) * _MIX[1]
-        hashes = (hashes ^ (hashes >> np.uint64(27))) * _MIX[2]
-        hashes ^= hashes >> np.uint64(31)
+        hashes = mix_array(hashes + column + GOLDEN)
     return hashes

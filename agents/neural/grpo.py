@@ -59,8 +59,9 @@ class GRPO(PolicyGradientAgent):
 
     def __init__(self, env: Any, config: GRPOConfig, *, seed: int = 0, policy: Policy | None = None) -> None:
         super().__init__(env, config, seed=seed, policy=policy)
-        if self.vector.num_envs != self._wanted_envs():
-            needed = f"{self._own_groups()} groups of {config.group_size} need {self._wanted_envs()} environments"
+        wanted = self._wanted_envs(config)
+        if self.vector.num_envs != wanted:
+            needed = f"{self._own_groups()} groups of {config.group_size} need {wanted} environments"
             raise ValueError(f"{needed}, not {self.vector.num_envs}")
         if config.credit == "state" and not self.network.observes_states:
             raise ValueError("credit must be outcome or to-go for policies of text, where no state recurs")
@@ -80,8 +81,8 @@ class GRPO(PolicyGradientAgent):
         """Groups of this process."""
         return process_group().local_count(self.config.groups, "groups")
 
-    def _wanted_envs(self) -> int:
-        return self._own_groups() * self.config.group_size
+    def _wanted_envs(self, config: GRPOConfig) -> int:
+        return process_group().local_count(config.groups, "groups") * config.group_size
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per set of groups; never ends, but with linear schedules when they do."""

@@ -20,8 +20,12 @@ from gridzero.agents.learner import Update
 from gridzero.agents.neural.configs.imitation import ImitationConfig
 from gridzero.agents.neural.networks.heads import MARGINS, MarginHead, action_margin, cosines
 from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
-from gridzero.agents.neural.policy_gradient import PolicyGradientAgent
-from gridzero.agents.spaces import Numbering
+from gridzero.agents.neural.neural_agent import NeuralAgent
+from gridzero.agents.neural.vectors import copies
+from gridzero.agents.seeds import spawn_seeds
+from gridzero.agents.spaces import Numbering, spaces_of
+from gridzero.agents.tabular.simulation import known_model
+from gridzero.agents.tabular.value_errors import reachable
 from gridzero.envs.mdp import FiniteMDP
 
 EXAMPLES_PER_UPDATE = 1000
@@ -44,7 +48,7 @@ class Demonstrations:
     right: Tensor
 
 
-class Imitation(PolicyGradientAgent):
+class Imitation(NeuralAgent):
     """Behaviour cloning: a classifier that tells, from the observation, what the expert would do.
 
     The examples are all states that are not terminal and that some policy reaches, where these can be counted and the
@@ -73,12 +77,10 @@ class Imitation(PolicyGradientAgent):
     def __init__(self, env: Any, config: ImitationConfig, *, seed: int = 0) -> None:
         if not isinstance(env, gym.Env | VectorEnv):
             raise ValueError(f"imitation needs a Gymnasium environment to see, not {type(env).__name__}")
-        observations, actions = _spaces(env)
+        observations, actions = spaces_of(env)
         if not isinstance(actions, gym.spaces.Discrete):
             raise ValueError(f"imitation tells Discrete actions apart, not {actions}")
-        torso_seed, head_seed = (
-            int(child.generate_state(1)[0]) for child in np.random.SeedSequence((seed, 1)).spawn(2)
-        )
+        torso_seed, head_seed = spawn_seeds((seed, 1), 2)
         policy = MLPPolicy(
             observations,
             actions,
@@ -96,7 +98,7 @@ class Imitation(PolicyGradientAgent):
             config.scale,
             torch.Generator().manual_seed(head_seed),
         )
-        super().__init__(env, config, seed=seed, policy=policy)
+        super().__init__(env, config, seed=seed, vector=copies(env, None), network=policy)
         self.actions = Numbering(actions, "action space")
         self.gradient_steps = 0
         self.demonstrations: Demonstrations | None = None
@@ -127,7 +129,7 @@ class Imitation(PolicyGradientAgent):
         else:
             expert = self._expert or _load(self.config.expert)
             table = _table(expert) if self.config.demonstrations is None else None
-            model = self._model() if table is not None else None
+            model = known_model(self.env) if table is not None else None
             fits = table is not None and model is not None and table.shape == (model.num_states, model.num_actions)
             found = self._everywhere(table) if fits and table is not None else self._episodes(expert)
         everything = torch.ones(len(found.right), dtype=torch.bool)
@@ -193,14 +195,6 @@ class Imitation(PolicyGradientAgent):
         measured = self._measure(features, torch.from_numpy(right))
         return {name: values.numpy().astype(np.float64) for name, values in measured.items()}
 
-    # The expert
-
-    def _model(self) -> FiniteMDP | None:
-        try:
-            return FiniteMDP.from_env(self.env)
-        except ValueError:
-            return None
-
     def _optimal(self) -> NDArray[np.bool_]:
         """(S, A) the optimal actions."""
         from gridzero.agents.tabular.solver import solve
@@ -217,7 +211,7 @@ class Imitation(PolicyGradientAgent):
     def _everywhere(self, right: NDArray[np.bool_]) -> Demonstrations:
         """An example for each state where something is decided: reachable, not terminal, some action wrong."""
         model = FiniteMDP.from_env(self.env)
-        states = np.flatnonzero(_reachable(model) & ~model.terminal & ~right.all(axis=1))
+        states = np.flatnonzero(reachable(model, np.ones(right.shape)) & ~right.all(axis=1))
         if not len(states):
             raise ValueError("there is nothing to imitate: in every state the expert finds all actions equally good")
         return Demonstrations(states, self._look(states), torch.from_numpy(right[states]))
@@ -229,7 +223,8 @@ class Imitation(PolicyGradientAgent):
 
     def _episodes(self, expert: Agent) -> Demonstrations:
         """Observations and actions of the expert in episodes of its own."""
-        (sees, does), own = _spaces(expert.env), _spaces(self.env)
+        own = spaces_of(self.env)
+        sees, does = (None, None) if isinstance(expert.env, FiniteMDP) else spaces_of(expert.env)
         if (sees, does) != own:
             raise ValueError(f"the expert sees {sees} and does {does}, not {own[0]} and {own[1]} as this learner")
         interaction = Interaction(self.vector, self.environment_seed)
@@ -249,8 +244,6 @@ class Imitation(PolicyGradientAgent):
         stacked = {name: torch.cat([part[name] for part in seen])[:wanted] for name in seen[0]}
         right = np.arange(self.actions.n) == taken[:, None]
         return Demonstrations(None, stacked, torch.from_numpy(right))
-
-    # State
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, optimiser, generator, counts, and what the expert showed."""
@@ -278,13 +271,6 @@ class Imitation(PolicyGradientAgent):
             self.demonstrations = Demonstrations(states, observations, torch.from_numpy(np.array(shown["right"])))
 
 
-def _spaces(env: Any) -> tuple[Any, Any]:
-    """Spaces of observations and actions of one environment; a bare model has none."""
-    if isinstance(env, VectorEnv):
-        return env.single_observation_space, env.single_action_space
-    return getattr(env, "observation_space", None), getattr(env, "action_space", None)
-
-
 def _load(name: str) -> Agent:
     """The agent of a run."""
     from gridzero.agents import runs
@@ -306,16 +292,3 @@ def _table(expert: Agent) -> NDArray[np.bool_] | None:
     except ValueError:
         return None
     return np.asarray(policy == policy.max(axis=1, keepdims=True))
-
-
-def _reachable(model: FiniteMDP) -> NDArray[np.bool_]:
-    """(S,) the states that some policy reaches from the start, that itself included."""
-    reached = model.start > 0
-    frontier = reached
-    while frontier.any():
-        rows = np.flatnonzero(frontier & ~model.terminal)
-        following = np.zeros_like(reached)
-        following[model.successors[rows][model.probabilities[rows] > 0]] = True
-        frontier = following & ~reached
-        reached = reached | frontier
-    return np.asarray(reached)

@@ -1,40 +1,33 @@
-"""Base of PPO, GRPO and REINFORCE: shared settings, acting, tables for small worlds, and state."""
+"""Base of PPO, GRPO and REINFORCE: shared settings, schedules, rewards and gradient steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import gymnasium as gym
-import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 
-from gridzero.agents.agent import Agent
 from gridzero.agents.neural.batches import Minibatch, Rollout
 from gridzero.agents.neural.choices import Schedule
 from gridzero.agents.neural.collector import Collector
 from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.exploration import VisitCounts, check_countable, rows_of
+from gridzero.agents.neural.neural_agent import NeuralAgent, agent_seeds, check_environment
 from gridzero.agents.neural.objectives import exploration_bonus, kl_estimate
-from gridzero.agents.neural.optimiser import Optimiser
 from gridzero.agents.neural.policy import Policy
-from gridzero.agents.neural.state_tables import StateTable
 from gridzero.agents.neural.vectors import copies
-from gridzero.agents.registry import PolicyRegistration, find_policy
-from gridzero.agents.tabular.tabular import greedy_policy
-from gridzero.envs.mdp import FiniteMDP
+from gridzero.agents.registry import find_policy
+from gridzero.agents.spaces import spaces_of
 
-FloatArray = NDArray[np.float64]
 Terms = Mapping[str, torch.Tensor]
 Batch = TypeVar("Batch", bound=Minibatch)
 AnyRollout = TypeVar("AnyRollout", bound=Rollout)
 
 
-class PolicyGradientAgent(Agent):
-    """An agent that trains a :class:`Policy` by gradients.
+class PolicyGradientAgent(NeuralAgent):
+    """An agent that trains a :class:`Policy` by gradients of an objective over its own rollouts.
 
     Args:
         env: a ``gym.Env``, which is made again several times (see :func:`~gridzero.agents.neural.vectors.copies`), or
@@ -44,32 +37,27 @@ class PolicyGradientAgent(Agent):
         policy: the policy to train; by default the one that is registered for such spaces, as the config has it.
 
     Attributes:
-        vector: the environments it learns in.
-        network: the :class:`Policy` that it trains.
+        critic: whether the policy has a critic.
+        shared: whether that shares the actor's body.
+        seedable: whether each environment must take a seed of its own at a reset.
         collector: source of its experience.
-        rng: the generator of everything the learner itself draws.
-        steps: environment steps taken so far.
+        visits: counts for the exploration bonus; None without it.
     """
 
     default_steps: int = 100_000
-    config: Any
     critic: bool = False
     shared: bool = False
     seedable: bool = False
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0, policy: Policy | None = None) -> None:
-        super().__init__(env, config, seed=seed)
-        if not isinstance(env, gym.Env | VectorEnv):
-            raise ValueError(f"this agent learns from a Gymnasium environment, not from {type(env).__name__}")
-        self.environment_seed, network_seed, own_seed = (
-            int(child.generate_state(1)[0]) for child in np.random.SeedSequence(seed).spawn(3)
+        check_environment(env)
+        _, network_seed, _ = agent_seeds(seed)
+        vector = copies(env, self._wanted_envs(config), asynchronous=config.asynchronous, seedable=self.seedable)
+        registration = find_policy(*spaces_of(vector))
+        network: Policy = policy or registration.policy_class().build(
+            vector, config, critic=self.critic, shared=self.shared, seed=network_seed
         )
-        self.vector = copies(env, self._wanted_envs(), asynchronous=config.asynchronous, seedable=self.seedable)
-        self.rng = np.random.default_rng(own_seed)
-        registration = policy_registration(self.vector)
-        self.network: Policy = policy or registration.policy_class().build(
-            self.vector, config, critic=self.critic, shared=self.shared, seed=network_seed
-        )
+        super().__init__(env, config, seed=seed, vector=vector, network=network)
         self.collector: Collector = registration.collector_class()(self.vector, self.environment_seed)
         if config.log_completions and not self.collector.texts:
             raise ValueError("log_completions is for language models; these episodes are no texts")
@@ -81,28 +69,21 @@ class PolicyGradientAgent(Agent):
             if config.normalise_observations:
                 raise ValueError("exploration_bonus counts observations as they are; leave normalise_observations out")
             self.visits = VisitCounts()
-        if process_group().world_size > 1 and not self.network.parallel:
-            raise ValueError(f"{type(self.network).__name__} learns in one process; start it without torchrun")
         usual = self.network.default_steps.get(type(self).__name__)
         if usual is not None:
             self.default_steps = usual
-        self.optimiser = Optimiser(
-            self.network.trained(), epsilon=config.adam_epsilon, max_norm=config.max_gradient_norm
-        )
-        self.steps = 0
-        self._memory: torch.Tensor | None = None
-        self._states = StateTable(env, masked=config.action_masks)
 
     @classmethod
     def defaults(cls, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults that suit the policy of such environments better."""
         if not isinstance(env, gym.Env | VectorEnv):
             return {}
-        policy: type[Policy] = policy_registration(env).policy_class()
+        policy: type[Policy] = find_policy(*spaces_of(env)).policy_class()
         return policy.defaults(cls.__name__, env, fields)
 
-    def _wanted_envs(self) -> int | None:
-        wanted: int | None = self.config.num_envs
+    def _wanted_envs(self, config: Any) -> int | None:
+        """Number of environments of this process; None where the environment decides."""
+        wanted: int | None = config.num_envs
         if wanted is None or process_group().world_size == 1:
             return wanted
         return process_group().local_count(wanted, "environments")
@@ -117,8 +98,7 @@ class PolicyGradientAgent(Agent):
 
     def _goes_on(self) -> bool:
         """Whether there is something left to learn with the linear schedules, if there are any."""
-        linear = any(getattr(self.config, name) == "linear" for name in self.config._schedules())
-        return not linear or self._remaining() > 0
+        return "linear" not in self.config.schedules() or self._remaining() > 0
 
     def _with_penalty(self, rollout: Rollout) -> tuple[torch.Tensor, float]:
         """Rewards (B, T) less β times k1, and the mean of k1: the divergence from the reference, in nats a step.
@@ -186,74 +166,9 @@ class PolicyGradientAgent(Agent):
 
         return self.optimiser.step(losses() if len(minibatch) else (), learning_rate), means
 
-    # Acting
-
-    def act(self, observations: Any, *, explore: bool = False, action_masks: NDArray[np.bool_] | None = None) -> Any:
-        """Actions (N, …) for observations (N, …), as a vector environment takes them; texts for texts.
-
-        A policy with a memory remembers from call to call; :meth:`reset_memory` tells it where episodes begin.
-
-        Args:
-            observations: a batch as a vector environment gives it, or a list.
-            explore: draw from the policy instead of taking the most likely action.
-            action_masks: (N, A) what is allowed, for a policy that was trained with masks.
-        """
-        rng = self.rng if explore else None
-        actions, self._memory = self.network.act(observations, self._memory, rng, action_masks)
-        return actions
-
-    def reset_memory(self, episodes: NDArray[np.bool_] | None = None) -> None:
-        """Empty the memory with which :meth:`act` goes on: in these (N,) environments, by default in all."""
-        if episodes is None:
-            self._memory = None
-        elif self._memory is not None:
-            self._memory = self._memory.masked_fill(torch.from_numpy(episodes).unsqueeze(1), 0.0)
-
-    def action_probabilities(self, observations: Any, action_masks: NDArray[np.bool_] | None = None) -> FloatArray:
-        """(N, A) probabilities of the actions that :meth:`act` chooses when it explores.
-
-        Args:
-            observations: as for :meth:`act`.
-            action_masks: as for :meth:`act`.
-
-        Raises:
-            ValueError: where actions are not Discrete, or the policy is not a network without memory.
-        """
-        return np.asarray(self.network.action_probabilities(observations, action_masks).numpy(), dtype=np.float64)
-
-    # Tables, for worlds whose states can be counted
-
-    def exploring_policy_table(self) -> FloatArray:
-        """(S, A) probabilities of the actions that :meth:`act` chooses when it explores."""
-        self.network.check_table()  # before its states are visited
-        return self.action_probabilities(*self._states.read())
-
-    def policy_table(self) -> FloatArray:
-        """(S, A) probabilities of the actions that :meth:`act` chooses greedily: all on the most likely one."""
-        return greedy_policy(self.exploring_policy_table())
-
-    def action_values(self) -> FloatArray:
-        """(S, A) one step of the model, then :meth:`state_values`.
-
-        Raises:
-            ValueError: without a model, or when the states cannot be counted.
-        """
-        return FiniteMDP.from_env(self.env).action_values(self.state_values(), self.config.gamma)
-
-    def state_values(self) -> FloatArray:
-        """(S,) exact values of :meth:`exploring_policy_table`; needs a model."""
-        return FiniteMDP.from_env(self.env).policy_values(self.exploring_policy_table(), self.config.gamma)
-
-    # State
-
     def state_dict(self) -> dict[str, Any]:
-        """Networks, normalisation, optimiser, generator and count of steps."""
-        state = {
-            "networks": {name: _array(tensor) for name, tensor in self.network.tensors().items()},
-            "optimiser": {name: _array(tensor) for name, tensor in self.optimiser.state_dict().items()},
-            "rng": self.rng.bit_generator.state,
-            "steps": self.steps,
-        }
+        """State of the network and its training, and the visits that the exploration bonus counts."""
+        state = super().state_dict()
         return state if self.visits is None else state | {"visits": self.visits.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -262,36 +177,6 @@ class PolicyGradientAgent(Agent):
         Raises:
             ValueError: when it is of other networks.
         """
-        self.network.load_tensors(
-            {name: torch.from_numpy(np.array(array)) for name, array in state["networks"].items()}
-        )
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.rng.bit_generator.state = state["rng"]
-        self.steps = int(state["steps"])
+        super().load_state_dict(state)
         if self.visits is not None:
             self.visits.load_state_dict(state["visits"])
-
-    def decide_together(self, decision: bool) -> bool:
-        """The first process's decision, where several learn together."""
-        return bool(process_group().all_gather(decision)[0])
-
-    def save_artifacts(self, folder: Path) -> None:
-        """Write the policy's own files: a language model in Hugging Face's format."""
-        self.network.save_artifacts(folder)
-
-    def load_artifacts(self, folder: Path) -> None:
-        """Continue from the files that :meth:`save_artifacts` wrote into ``folder``."""
-        self.network.load_artifacts(folder)
-
-
-def policy_registration(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> PolicyRegistration:
-    """The kind of policy that is trained in such an environment, by its spaces."""
-    if isinstance(env, VectorEnv):
-        return find_policy(env.single_observation_space, env.single_action_space)
-    return find_policy(env.observation_space, env.action_space)
-
-
-def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    """A copy as NumPy has it; half precision, which it lacks, as single."""
-    tensor = tensor.detach().cpu()
-    return np.array(tensor.float().numpy() if tensor.dtype is torch.bfloat16 else tensor.numpy())

@@ -14,6 +14,7 @@ from gridzero.agents.learner import Update
 from gridzero.agents.neural.batches import CriticMinibatch, Steps, ValuedRollout, minibatches
 from gridzero.agents.neural.configs.ppo import PPOConfig
 from gridzero.agents.neural.distributed import process_group
+from gridzero.agents.neural.neural_agent import FloatArray
 from gridzero.agents.neural.objectives import (
     binding_clips,
     clipped_surrogate,
@@ -23,7 +24,7 @@ from gridzero.agents.neural.objectives import (
     value_loss,
 )
 from gridzero.agents.neural.policy import Policy
-from gridzero.agents.neural.policy_gradient import FloatArray, PolicyGradientAgent
+from gridzero.agents.neural.policy_gradient import PolicyGradientAgent
 from gridzero.agents.neural.running_mean_std import RunningMeanStd
 
 

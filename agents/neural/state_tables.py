@@ -11,7 +11,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gridzero.agents.environments import describe, remake
-from gridzero.agents.spaces import Numbering
+from gridzero.agents.spaces import Numbering, spaces_of
 from gridzero.envs.mdp import FiniteMDP
 
 MOST_STATES = 1_000_000
@@ -40,7 +40,7 @@ class StateTable:
         inner = self.env.unwrapped
         model = getattr(inner, "mdp", None)
         if self._seen is None or model is not self._model:
-            space = self.env.single_observation_space if isinstance(self.env, VectorEnv) else self.env.observation_space
+            space, _ = spaces_of(self.env)
             indices = isinstance(space, gym.spaces.Discrete) and not self.masked
             if isinstance(model, FiniteMDP) and hasattr(inner, "set_state") and not indices:
                 self._seen = self._visit(model.num_states)

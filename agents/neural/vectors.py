@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from gridzero.agents.autoreset import resets_each
 from gridzero.agents.environments import specification
 
 NATIVE_ENVS = 64
@@ -36,7 +37,7 @@ def copies(
     if isinstance(env, VectorEnv):
         if num_envs not in (None, env.num_envs):
             raise ValueError(f"the environment is a vector of {env.num_envs}; num_envs cannot be {num_envs}")
-        if seedable and not _takes_seeds(env):
+        if seedable and not resets_each(env):
             raise ValueError(f"{type(env.unwrapped).__name__} takes no seeds of its own for each environment; give one")
         return env
     if num_envs is not None and num_envs < 1:
@@ -50,7 +51,7 @@ def copies(
     spec.kwargs.pop("render_mode", None)
     if spec.vector_entry_point is not None and not spec.additional_wrappers:
         vector = gym.make_vec(spec, num_envs or NATIVE_ENVS, vectorization_mode="vector_entry_point")
-        if not seedable or _takes_seeds(vector):
+        if not seedable or resets_each(vector):
             return vector
         vector.close()
     mode = "async" if asynchronous else "sync"
@@ -60,8 +61,3 @@ def copies(
         vectorization_mode=mode,
         vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
     )
-
-
-def _takes_seeds(vector: VectorEnv[Any, Any, Any]) -> bool:
-    inner = vector.unwrapped
-    return isinstance(inner, gym.vector.SyncVectorEnv | gym.vector.AsyncVectorEnv) or hasattr(inner, "get_state")

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gridzero.agents import runs
 from gridzero.agents.agent import Agent
+from gridzero.agents.config_checks import check_at_least, check_between, check_choice
 from gridzero.agents.interaction import Interaction
 from gridzero.agents.learner import Update
 from gridzero.agents.search.model_search import ModelSearch
 from gridzero.agents.search.simulator import Simulator
 from gridzero.agents.search.tree_search import Searched, TreeSearch
-from gridzero.agents.spaces import Numbering
-from gridzero.agents.tabular.simulation import as_environment
+from gridzero.agents.spaces import Numbering, spaces_of
+from gridzero.agents.tabular.simulation import as_single_environment, known_model
 from gridzero.envs import FiniteMDP
 
 FloatArray = NDArray[np.float64]
@@ -28,8 +28,6 @@ Selection = Literal["uct", "puct"]
 Backup = Literal["max", "mean"]
 MOST_STATES = 100_000
 """States of a model of which a table of the policy is worked out."""
-MODEL_STEP_LIMIT = 1000
-"""Steps after which an episode drawn from a bare ``FiniteMDP`` begins anew."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +56,11 @@ class MCTSConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a setting that is out of range."""
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma must be between 0 and 1, not {self.gamma}")
-        for name in ("simulations", "depth", "steps_per_update"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not (self.exploration >= 0 and math.isfinite(self.exploration)):
-            raise ValueError(f"exploration must be at least 0, not {self.exploration}")
-        for name, choices in (("selection", Selection), ("backup", Backup)):
-            if getattr(self, name) not in (None, *get_args(choices)):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, not {getattr(self, name)!r}")
+        check_between(self, 0, 1, "gamma")
+        check_at_least(self, 1, "simulations", "depth", "steps_per_update")
+        check_at_least(self, 0, "exploration")
+        check_choice(self, "selection", get_args(Selection))
+        check_choice(self, "backup", get_args(Backup))
 
 
 class MCTS(Agent):
@@ -107,12 +100,12 @@ class MCTS(Agent):
 
     def __init__(self, env: Any, config: MCTSConfig, *, seed: int = 0) -> None:
         super().__init__(env, config, seed=seed)
-        self.interaction = Interaction(as_environment(env, copies=1, limit=MODEL_STEP_LIMIT), seed)
+        self.interaction = Interaction(as_single_environment(env), seed)
         self.actions = Numbering(self.interaction.action_space, "action space")
         self.rng = np.random.default_rng((seed, 1))
         self._attended: Any = self.interaction.env
         self._source = None if isinstance(env, FiniteMDP) else env
-        model = env if isinstance(env, FiniteMDP) else known_model(env)
+        model = env if isinstance(env, FiniteMDP) else observed_model(env)
         self.puct = (config.selection or ("uct" if config.guide is None else "puct")) == "puct"
         self.maxima = (config.backup or ("mean" if model is None else "max")) == "max"
         self._root: int | None = None
@@ -193,8 +186,6 @@ class MCTS(Agent):
             means = dict(zip(("root_value", "tree_size", "tree_depth"), np.mean(numbers, axis=0).tolist(), strict=True))
             yield Update(interaction.steps, interaction.metrics() | means)
 
-    # What the renderer draws
-
     def _tables(self) -> ModelSearch:
         model = self._current()
         if model is None:
@@ -252,14 +243,13 @@ def best_action(found: Searched, maxima: bool) -> int:
     return int(ranked.argmax())
 
 
-def known_model(env: Any) -> FiniteMDP | None:
+def observed_model(env: Any) -> FiniteMDP | None:
     """The model of an environment whose observations number its states; None for another one."""
-    if getattr(env.unwrapped, "regenerate", False) or getattr(env.unwrapped, "generator", None) is not None:
+    model = known_model(env)
+    if model is None:
         return None
-    vector = isinstance(env, VectorEnv)
     try:
-        model = FiniteMDP.from_env(env)
-        states = Numbering(env.single_observation_space if vector else env.observation_space)
+        states = Numbering(spaces_of(env)[0])
     except ValueError:
         return None
     return model if states.n in (model.num_states, model.num_states - 1) else None

@@ -6,16 +6,16 @@ section 13.5. With networks, advantage actor-critic is PPO with one pass over ea
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gridzero.agents.config_checks import check_above_zero, check_choice
 from gridzero.agents.tabular import td_kernels as kernels
 from gridzero.agents.tabular.tabular import FloatArray, greedy_policy
-from gridzero.agents.tabular.temporal_difference import TemporalDifference, TemporalDifferenceConfig, check_choice
+from gridzero.agents.tabular.temporal_difference import TemporalDifference, TemporalDifferenceConfig
 
 kernel = kernels.kernel
 
@@ -38,8 +38,7 @@ class ActorCriticConfig(TemporalDifferenceConfig):
         super().__post_init__()
         check_choice(self, "critic", ("states", "actions"))
         check_choice(self, "behaviour", ("own", "uniform"))
-        if not 0 < self.actor_step_size < math.inf:
-            raise ValueError(f"actor_step_size must be above 0 and finite, not {self.actor_step_size}")
+        check_above_zero(self, "actor_step_size")
         if self.critic == "actions" and self.behaviour == "uniform":
             raise ValueError("behaviour uniform needs critic states: values of actions are learnt on policy")
 

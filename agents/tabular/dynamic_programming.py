@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gridzero.agents.agent import Agent
+from gridzero.agents.config_checks import check_at_least, check_between, check_choice
 from gridzero.agents.learner import Update
-from gridzero.agents.spaces import Numbering
+from gridzero.agents.spaces import Numbering, spaces_of
 from gridzero.agents.tabular import bellman_kernels
 from gridzero.envs.mdp import FiniteMDP
 
@@ -60,7 +60,7 @@ class Planner(Agent):
     def _forget_backup(self) -> None:
         """Forget what depends on the values, which have changed."""
         self._action_values: FloatArray | None = None
-        self._greedy: NDArray[Any] | None = None
+        self._greedy: NDArray[np.integer[Any]] | None = None
 
     def _notice_edit(self) -> None:
         model = None if self._source is None else getattr(self._source.unwrapped, "mdp", None)
@@ -131,8 +131,7 @@ class Planner(Agent):
         """
         if self._source is None:
             return self._choices()[np.asarray(observations, dtype=np.int64)]
-        vector = isinstance(self.env, VectorEnv)
-        observation_space = self.env.single_observation_space if vector else self.env.observation_space
+        observation_space, action_space = spaces_of(self.env)
         states = Numbering(observation_space, "observation space")
         # The model from a table of transitions may have one more state, where episodes end.
         if states.n not in (self.mdp.num_states, self.mdp.num_states - 1):
@@ -140,7 +139,7 @@ class Planner(Agent):
                 f"a planner acts on observations that number the {self.mdp.num_states} states; "
                 f"{observation_space} has {states.n} elements"
             )
-        actions = Numbering(self.env.single_action_space if vector else self.env.action_space, "action space")
+        actions = Numbering(action_space, "action space")
         return actions.elements(self._choices()[states.numbers(observations)])
 
     def state_dict(self) -> dict[str, Any]:
@@ -183,6 +182,7 @@ class ValueIterationConfig:
 
     def __post_init__(self) -> None:
         _check(self)
+        check_choice(self, "sweep", get_args(Sweep))
 
 
 class ValueIteration(Planner):
@@ -203,6 +203,20 @@ class ValueIteration(Planner):
         residual, changes = _sweep(bellman_kernels.optimality_sweep, self)
         self.converged = self._negligible(residual)
         return self._metrics(residual, changes)
+
+
+def optimal_policy(env: Any, gamma: float, states: int) -> FloatArray:
+    """(S, A) probabilities of a policy that value iteration finds.
+
+    Args:
+        env: an environment with a model, or a ``FiniteMDP``.
+        gamma: the discount, in [0, 1].
+        states: S; the model from a table of transitions may have one more, where episodes end, which is left out.
+    """
+    planner = ValueIteration(env, ValueIterationConfig(gamma=gamma))
+    for _ in planner.learn():
+        pass
+    return planner.policy_table()[:states]
 
 
 @dataclass(frozen=True)
@@ -268,8 +282,8 @@ class TruncatedPolicyIterationConfig:
 
     def __post_init__(self) -> None:
         _check(self)
-        if self.evaluation_sweeps < 1:
-            raise ValueError(f"evaluation_sweeps must be at least 1, not {self.evaluation_sweeps}")
+        check_choice(self, "sweep", get_args(Sweep))
+        check_at_least(self, 1, "evaluation_sweeps")
 
 
 class TruncatedPolicyIteration(Planner):
@@ -335,10 +349,5 @@ def ending_policy(mdp: FiniteMDP) -> NDArray[np.int32]:
 
 
 def _check(config: Any) -> None:
-    if not 0 <= config.gamma <= 1:
-        raise ValueError(f"gamma must be between 0 and 1, not {config.gamma}")
-    if not config.tolerance >= 0:
-        raise ValueError(f"tolerance must be at least 0, not {config.tolerance}")
-    sweep = getattr(config, "sweep", "synchronous")
-    if sweep not in get_args(Sweep):
-        raise ValueError(f"sweep must be one of {', '.join(get_args(Sweep))}, not {sweep!r}")
+    check_between(config, 0, 1, "gamma")
+    check_at_least(config, 0, "tolerance")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from gridzero.agents.config_checks import check_above_zero, check_at_least
 from gridzero.agents.spaces import Numbering
 from gridzero.agents.tabular.features import Aggregation, FeatureMap, Features, Fourier, Polynomial, TileCoding
 from gridzero.agents.tabular.inputs import BoxInputs, DiscreteInputs, grid_shape
@@ -46,11 +46,8 @@ class FeatureConfig:
         kinds = ("auto", *STEP_SIZES)
         if self.features not in kinds:
             raise ValueError(f"there are no features {self.features!r}; {closest(self.features, kinds)}")
-        for name in ("tilings", "tiles", "order", "groups"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.clip is not None and not (math.isfinite(self.clip) and self.clip > 0):
-            raise ValueError(f"clip must be a finite number above 0, not {self.clip}")
+        check_at_least(self, 1, "tilings", "tiles", "order", "groups")
+        check_above_zero(self, "clip")
 
 
 class ObservationFeatures:

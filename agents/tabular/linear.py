@@ -12,22 +12,21 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from gridzero.agents.agent import Agent
+from gridzero.agents.config_checks import check_at_least, check_between
 from gridzero.agents.interaction import Interaction
 from gridzero.agents.learner import Update
-from gridzero.agents.spaces import Numbering
+from gridzero.agents.seeds import spawn_seeds
+from gridzero.agents.spaces import Numbering, spaces_of
 from gridzero.agents.tabular import linear_kernels as kernels
 from gridzero.agents.tabular.feature_choice import STEP_SIZES, FeatureConfig, ObservationFeatures
 from gridzero.agents.tabular.features import Features
-from gridzero.agents.tabular.schedules import Schedule
-from gridzero.agents.tabular.simulation import as_environment
-from gridzero.agents.tabular.tabular import FloatArray, epsilon_greedy_policy, greedy_policy
-
-MODEL_STEP_LIMIT = 1000
-"""Steps after which an episode drawn from a bare ``FiniteMDP`` begins anew, as one that never ends would not."""
+from gridzero.agents.tabular.schedules import Schedule, parse_step_size
+from gridzero.agents.tabular.simulation import as_single_environment
+from gridzero.agents.tabular.tabular import FloatArray, draw_choices, epsilon_greedy_policy, greedy_policy
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,12 @@ class LinearConfig(FeatureConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma must be between 0 and 1, not {self.gamma}")
+        check_between(self, 0, 1, "gamma")
         if not math.isfinite(self.initial_value):
             raise ValueError(f"initial_value must be a finite number, not {self.initial_value}")
-        if self.steps_per_update < 1:
-            raise ValueError(f"steps_per_update must be at least 1, not {self.steps_per_update}")
-        if self.step_size != "auto" and Schedule.parse(self.step_size, "step_size", maximum=1)(1) == 0:
-            raise ValueError("step_size must be above 0: nothing would be learnt")
+        check_at_least(self, 1, "steps_per_update")
+        if self.step_size != "auto":
+            parse_step_size(self.step_size)
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class LinearAgent(Agent):
 
     Args:
         env: an environment or a vector, observations in a Box or any discrete space, or a ``FiniteMDP``, from which
-            episodes of at most :data:`MODEL_STEP_LIMIT` steps are drawn.
+            episodes of at most :data:`~gridzero.agents.tabular.simulation.MODEL_STEP_LIMIT` steps are drawn.
         config: the settings.
         seed: decides everything that is random.
 
@@ -92,14 +89,11 @@ class LinearAgent(Agent):
     Config: ClassVar[type[Any]] = LinearControlConfig
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
-        super().__init__(as_environment(env, copies=1, limit=MODEL_STEP_LIMIT), config, seed=seed)
-        space = self.env.single_observation_space if isinstance(self.env, VectorEnv) else self.env.observation_space
-        actions = self.env.single_action_space if isinstance(self.env, VectorEnv) else self.env.action_space
-        self.actions = Numbering(actions, "action space")
-        self.features = ObservationFeatures(self.env, space, config)
-        environment_seed, own_seed = (
-            int(child.generate_state(1)[0]) for child in np.random.SeedSequence(seed).spawn(2)
-        )
+        super().__init__(as_single_environment(env), config, seed=seed)
+        observation_space, action_space = spaces_of(self.env)
+        self.actions = Numbering(action_space, "action space")
+        self.features = ObservationFeatures(self.env, observation_space, config)
+        environment_seed, own_seed = spawn_seeds(seed, 2)
         self.interaction = Interaction(self.env, environment_seed)
         self.rng = np.random.default_rng(own_seed)
         self._epsilon = Schedule.parse(getattr(config, "epsilon", 0.0), "epsilon", maximum=1)
@@ -236,9 +230,7 @@ class LinearAgent(Agent):
     def _draw(self, probabilities: FloatArray, explore: bool) -> Any:
         if not explore:
             return self.actions.elements(probabilities.argmax(axis=1))
-        cumulative = probabilities.cumsum(axis=1)
-        drawn = self.rng.random((len(cumulative), 1)) * cumulative[:, -1:]
-        return self.actions.elements((drawn >= cumulative).sum(axis=1))
+        return self.actions.elements(draw_choices(probabilities, self.rng))
 
     def state_dict(self) -> dict[str, Any]:
         """State from which learning resumes, with the episodes under way."""

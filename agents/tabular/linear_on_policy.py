@@ -12,15 +12,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gridzero.agents.config_checks import check_at_least, check_between, check_choice
 from gridzero.agents.tabular import linear_kernels as kernels
-from gridzero.agents.tabular.dynamic_programming import ValueIteration, ValueIterationConfig
+from gridzero.agents.tabular.dynamic_programming import optimal_policy
 from gridzero.agents.tabular.linear import LinearAgent, LinearConfig, LinearControlConfig
 from gridzero.agents.tabular.tabular import FloatArray, as_policy_table
-from gridzero.agents.tabular.trace_kernels import ACCUMULATING, DUTCH, REPLACING
+from gridzero.agents.tabular.temporal_difference import TRACES, Trace
 from gridzero.agents.tabular.value_errors import ExactValues
-
-Trace = Literal["accumulating", "replacing", "dutch"]
-TRACES = {"accumulating": ACCUMULATING, "replacing": REPLACING, "dutch": DUTCH}
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,9 @@ class TargetConfig:
     only). dutch: true online TD(lambda), which learns exactly what the lambda-returns say."""
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise ValueError(f"n must be at least 1, not {self.n}")
-        if not 0 <= self.trace_decay <= 1:
-            raise ValueError(f"trace_decay must be between 0 and 1, not {self.trace_decay}")
-        if self.trace not in TRACES:
-            raise ValueError(f"trace must be {' or '.join(TRACES)}, not {self.trace!r}")
+        check_at_least(self, 1, "n")
+        check_between(self, 0, 1, "trace_decay")
+        check_choice(self, "trace", TRACES)
         if self.n > 1 and self.trace_decay > 0:
             raise ValueError(f"n = {self.n} or trace_decay = {self.trace_decay:g}: one of them, not both")
 
@@ -66,8 +61,7 @@ class LinearPredictionConfig(TargetConfig, LinearConfig):
     def __post_init__(self) -> None:
         LinearConfig.__post_init__(self)
         TargetConfig.__post_init__(self)
-        if self.policy not in ("uniform", "optimal"):
-            raise ValueError(f"policy must be uniform or optimal, not {self.policy!r}")
+        check_choice(self, "policy", ("uniform", "optimal"))
 
 
 class _OnPolicy(LinearAgent):
@@ -141,11 +135,7 @@ class LinearTD(_OnPolicy):
         self.fixed_policy = np.full((states, self.actions.n), 1 / self.actions.n)
         if config.policy == "optimal":
             self.features.of_all_states()  # refuses observations that cannot be counted
-            planner = ValueIteration(env, ValueIterationConfig(gamma=config.gamma))
-            for _ in planner.learn():
-                pass
-            # The model from a table of transitions may have one more state, where episodes end.
-            self.fixed_policy = planner.policy_table()[:states]
+            self.fixed_policy = optimal_policy(env, config.gamma, states)
         self.fix_policy(self.fixed_policy)
 
     def _rows(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gridzero.agents.config_checks import check_at_least, check_choice
 from gridzero.agents.learner import Update
 from gridzero.agents.tabular.monte_carlo_basic import MCBasic, MonteCarloConfig
 from gridzero.agents.tabular.monte_carlo_kernels import (
@@ -23,13 +24,15 @@ from gridzero.agents.tabular.monte_carlo_kernels import (
     choose_actions,
     learn_from_episode,
 )
-from gridzero.agents.tabular.schedules import SLOW_DECAY, Schedule
+from gridzero.agents.tabular.schedules import SLOW_DECAY, parse_step_size
 from gridzero.agents.tabular.simulation import StartAnywhere, as_environment
 from gridzero.agents.tabular.tabular import FloatArray, PredictionAgent, as_policy_table, epsilon_greedy_policy
 
 __all__ = ["MCBasic", "MCEpsilonGreedy", "MCExploringStarts", "MCOffPolicy", "MonteCarlo"]
 
 _GREEDY = np.zeros((0, 0))
+IMPORTANCE_SAMPLING = {"ordinary": ORDINARY, "weighted": WEIGHTED}
+"""Codes of the kinds of importance sampling in the compiled functions."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class EpisodicConfig(MonteCarloConfig):
     Without it such returns are too small, and the estimates biased."""
     episodes_per_update: int = 20
     """Episodes between two reports."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(self, 1, "episodes_per_update")
+        parse_step_size(self.step_size)
 
 
 class MonteCarlo(PredictionAgent):
@@ -71,11 +79,7 @@ class MonteCarlo(PredictionAgent):
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
         super().__init__(as_environment(env), config, seed=seed)
         self.env = env
-        self._step_size = Schedule.parse(config.step_size, "step_size", maximum=1.0)
-        if self._step_size(1) == 0:
-            raise ValueError("step_size must be above 0: nothing would be learnt")
-        if self._step_size.scale == 0:
-            raise ValueError("step_size must be above 0")
+        self._step_size = parse_step_size(config.step_size)
         self.starts: StartAnywhere | None = None
         shape, copies = self._action_values.shape, self.interaction.num_envs
         self.visits = np.zeros(shape, dtype=np.int64)
@@ -321,25 +325,23 @@ class MCOffPolicyConfig(MCEpsilonGreedyConfig):
     """Schedule of the exploration rate of the policy that acts, k counting episodes. What came before an action that
     the greedy policy would not have taken teaches nothing: the more of them, the less is learnt."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self, "importance_sampling", IMPORTANCE_SAMPLING)
+
 
 class MCOffPolicy(MonteCarlo):
     """Off-policy Monte Carlo by importance sampling (Sutton & Barto, sections 5.5 to 5.7).
 
     It learns the values of the greedy policy, or of a fixed one, from episodes of another: the same mixed with epsilon
     of the uniform one, unless :meth:`fix_policy` gives it.
-
-    Raises:
-        ValueError: for another kind of importance sampling.
     """
 
     Config = MCOffPolicyConfig
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
         super().__init__(env, config, seed=seed)
-        kinds = {"ordinary": ORDINARY, "weighted": WEIGHTED}
-        if config.importance_sampling not in kinds:
-            raise ValueError(f"importance_sampling must be ordinary or weighted, not {config.importance_sampling!r}")
-        self.kind = kinds[config.importance_sampling]
+        self.kind = IMPORTANCE_SAMPLING[config.importance_sampling]
         self.behaviour_policy: FloatArray | None = None
 
     def fix_policy(self, policy: ArrayLike, behaviour: ArrayLike | None = None) -> None:

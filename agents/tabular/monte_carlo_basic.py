@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gridzero.agents.config_checks import check_at_least, check_between
 from gridzero.agents.learner import Update
 from gridzero.agents.tabular.simulation import StartAnywhere, as_environment
 from gridzero.agents.tabular.tabular import FloatArray, PredictionAgent
@@ -24,12 +25,8 @@ class MonteCarloConfig:
     between episodes: long ones make it slow to leave a place where it goes in circles."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma must be between 0 and 1, not {self.gamma}")
-        for name in ("episode_length", "episodes", "episodes_per_update"):
-            value = getattr(self, name, 1)
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+        check_between(self, 0, 1, "gamma")
+        check_at_least(self, 1, "episode_length")
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,10 @@ class MCBasicConfig(MonteCarloConfig):
     of value iteration give (Zhao, Fig. 5.4)."""
     episodes: int = 1
     """Episodes from each state-action pair; one is enough where nothing is random."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(self, 1, "episodes")
 
 
 class MCBasic(PredictionAgent):

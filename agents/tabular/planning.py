@@ -5,15 +5,15 @@ Equation, section and figure numbers are those of Sutton & Barto, *Reinforcement
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gridzero.agents.config_checks import check_above_zero, check_at_least
 from gridzero.agents.tabular import planning_kernels as kernels
-from gridzero.agents.tabular.temporal_difference import ControlConfig, TemporalDifference, check_at_least
+from gridzero.agents.tabular.temporal_difference import ControlConfig, TemporalDifference
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class DynaConfig(ControlConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(self, "planning_steps", 0)
-        check_at_least(self, "model_outcomes", 1)
+        check_at_least(self, 0, "planning_steps")
+        check_at_least(self, 1, "model_outcomes")
 
 
 class LearntModel(TemporalDifference):
@@ -80,8 +80,7 @@ class DynaQPlusConfig(DynaConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.bonus < math.inf:
-            raise ValueError(f"bonus must be a finite number above 0, not {self.bonus}")
+        check_above_zero(self, "bonus")
 
 
 class DynaQPlus(DynaQ):
@@ -111,10 +110,8 @@ class PrioritizedSweepingConfig(ControlConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(self, "planning_steps", 1)
-        check_at_least(self, "model_outcomes", 1)
-        if not 0 < self.threshold < math.inf:
-            raise ValueError(f"threshold must be a finite number above 0, not {self.threshold}")
+        check_at_least(self, 1, "planning_steps", "model_outcomes")
+        check_above_zero(self, "threshold")
 
 
 class PrioritizedSweeping(LearntModel):

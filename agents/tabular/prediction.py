@@ -12,17 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gridzero.agents.config_checks import check_at_least, check_choice
 from gridzero.agents.learner import Update
 from gridzero.agents.tabular import td_kernels as kernels
-from gridzero.agents.tabular.dynamic_programming import ValueIteration, ValueIterationConfig
+from gridzero.agents.tabular.dynamic_programming import optimal_policy
 from gridzero.agents.tabular.tabular import FloatArray, PredictionAgent
-from gridzero.agents.tabular.temporal_difference import (
-    TemporalDifference,
-    TemporalDifferenceConfig,
-    check_at_least,
-    check_choice,
-    past_steps,
-)
+from gridzero.agents.tabular.temporal_difference import TemporalDifference, TemporalDifferenceConfig, past_steps
 
 
 @dataclass(frozen=True)
@@ -58,11 +53,7 @@ class TD0(TemporalDifference, PredictionAgent):
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
         super().__init__(env, config, seed=seed)
         if config.policy == "optimal":
-            planner = ValueIteration(env, ValueIterationConfig(gamma=config.gamma))
-            for _ in planner.learn():
-                pass
-            # The model from a table of transitions may have one more state, where episodes end.
-            self.fix_policy(planner.policy_table()[: self.states.n])
+            self.fix_policy(optimal_policy(env, config.gamma, self.states.n))
         else:
             self.fix_policy(np.full((self.states.n, self.actions.n), 1 / self.actions.n))
 
@@ -114,7 +105,7 @@ class NStepTDConfig(PredictionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(self, "n", 1)
+        check_at_least(self, 1, "n")
 
 
 class NStepTD(TD0):

@@ -121,5 +121,17 @@ class Schedule:
         return f"{_text(self.scale)}/{base}" + (f"^{_text(self.power)}" if self.power != 1 else "")
 
 
+def parse_step_size(source: str) -> Schedule:
+    """Schedule of step sizes.
+
+    Raises:
+        ValueError: for a text of another form, values above 1, or 0.
+    """
+    schedule = Schedule.parse(source, "step_size", maximum=1)
+    if schedule.scale == 0:
+        raise ValueError("step_size must be above 0: nothing would be learnt")
+    return schedule
+
+
 def _text(number: float) -> str:
     return str(int(number)) if number == int(number) and number < 1e15 else repr(number)

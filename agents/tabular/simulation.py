@@ -1,4 +1,4 @@
-"""Environments that begin in a state of the learner's choice, and a model turned into such an environment."""
+"""Environments made of a model, the model of an environment, and episodes that begin in a state of one's choice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
 from gridzero.agents.interaction import Interaction
@@ -16,6 +16,9 @@ from gridzero.envs import FiniteMDP
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
+
+MODEL_STEP_LIMIT = 1000
+"""Steps after which an episode drawn from a bare ``FiniteMDP`` is truncated, lest it never ends."""
 
 
 class SimulatedMDP(VectorEnv[Any, Any, Any]):
@@ -101,17 +104,30 @@ class SimulatedMDP(VectorEnv[Any, Any, Any]):
         return self._states.copy()
 
 
-def as_environment(env: Any, copies: int | None = None, limit: int | None = None) -> Any:
-    """The environment itself, or copies of a :class:`FiniteMDP`: one for each state-action pair, up to 1024.
+def as_environment(env: Any) -> Any:
+    """The environment itself, or copies of a :class:`FiniteMDP`: one for each state-action pair, up to 1024."""
+    return SimulatedMDP(env, min(env.num_states * env.num_actions, 1024)) if isinstance(env, FiniteMDP) else env
 
-    Args:
-        env: an environment or a model.
-        copies: their number, if it is to be another.
-        limit: the steps after which an episode of a copy is cut off; None for never.
-    """
-    if not isinstance(env, FiniteMDP):
+
+def as_single_environment(env: Any) -> Any:
+    """The environment itself, or one copy of a :class:`FiniteMDP`, with :data:`MODEL_STEP_LIMIT`."""
+    return SimulatedMDP(env, 1, MODEL_STEP_LIMIT) if isinstance(env, FiniteMDP) else env
+
+
+def known_model(env: Any) -> FiniteMDP | None:
+    """The model of an environment, of a vector's or a bare one, that holds in every episode; None without one."""
+    if isinstance(env, FiniteMDP):
         return env
-    return SimulatedMDP(env, copies or min(env.num_states * env.num_actions, 1024), limit)
+    inner = env.unwrapped
+    if isinstance(inner, SimulatedMDP):
+        return inner.mdp
+    single = env.envs[0] if isinstance(env, SyncVectorEnv) else env
+    if getattr(single.unwrapped, "generator", None) is not None:  # a new map at each reset
+        return None
+    try:
+        return FiniteMDP.from_env(single)
+    except ValueError:
+        return None
 
 
 class StartAnywhere:

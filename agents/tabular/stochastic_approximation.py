@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gridzero.agents.config_checks import check_at_least, check_between, check_choice
 from gridzero.agents.learner import Update
 from gridzero.agents.tabular.monte_carlo_kernels import choose_actions, measure
 from gridzero.agents.tabular.schedules import Schedule
@@ -195,14 +196,10 @@ class RobbinsMonroConfig:
     """Environment steps between two reports, at least."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma must be between 0 and 1, not {self.gamma}")
-        if self.steps_per_update < 1:
-            raise ValueError(f"steps_per_update must be at least 1, not {self.steps_per_update}")
-        allowed = {"equation": ("optimality", "policy"), "sampling": ("auto", "generative", "trajectory")}
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{name} must be {' or '.join(values)}, not {getattr(self, name)!r}")
+        check_between(self, 0, 1, "gamma")
+        check_at_least(self, 1, "steps_per_update")
+        check_choice(self, "equation", ("optimality", "policy"))
+        check_choice(self, "sampling", ("auto", "generative", "trajectory"))
 
 
 class RobbinsMonro(PredictionAgent):

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
 from gridzero.agents.agent import Agent
 from gridzero.agents.interaction import Interaction
-from gridzero.agents.spaces import Numbering
+from gridzero.agents.seeds import spawn_seeds
+from gridzero.agents.spaces import Numbering, spaces_of
 from gridzero.agents.tabular.schedules import Schedule
 from gridzero.agents.tabular.value_errors import ExactValues
 
@@ -52,6 +52,13 @@ def epsilon_greedy_policy(action_values: ArrayLike, epsilon: float) -> FloatArra
     return np.asarray(epsilon * uniform + (1 - epsilon) * best / best.sum(axis=1, keepdims=True))
 
 
+def draw_choices(probabilities: FloatArray, rng: np.random.Generator) -> NDArray[np.int64]:
+    """(N,) a column drawn from each row of (N, K) probabilities."""
+    cumulative = probabilities.cumsum(axis=1)
+    drawn = rng.random((len(cumulative), 1)) * cumulative[:, -1:]
+    return np.asarray((drawn >= cumulative).sum(axis=1))
+
+
 class TabularAgent(Agent):
     """An agent whose knowledge is a table of action values.
 
@@ -64,12 +71,10 @@ class TabularAgent(Agent):
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
         super().__init__(env, config, seed=seed)
-        vector = isinstance(env, VectorEnv)
-        self.states = Numbering(env.single_observation_space if vector else env.observation_space, "observation space")
-        self.actions = Numbering(env.single_action_space if vector else env.action_space, "action space")
-        environment_seed, own_seed = (
-            int(child.generate_state(1)[0]) for child in np.random.SeedSequence(seed).spawn(2)
-        )
+        observation_space, action_space = spaces_of(env)
+        self.states = Numbering(observation_space, "observation space")
+        self.actions = Numbering(action_space, "action space")
+        environment_seed, own_seed = spawn_seeds(seed, 2)
         self.interaction = Interaction(env, environment_seed)
         self.rng = np.random.default_rng(own_seed)
         self._action_values = np.zeros((self.states.n, self.actions.n))
@@ -102,9 +107,7 @@ class TabularAgent(Agent):
         states = self.states.numbers(observations)
         if not explore:
             return self.actions.elements(self.policy_table()[states].argmax(axis=1))
-        cumulative = self.exploring_policy_table()[states].cumsum(axis=1)
-        drawn = self.rng.random((len(states), 1)) * cumulative[:, -1:]
-        return self.actions.elements((drawn >= cumulative).sum(axis=1))
+        return self.actions.elements(draw_choices(self.exploring_policy_table()[states], self.rng))
 
     def _apply_masks(self, *tables: FloatArray, fresh: float) -> None:
         """Forbid the actions that are not allowed in the present observations.

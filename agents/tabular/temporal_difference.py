@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -15,29 +15,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from gridzero.agents.config_checks import check_at_least, check_between, check_choice
 from gridzero.agents.learner import Update
 from gridzero.agents.tabular import td_kernels as kernels
 from gridzero.agents.tabular import trace_kernels
-from gridzero.agents.tabular.schedules import SLOW_DECAY, Schedule
-from gridzero.agents.tabular.simulation import as_environment
+from gridzero.agents.tabular.schedules import SLOW_DECAY, Schedule, parse_step_size
+from gridzero.agents.tabular.simulation import as_single_environment
 from gridzero.agents.tabular.tabular import FloatArray, TabularAgent
-
-MODEL_STEP_LIMIT = 1000
-"""Steps after which an episode drawn from a bare ``FiniteMDP`` begins anew, as one that never ends would not."""
-
-
-def check_at_least(config: Any, name: str, least: int) -> None:
-    """Raise ValueError for a field below the least that is allowed."""
-    value = getattr(config, name)
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")
-
-
-def check_choice(config: Any, name: str, choices: Iterable[str]) -> None:
-    """Raise ValueError for a field that is none of the choices."""
-    value = getattr(config, name)
-    if value not in choices:
-        raise ValueError(f"{name} must be {' or '.join(choices)}, not {value!r}")
 
 
 def past_steps(envs: int, n: int) -> dict[str, NDArray[Any]]:
@@ -64,13 +48,11 @@ class TemporalDifferenceConfig:
     """Environment steps between two reports."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma must be between 0 and 1, not {self.gamma}")
+        check_between(self, 0, 1, "gamma")
         if not math.isfinite(self.initial_value):
             raise ValueError(f"initial_value must be a finite number, not {self.initial_value}")
-        check_at_least(self, "steps_per_update", 1)
-        if Schedule.parse(self.step_size, "step_size", maximum=1)(1) == 0:
-            raise ValueError("step_size must be above 0: nothing would be learnt")
+        check_at_least(self, 1, "steps_per_update")
+        parse_step_size(self.step_size)
 
 
 @dataclass(frozen=True)
@@ -95,7 +77,7 @@ class TemporalDifference(TabularAgent):
 
     Args:
         env: an environment, a vector of them, or a ``FiniteMDP``, from which episodes of at most
-            :data:`MODEL_STEP_LIMIT` steps are drawn.
+            :data:`~gridzero.agents.tabular.simulation.MODEL_STEP_LIMIT` steps are drawn.
         config: the settings.
         seed: decides everything that is random.
 
@@ -107,7 +89,7 @@ class TemporalDifference(TabularAgent):
     Config: ClassVar[type[Any]] = ControlConfig
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
-        super().__init__(as_environment(env, copies=1, limit=MODEL_STEP_LIMIT), config, seed=seed)
+        super().__init__(as_single_environment(env), config, seed=seed)
         self._step_size = Schedule.parse(config.step_size)
         self._action_values[:] = config.initial_value
         self._waits = self.interaction.mode is AutoresetMode.NEXT_STEP
@@ -274,7 +256,7 @@ class NStepConfig(ControlConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(self, "n", 1)
+        check_at_least(self, 1, "n")
 
 
 class NStepSarsa(TemporalDifference):
@@ -289,6 +271,15 @@ class NStepSarsa(TemporalDifference):
         return float(kernels.n_step(self._table, batch, settings, self._waits, self._past()))
 
 
+Trace = Literal["accumulating", "replacing", "dutch"]
+TRACES = {
+    "accumulating": trace_kernels.ACCUMULATING,
+    "replacing": trace_kernels.REPLACING,
+    "dutch": trace_kernels.DUTCH,
+}
+"""Codes of the kinds of traces in the compiled functions."""
+
+
 @dataclass(frozen=True)
 class LambdaConfig(ControlConfig):
     """Settings of Sarsa(lambda)."""
@@ -297,22 +288,14 @@ class LambdaConfig(ControlConfig):
     """Lambda, from 0 (Sarsa) to 1 (Monte Carlo)."""
     epsilon: str = SLOW_DECAY
     """Probability of a random action in the k-th episode; it falls slowly, as of n-step Sarsa."""
-    trace: Literal["accumulating", "replacing", "dutch"] = "dutch"
+    trace: Trace = "dutch"
     """Change of a pair's trace by a visit. accumulating: adds to it. replacing: sets it. dutch: true online
     Sarsa(lambda), which learns exactly what the lambda-returns say."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.trace_decay <= 1:
-            raise ValueError(f"trace_decay must be between 0 and 1, not {self.trace_decay}")
+        check_between(self, 0, 1, "trace_decay")
         check_choice(self, "trace", TRACES)
-
-
-TRACES = {
-    "accumulating": trace_kernels.ACCUMULATING,
-    "replacing": trace_kernels.REPLACING,
-    "dutch": trace_kernels.DUTCH,
-}
 
 
 class SarsaLambda(TemporalDifference):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gridzero.agents.tabular.simulation import SimulatedMDP
+from gridzero.agents.tabular.simulation import known_model
 from gridzero.envs.mdp import FiniteMDP
 
 FloatArray = NDArray[np.float64]
@@ -34,21 +34,6 @@ def rms_error(estimates: ArrayLike, exact: ArrayLike, weights: ArrayLike | None 
     squared = (np.asarray(estimates, dtype=np.float64) - np.asarray(exact)) ** 2
     weights = np.ones(squared.shape[-1]) if weights is None else np.asarray(weights, dtype=np.float64)
     return float(np.sqrt(squared @ (weights / weights.sum())).mean())
-
-
-def known_model(env: Any) -> FiniteMDP | None:
-    """The model of an environment that has one for all its episodes; None for any other."""
-    if isinstance(env, FiniteMDP):
-        return env
-    inner = env.unwrapped
-    if isinstance(inner, SimulatedMDP):
-        return inner.mdp
-    if getattr(inner, "generator", None) is not None:  # a new map at each reset
-        return None
-    try:
-        return FiniteMDP.from_env(env)
-    except ValueError:
-        return None
 
 
 def reachable(mdp: FiniteMDP, policy: FloatArray) -> NDArray[np.bool_]:

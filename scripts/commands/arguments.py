@@ -320,9 +320,10 @@ def policy_help(env: Any) -> str:
 
 
 def _policy_parameters(env: Any) -> Mapping[str, inspect.Parameter]:
-    from gridzero.agents.neural.policy_gradient import policy_registration
+    from gridzero.agents.registry import find_policy
+    from gridzero.agents.spaces import spaces_of
 
-    options = policy_registration(env).policy_class().Options
+    options = find_policy(*spaces_of(env)).policy_class().Options
     return {} if options is None else inspect.signature(options, eval_str=True).parameters
 
 

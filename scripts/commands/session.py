@@ -63,7 +63,7 @@ class Session:
             group: the processes that learn together.
         """
         from gridzero.agents.environments import remake
-        from gridzero.agents.evaluation import check_second_environment
+        from gridzero.agents.episodes import check_second_environment
         from gridzero.agents.registry import build
         from gridzero.agents.runs import Run
 

@@ -301,7 +301,7 @@ class Sweep:
     def begin(self) -> None:
         """Check that every combination can be built, then write the sweep's record."""
         from gridzero.agents.environments import remake
-        from gridzero.agents.evaluation import check_second_environment
+        from gridzero.agents.episodes import check_second_environment
         from gridzero.agents.registry import build
 
         if self.path.exists():

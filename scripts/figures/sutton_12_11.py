@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gridzero.agents.tabular.linear_on_policy import TRACES
+from gridzero.agents.tabular.temporal_difference import TRACES
 from gridzero.figures.figure import Figure, Row, claim, panels, shown
 from gridzero.figures.mountain_car import LONGEST, mean_lengths
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from gridzero.agents.tabular.linear_on_policy import TRACES
+from gridzero.agents.tabular.temporal_difference import TRACES
 from gridzero.figures.figure import Figure, Row, claim, panels, shown
 from gridzero.figures.nineteen_states import DECAYS, RUNS, STEP_SIZES, curves, draw_curves, lowest, task
 

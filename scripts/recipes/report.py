@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gridzero.agents import files, runs
-from gridzero.agents.evaluation import copy_environment
+from gridzero.agents.episodes import copy_environment
 from gridzero.envs.tasks.task import Task
 from gridzero.recipes.recipe import Recipe
 

@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 
 import gridzero
-from gridzero.agents import Agent, Run, Update, checkpoint, evaluation_on_the_way, runs, train
-from gridzero.agents.evaluation_on_the_way import EPISODES, OVERHEAD, EvaluationOnTheWay
+from gridzero.agents import Agent, Run, Update, checkpoint, periodic_evaluation, runs, train
+from gridzero.agents.periodic_evaluation import EPISODES, OVERHEAD, PeriodicEvaluation
 from gridzero.agents.runs import WALL_CLOCK
 from gridzero.agents.training import Budget, training
 
@@ -247,10 +247,10 @@ QUICK: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("agent", "env", "fields"), QUICK)
-def test_evaluation_on_the_way_changes_no_number_of_training(
+def test_periodic_evaluation_changes_no_number_of_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agent: str, env: str, fields: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(evaluation_on_the_way, "ALLOWANCE", 10**6)
+    monkeypatch.setattr(periodic_evaluation, "ALLOWANCE", 10**6)
     for name, every in (("whole", None), ("off", 0), ("parts", None)):
         made = gridzero.agents.make(agent, gym.make(env), **fields)
         budget = Budget(600, checkpoint_every=600, evaluate_every=every)
@@ -270,9 +270,9 @@ def test_evaluation_on_the_way_changes_no_number_of_training(
     assert final_tensors(tmp_path / "parts") == final_tensors(tmp_path / "whole")
 
 
-def test_evaluation_on_the_way_is_paid_by_steps_of_training() -> None:
+def test_periodic_evaluation_is_paid_by_steps_of_training() -> None:
     made = gridzero.agents.make("q-learning", gym.make("CliffWalking-v1"))
-    on_the_way, points, spent = EvaluationOnTheWay(made, 200_000), [], 0.0
+    on_the_way, points, spent = PeriodicEvaluation(made, 200_000), [], 0.0
     for step in range(1000, 200_001, 1000):
         on_the_way.note({"episode_length": 10.0})
         if on_the_way.due(step):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from gridzero.agents.config_checks import check_above_zero, check_at_least, check_between, check_choice
 from gridzero.agents.neural.choices import Baseline, Estimator, Normalisation
 from gridzero.agents.neural.configs.policy_gradient import SurrogateConfig
 
@@ -102,23 +103,17 @@ class GRPOConfig(SurrogateConfig):
     def __post_init__(self) -> None:
         """Raise ValueError for settings out of range or unknown choices."""
         super().__post_init__()
-        optional = ("clip_high",) if self.clip_high is not None else ()
-        least = ("kl_coefficient", "reference_updates", "resampling")
-        self._check([("overlong_margin", 0.0, 1.0)], ("groups", "epochs", "episode_limit", *optional), least)
-        if self.group_size < 2:
-            raise ValueError(f"group_size must be at least 2, not {self.group_size}")
+        check_between(self, 0, 1, "overlong_margin")
+        check_above_zero(self, "groups", "epochs", "episode_limit", "clip_high")
+        check_at_least(self, 0, "kl_coefficient", "reference_updates", "resampling")
+        check_at_least(self, 2, "group_size")
         if self.num_envs not in (None, self.groups * self.group_size):
             raise ValueError(f"num_envs must be groups · group_size, {self.groups * self.group_size}, or left out")
-        self._choose(
-            {
-                "baseline": Baseline,
-                "credit": Credit,
-                "normalisation": Normalisation,
-                "kl_estimator": Estimator,
-                "surrogate": Surrogate,
-            }
-        )
-        if self.variant is not None:
-            self._choose({"variant": Variant})
+        check_choice(self, "variant", get_args(Variant))
+        check_choice(self, "baseline", get_args(Baseline))
+        check_choice(self, "credit", get_args(Credit))
+        check_choice(self, "normalisation", get_args(Normalisation))
+        check_choice(self, "kl_estimator", get_args(Estimator))
+        check_choice(self, "surrogate", get_args(Surrogate))
         if self.baseline == "batch-standardised" and self.credit != "outcome":
             raise ValueError("baseline batch-standardised compares whole episodes: credit must be outcome")

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import get_args
 
+from gridzero.agents.config_checks import (
+    check_above_zero,
+    check_at_least,
+    check_between,
+    check_choice,
+    check_hidden,
+)
 from gridzero.agents.neural.choices import HEADS, Activation, HeadName
 
 
@@ -47,29 +54,14 @@ class ImitationConfig:
     normalise_observations: bool = False
     """Standardise numbers in observations by their mean and deviation over the examples."""
 
-    # What the other neural agents can choose.
-    num_envs: ClassVar[int | None] = None
-    asynchronous: ClassVar[bool] = False
-    action_masks: ClassVar[bool] = False
-    exploration_bonus: ClassVar[float] = 0.0
-    log_completions: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
         """Raise ValueError for settings out of range or unknown choices."""
-        for name, allowed in (("head", HEADS), ("activation", get_args(Activation))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma must be between 0 and 1, not {self.gamma}")
-        for name in ("demonstrations", "scale", "minibatch_size", "learning_rate", "adam_epsilon"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be above 0, not {value}")
-        for name in ("annealing", "annealing_rate", "annealing_floor", "max_gradient_norm"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"hidden must have at least one width, all at least 1, not {self.hidden}")
+        check_choice(self, "head", HEADS)
+        check_choice(self, "activation", get_args(Activation))
+        check_between(self, 0, 1, "gamma")
+        check_above_zero(self, "demonstrations", "scale", "minibatch_size", "learning_rate", "adam_epsilon")
+        check_at_least(self, 0, "annealing", "annealing_rate", "annealing_floor", "max_gradient_norm")
+        check_hidden(self)
         self._check_margin()
 
     def _check_margin(self) -> None:

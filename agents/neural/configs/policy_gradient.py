@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
 import tyro
 
+from gridzero.agents.config_checks import (
+    check_above_zero,
+    check_at_least,
+    check_between,
+    check_choice,
+    check_hidden,
+)
 from gridzero.agents.neural.choices import Activation, Memory, Schedule
-
-_SCHEDULES = ("learning_rate_schedule", "clip_schedule", "entropy_schedule")
 
 
 @dataclass(frozen=True)
@@ -64,32 +68,18 @@ class PolicyGradientConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError for settings out of range or unknown choices."""
-        within = [("gamma", 0.0, 1.0)]
-        above: tuple[str, ...] = ("learning_rate", "adam_epsilon")
-        above += tuple(name for name in ("schedule_steps", "microbatch_size") if getattr(self, name) is not None)
-        self._check(within, above, ("entropy_coefficient", "exploration_bonus", "max_gradient_norm"))
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"hidden must have at least one width, all at least 1, not {self.hidden}")
-        self._choose(dict.fromkeys(self._schedules(), Schedule) | {"activation": Activation, "memory": Memory})
+        check_between(self, 0, 1, "gamma")
+        check_above_zero(self, "learning_rate", "adam_epsilon", "schedule_steps", "microbatch_size")
+        check_at_least(self, 0, "entropy_coefficient", "exploration_bonus", "max_gradient_norm")
+        check_hidden(self)
+        check_choice(self, "activation", get_args(Activation))
+        check_choice(self, "memory", get_args(Memory))
+        check_choice(self, "learning_rate_schedule", get_args(Schedule))
+        check_choice(self, "entropy_schedule", get_args(Schedule))
 
-    def _schedules(self) -> list[str]:
-        return [name for name in _SCHEDULES if hasattr(self, name)]
-
-    def _check(self, within: list[tuple[str, float, float]], above: tuple[str, ...], least: tuple[str, ...]) -> None:
-        for name, low, high in within:
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be between {low:g} and {high:g}, not {getattr(self, name)}")
-        for name in above:
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be above 0 and finite, not {getattr(self, name)}")
-        for name in least:
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be at least 0 and finite, not {getattr(self, name)}")
-
-    def _choose(self, choices: Mapping[str, Any]) -> None:
-        for name, allowed in choices.items():
-            if getattr(self, name) not in get_args(allowed):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, not {getattr(self, name)!r}")
+    def schedules(self) -> list[Schedule]:
+        """The schedules of what changes in the course of training."""
+        return [self.learning_rate_schedule, self.entropy_schedule]
 
 
 @dataclass(frozen=True)
@@ -109,4 +99,9 @@ class SurrogateConfig(PolicyGradientConfig):
     def __post_init__(self) -> None:
         """Raise ValueError for settings out of range or unknown choices."""
         super().__post_init__()
-        self._check([], ("minibatch_size", "clip"), ())
+        check_above_zero(self, "minibatch_size", "clip")
+        check_choice(self, "clip_schedule", get_args(Schedule))
+
+    def schedules(self) -> list[Schedule]:
+        """The schedules of what changes in the course of training."""
+        return [*super().schedules(), self.clip_schedule]

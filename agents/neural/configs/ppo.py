@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from gridzero.agents.config_checks import check_above_zero, check_at_least, check_between, check_choice
 from gridzero.agents.neural.configs.policy_gradient import SurrogateConfig
 
 Advantages = Literal["minibatch", "batch", "none"]
@@ -38,8 +39,7 @@ class PPOConfig(SurrogateConfig):
     def __post_init__(self) -> None:
         """Raise ValueError for settings out of range or unknown choices."""
         super().__post_init__()
-        optional = tuple(
-            name for name in ("rollout_steps", "value_clip", "target_kl") if getattr(self, name) is not None
-        )
-        self._check([("gae_lambda", 0.0, 1.0)], ("epochs", *optional), ("value_coefficient", "kl_coefficient"))
-        self._choose({"normalise_advantages": Advantages})
+        check_between(self, 0, 1, "gae_lambda")
+        check_above_zero(self, "epochs", "rollout_steps", "value_clip", "target_kl")
+        check_at_least(self, 0, "value_coefficient", "kl_coefficient")
+        check_choice(self, "normalise_advantages", get_args(Advantages))

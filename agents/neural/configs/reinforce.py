@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from gridzero.agents.config_checks import check_above_zero, check_at_least, check_choice
 from gridzero.agents.neural.configs.policy_gradient import PolicyGradientConfig
 
 ReturnBaseline = Literal["none", "mean", "value"]
@@ -33,7 +34,8 @@ class ReinforceConfig(PolicyGradientConfig):
     def __post_init__(self) -> None:
         """Raise ValueError for settings out of range or unknown choices."""
         super().__post_init__()
-        self._check([], ("episode_limit",), ("value_coefficient",))
-        self._choose({"baseline": ReturnBaseline})
+        check_above_zero(self, "episode_limit")
+        check_at_least(self, 0, "value_coefficient")
+        check_choice(self, "baseline", get_args(ReturnBaseline))
         if self.baseline == "mean" and self.num_envs == 1:
             raise ValueError("baseline mean compares episodes: num_envs must be at least 2, not 1")

@@ -20,6 +20,7 @@ from gridzero.agents.neural.networks.encoders import Observations, initialise, i
 from gridzero.agents.neural.networks.torsos import Torso
 from gridzero.agents.neural.policy import Policy, Scores, ValuedScores
 from gridzero.agents.neural.running_mean_std import RunningMeanStd
+from gridzero.agents.spaces import spaces_of
 
 ACTION_MASK = "action mask"
 
@@ -105,8 +106,7 @@ class MLPPolicy(Policy):
         beside them have scales of their own (Huang et al., 2022, The 37 implementation details of PPO, details for
         continuous actions).
         """
-        single = "single_" if isinstance(env, VectorEnv) else ""
-        observations, actions = getattr(env, single + "observation_space"), getattr(env, single + "action_space")
+        observations, actions = spaces_of(env)
         defaults: dict[str, Any] = {}
         if isinstance(actions, gym.spaces.Box):
             defaults |= {"entropy_coefficient": 0.0, "normalise_observations": True}

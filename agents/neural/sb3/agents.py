@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import importlib
 import inspect
-import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
@@ -28,13 +27,16 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.preprocessing import is_image_space
 
 from gridzero.agents.agent import Agent
-from gridzero.agents.autoreset import resets_by_mask
+from gridzero.agents.autoreset import resets_each
 from gridzero.agents.environments import describe, wrapped
 from gridzero.agents.interaction import Interaction
 from gridzero.agents.learner import Update
+from gridzero.agents.neural.neural_agent import check_environment
+from gridzero.agents.neural.sb3.config import OWN_SETTINGS, config_for
 from gridzero.agents.neural.sb3.state import get_state, set_state
 from gridzero.agents.neural.sb3.vec_env import GymnasiumVecEnv, batched
 from gridzero.agents.neural.state_tables import StateTable
+from gridzero.agents.seeds import spawn_seeds
 from gridzero.agents.tabular.tabular import greedy_policy
 from gridzero.envs.mdp import FiniteMDP
 
@@ -43,35 +45,6 @@ FloatArray = NDArray[np.float64]
 UPDATE_STEPS = 1000
 SMALLEST_IMAGE = 36
 """Pixels a side that SB3's convolutional network needs; smaller images are flattened."""
-
-_NOT_SETTINGS = frozenset(
-    [
-        "self",
-        "policy",
-        "env",
-        "seed",
-        "verbose",
-        "tensorboard_log",
-        "stats_window_size",
-        "policy_kwargs",
-        "replay_buffer_class",
-        "replay_buffer_kwargs",
-        "rollout_buffer_class",
-        "rollout_buffer_kwargs",
-        "optimize_memory_usage",
-        "action_noise",
-        "_init_setup_model",
-    ]
-)
-_OWN_SETTINGS: list[tuple[str, Any, Any, str]] = [
-    ("policy", str, "auto", "The kind of network by SB3's name; auto: by the observations."),
-    ("hidden", tuple[int, ...] | None, None, "Widths of the hidden layers; None: the algorithm's own."),
-    ("linear_learning_rate", bool, False, "Let the learning rate fall to 0 at schedule_steps."),
-    ("schedule_steps", int, 100_000, "Environment steps that SB3's schedules (exploration, say) span."),
-]
-_NOISE = ("action_noise", float, 0.0, "Standard deviation of the normal noise on actions, which go from -1 to 1.")
-_OPTIONAL = {"clip_range_vf": float | None, "target_kl": float | None, "max_grad_norm": float | None}
-_EITHER = {"ent_coef": float | str, "target_entropy": float | str}
 
 
 def __getattr__(name: str) -> type[SB3Agent]:
@@ -97,59 +70,6 @@ def agent_for(name: str) -> type[SB3Agent]:
                 attributes = {"algorithm": algorithm, "Config": config_for(algorithm), "__doc__": f"{module}.{name}."}
                 return type(name, (SB3Agent,), {**attributes, "__module__": __name__})
     raise AttributeError(f"Stable-Baselines3 has no algorithm {name}")
-
-
-def config_for(algorithm: type[BaseAlgorithm]) -> type[Any]:
-    """A frozen dataclass of the arguments of an algorithm that are numbers, words or flags, with SB3's help."""
-    import docstring_parser
-
-    help_texts = {
-        p.arg_name: p.description or "" for p in docstring_parser.parse(inspect.getdoc(algorithm) or "").params
-    }
-    parameters = inspect.signature(algorithm.__init__).parameters
-    settings = list(_OWN_SETTINGS)
-    if "action_noise" in parameters:
-        settings.append(_NOISE)
-    for name, parameter in parameters.items():
-        if name not in _NOT_SETTINGS:
-            kind = _OPTIONAL.get(name) or _EITHER.get(name) or type(parameter.default)
-            kind = int | None if kind is type(None) else kind
-            settings.append((name, kind, parameter.default, _plain(help_texts.get(name, ""))))
-    config = dataclasses.make_dataclass(
-        f"{algorithm.__name__}Config",
-        [(name, kind, dataclasses.field(default=default)) for name, kind, default, _ in settings],
-        frozen=True,
-        namespace={"__post_init__": _check},
-    )
-    config.__doc__ = f"Settings of {algorithm.__name__}.\n\nArgs:\n" + "".join(
-        f"    {s[0]}: {s[3]}\n" for s in settings
-    )
-    return config
-
-
-def _plain(text: str) -> str:
-    r"""Text without the markup of Sphinx, in one line.
-
-    >>> _plain("Set ``-1`` for\n  :class:`~torch.optim.Adam`")
-    'Set `-1` for `Adam`'
-    """
-    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text.replace("``", "`"))
-    return " ".join(text.split())
-
-
-def _check(config: Any) -> None:
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{field.name} must be finite, not {value}")
-    if config.schedule_steps < 1:
-        raise ValueError(f"schedule_steps must be at least 1, not {config.schedule_steps}")
-    if config.hidden is not None and (not config.hidden or min(config.hidden) < 1):
-        raise ValueError(f"hidden must be widths of at least 1, not {config.hidden}")
-    if getattr(config, "action_noise", 0.0) < 0:
-        raise ValueError(f"action_noise must be at least 0, not {config.action_noise}")
-    if not 0 <= getattr(config, "gamma", 0.0) <= 1:
-        raise ValueError(f"gamma must be between 0 and 1, not {config.gamma}")
 
 
 class SB3Agent(Agent):
@@ -178,11 +98,8 @@ class SB3Agent(Agent):
 
     def __init__(self, env: Any, config: Any, *, seed: int = 0) -> None:
         super().__init__(env, config, seed=seed)
-        if not isinstance(env, gym.Env | VectorEnv):
-            raise ValueError(f"this agent learns from a Gymnasium environment, not from {type(env).__name__}")
-        self.environment_seed, self.own_seed = (
-            int(child.generate_state(1)[0]) for child in np.random.SeedSequence(seed).spawn(2)
-        )
+        check_environment(env)
+        self.environment_seed, self.own_seed = spawn_seeds(seed, 2)
         self.interaction = Interaction(_resetting_at_once(env), self.environment_seed, reset_at_once=True)
         self.vec_env = GymnasiumVecEnv(self.interaction)
         self.numpy_state: Any = np.random.RandomState(self.own_seed).get_state()
@@ -220,7 +137,7 @@ class SB3Agent(Agent):
         return policy
 
     def _arguments(self) -> dict[str, Any]:
-        own = {name for name, *_ in _OWN_SETTINGS} | {"action_noise"}
+        own = {name for name, *_ in OWN_SETTINGS} | {"action_noise"}
         given = {f.name: getattr(self.config, f.name) for f in dataclasses.fields(self.config) if f.name not in own}
         if self.config.hidden is not None:
             given["policy_kwargs"] = {"net_arch": list(self.config.hidden)}
@@ -375,7 +292,7 @@ def _array(tensor: torch.Tensor) -> FloatArray:
 
 def _resetting_at_once(env: Any) -> Any:
     """The environment, or, where it is a vector that cannot reset at once, one like it that can."""
-    if not isinstance(env, VectorEnv) or resets_by_mask(env):
+    if not isinstance(env, VectorEnv) or resets_each(env):
         return env
     if env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
         return env

@@ -59,7 +59,7 @@ def test_it_learns_nearly_the_best(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({"critic": "v"}, "critic must be states or actions"),
+        ({"critic": "v"}, "critic must be one of states, actions"),
         ({"actor_step_size": 0}, "actor_step_size must be above 0"),
         ({"critic": "actions", "behaviour": "uniform"}, "behaviour uniform needs critic states"),
     ],

@@ -536,7 +536,7 @@ def test_an_edited_map_is_noticed() -> None:
         ("mc-epsilon-greedy", "episode_length", 0, "episode_length must be at least 1, not 0"),
         ("mc-epsilon-greedy", "epsilon", "2", "epsilon must never be above 1"),
         ("mc-epsilon-greedy", "step_size", "fast", "step_size must look like"),
-        ("mc-off-policy", "importance_sampling", "heavy", "importance_sampling must be ordinary or weighted"),
+        ("mc-off-policy", "importance_sampling", "heavy", "importance_sampling must be one of ordinary, weighted"),
     ],
 )
 def test_bad_fields(name: str, field: str, value: Any, message: str) -> None:

@@ -262,8 +262,8 @@ def test_it_says_whether_the_conditions_are_met(step_size: str, met: float) -> N
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("equation", "heat", "equation must be optimality or policy, not 'heat'"),
-        ("sampling", "x", "sampling must be auto or generative or trajectory"),
+        ("equation", "heat", "equation must be one of optimality, policy, not 'heat'"),
+        ("sampling", "x", "sampling must be one of auto, generative, trajectory"),
         ("gamma", -1, "gamma must be between 0 and 1"),
         ("steps_per_update", 0, "steps_per_update must be at least 1"),
         ("step_size", "", "step_size must look like"),

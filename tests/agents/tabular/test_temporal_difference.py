@@ -516,14 +516,14 @@ def test_a_native_vector_solves_the_lake(name: str) -> None:
         ("q-learning", {"initial_value": float("nan")}, "initial_value must be a finite number"),
         ("n-step-sarsa", {"n": 0}, "n must be at least 1, not 0"),
         ("sarsa-lambda", {"trace_decay": -0.1}, "trace_decay must be between 0 and 1"),
-        ("sarsa-lambda", {"trace": "dutsch"}, "trace must be accumulating or replacing or dutch, not 'dutsch'"),
+        ("sarsa-lambda", {"trace": "dutsch"}, "trace must be one of accumulating, replacing, dutch, not 'dutsch'"),
         ("dyna-q", {"planning_steps": -1}, "planning_steps must be at least 0"),
         ("td-n-step", {"n": 0}, "n must be at least 1, not 0"),
-        ("dyna-q-plus", {"bonus": 0.0}, "bonus must be a finite number above 0, not 0.0"),
+        ("dyna-q-plus", {"bonus": 0.0}, "bonus must be above 0, not 0.0"),
         ("prioritized-sweeping", {"planning_steps": 0}, "planning_steps must be at least 1, not 0"),
-        ("prioritized-sweeping", {"threshold": float("inf")}, "threshold must be a finite number above 0"),
+        ("prioritized-sweeping", {"threshold": float("inf")}, "threshold must be finite"),
         ("dyna-q", {"model_outcomes": 0}, "model_outcomes must be at least 1"),
-        ("td0", {"policy": "best"}, "policy must be uniform or optimal, not 'best'"),
+        ("td0", {"policy": "best"}, "policy must be one of uniform, optimal, not 'best'"),
     ],
 )
 def test_bad_settings_are_refused(name: str, fields: dict[str, Any], message: str) -> None:

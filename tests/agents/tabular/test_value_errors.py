@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import gridzero
-from gridzero.agents.tabular.value_errors import ExactValues, known_model, reachable, rms_error
+from gridzero.agents.tabular.simulation import known_model
+from gridzero.agents.tabular.value_errors import ExactValues, reachable, rms_error
 from gridzero.envs import FiniteMDP, GridWorld
 from gridzero.envs.chains import random_walk
 

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import SyncVectorEnv
 
-from gridzero.agents.evaluation import copy_environment, play, play_model
+from gridzero.agents.episodes import copy_environment, play, play_model
 from gridzero.agents.tabular.simulation import SimulatedMDP
 from gridzero.envs.mdp import FiniteMDP
 
@@ -26,7 +26,7 @@ TEXT_COST = 10
 """What it takes to write one text, in texts of training, which are written many at once."""
 
 
-class EvaluationOnTheWay:
+class PeriodicEvaluation:
     """Plays a few episodes without exploring, now and then, in an environment and with a random stream of its own.
 
     When it is due depends on steps and episodes alone, never on the clock: the same seed has the same evaluations,

@@ -1,0 +1,48 @@
+"""Checks of agents' settings: each raises ValueError with the name of the field and what is allowed.
+
+A field that is None is not set, and passes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+
+def check_between(config: object, low: float, high: float, *names: str) -> None:
+    """Raise ValueError unless the fields are between two bounds, these included."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"{name} must be between {low:g} and {high:g}, not {value}")
+
+
+def check_at_least(config: object, least: float, *names: str) -> None:
+    """Raise ValueError unless the fields are finite and at least ``least``."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not least <= value < math.inf:
+            raise ValueError(f"{name} must be {'finite' if value == math.inf else f'at least {least:g}'}, not {value}")
+
+
+def check_above_zero(config: object, *names: str) -> None:
+    """Raise ValueError unless the fields are finite and above 0."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"{name} must be {'finite' if value == math.inf else 'above 0'}, not {value}")
+
+
+def check_choice(config: object, name: str, choices: Iterable[str]) -> None:
+    """Raise ValueError unless the field is one of the choices."""
+    value = getattr(config, name)
+    if value is not None and value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def check_hidden(config: Any) -> None:
+    """Raise ValueError unless the field ``hidden`` has at least one width, all at least 1."""
+    widths = config.hidden
+    if widths is not None and (not widths or min(widths) < 1):
+        raise ValueError(f"hidden must have at least one width, all at least 1, not {widths}")
