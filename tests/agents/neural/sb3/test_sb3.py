@@ -382,7 +382,7 @@ def test_bad_settings_are_refused_in_one_line() -> None:
         ("sb3-dqn", "Pendulum-v1", {}, "DQN: The algorithm only supports"),
         ("sb3-ppo", grid(observation="text"), {}, "no networks for observations"),
         ("sb3-ppo", FiniteMDP.from_env(grid()), {}, "learns from a Gymnasium environment"),
-        ("sb3-ppo", grid(), {"hidden": ()}, "hidden must be"),
+        ("sb3-ppo", grid(), {"hidden": ()}, "hidden must have"),
         ("sb3-ppo", grid(), {"gamma": 1.5}, "gamma must be"),
         ("sb3-ppo", grid(), {"schedule_steps": 0}, "schedule_steps must be"),
         ("sb3-td3", "Pendulum-v1", {"action_noise": -1.0}, "action_noise must be"),
