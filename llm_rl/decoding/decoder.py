@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from gridzero.llm_rl.models.causal import following_positions
 from gridzero.llm_rl.models.virtual_tokens import VirtualTokens
 
 
@@ -108,7 +109,7 @@ class ModelDecoder:
             lengths = lengths + self.virtual.count
         width = prompts.shape[1]
         self.length = width
-        self.positions = lengths
+        self.positions = following_positions(self.model, prompts, lengths)
         self.mask: Tensor | None = None
         mask = None
         if bool((lengths < width).any()):

@@ -18,7 +18,8 @@ from gridzero.llm_rl.decoding.llama_cpu import FastDecoder
 from gridzero.llm_rl.decoding.llama_cuda_graph import GraphDecoder
 from gridzero.llm_rl.decoding.llama_weights import LlamaWeights, plain_llama
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling, choose
-from gridzero.llm_rl.models.image_text import SeeingEmbedding
+from gridzero.llm_rl.models.causal import NEVER
+from gridzero.llm_rl.models.image_text import Pictures, SeeingEmbedding
 from gridzero.llm_rl.models.virtual_tokens import virtual_count
 
 __all__ = ["Completions", "Draws", "Sampling", "generate"]
@@ -89,11 +90,12 @@ def generate(
     config = model.config.get_text_config(decoder=True)
     virtual = virtual_count(model)
     device = next(model.parameters()).device
+    pictures = getattr(model, "pictures", None)
     size = len(prompts) * copies
     bounds = np.full(size, sampling.max_tokens)
     if limits is not None:
         bounds = np.minimum(bounds, np.asarray(limits).reshape(size))
-    _check(prompts, copies, bounds, end, config, virtual, model.get_input_embeddings())
+    _check(prompts, copies, bounds, end, config, virtual, pictures)
     steps = int(bounds.max())
     # All outside the inference mode: such tensors may enter a graph later.
     tokens = torch.full((steps, size), pad, dtype=torch.long, device=device)
@@ -123,6 +125,7 @@ def generate(
             log_probs,
             lengths,
             on_token,
+            () if pictures is None else pictures.own,
         )
     longest = int(lengths.max())
     rows = torch.from_numpy(lengths).to(device)
@@ -167,17 +170,20 @@ def _decode(
     log_probs: Tensor,
     lengths: NDArray[np.int64],
     on_token: OnToken | None,
+    never: Sequence[int],
 ) -> None:
     """Draw tokens until all rows are finished; write into tokens and log_probs (T, B), and lengths (B,).
 
     Rows finish by one of the ``ends`` (V,), at their ``bounds`` (B,), where they differ, or after T tokens. What they
-    get after their end means nothing.
+    get after their end means nothing. Some tokens are never drawn.
     """
     rows = torch.arange(tokens.shape[1], device=tokens.device)  # slot → row
     going_on = np.ones(len(rows), np.bool_)  # by slot
     whole = True  # slots are rows
     for step in range(len(tokens)):
         u = None if uniforms is None else uniforms[step]
+        if never:
+            logits[:, never] = NEVER
         drawn, their_log_probs = choose(logits, u if whole or u is None else u[rows], sampling)
         if whole:
             tokens[step], log_probs[step] = drawn, their_log_probs
@@ -215,7 +221,7 @@ def _check(
     end: Collection[int],
     config: Any,
     virtual: int,
-    embedding: Any,
+    pictures: Pictures | None,
 ) -> None:
     if not prompts:
         raise ValueError("there must be at least one prompt")
@@ -226,8 +232,11 @@ def _check(
             raise ValueError(f"prompt {i} is empty")
     known = config.vocab_size
     for token in (*end, *(f(p) for p in prompts for f in (min, max))):
-        if not 0 <= token < known and not (isinstance(embedding, SeeingEmbedding) and embedding.knows(token)):
+        if not 0 <= token < known and not (pictures is not None and pictures.knows(token)):
             raise ValueError(f"the model's tokens are 0 to {known - 1}, not {token}")
+    marks = () if pictures is None else pictures.own
+    if any(mark in prompt for prompt in prompts for mark in marks):
+        raise ValueError(f"the model marks pictures with token {marks[0]}, which a text cannot have")
     lengths = np.repeat([len(prompt) for prompt in prompts], copies)
     if bounds.min() < 1:
         raise ValueError(f"a completion has at least 1 token, not {bounds.min()}")

@@ -179,8 +179,31 @@ def output_head(model: Any) -> OutputHead:
         found = "none" if layer is None else f"a {type(layer).__name__}"
         raise ValueError(f"the output layer of {type(causal).__name__} must be a plain matrix; it is {found}")
     config = causal.config.get_text_config()
+    bias: Tensor | None = layer.bias
+    pictures = getattr(causal, "pictures", None)
+    if pictures is not None and pictures.own:
+        never = layer.weight.new_zeros(len(layer.weight))
+        never[list(pictures.own)] = NEVER
+        bias = never if bias is None else bias + never
     scale = next((number(config) for names, number in _SCALES.items() if config.model_type in names), 1.0)
-    return OutputHead(layer.weight, layer.bias, float(scale), getattr(config, "final_logit_softcapping", None))
+    return OutputHead(layer.weight, bias, float(scale), getattr(config, "final_logit_softcapping", None))
+
+
+NEVER = -1e4
+"""The logit of a token that is never drawn."""
+
+
+def following_positions(model: Any, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """(B,) position of what follows sequences of these lengths (B,), in tokens (B, T) padded on either side.
+
+    It is their length, but where the model gives several parts of a picture the same one.
+    """
+    pictures = getattr(_causal(model), "pictures", None)
+    if pictures is None or not pictures.spared:
+        return lengths
+    shown = (tokens >= pictures.first).sum(-1) // pictures.parts
+    positions: Tensor = lengths - shown * pictures.spared
+    return positions
 
 
 # Families that scale their logits, each by a number of its own.

@@ -9,7 +9,7 @@ pictures are never drawn.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,29 +19,33 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gridzero.llm_rl.models.causal import Architecture, seeded, tiny_config
-from gridzero.llm_rl.models.vision_towers import VISION_TOWERS
+from gridzero.llm_rl.models.image_families import image_family, image_features
 
 Picture = NDArray[np.uint8]
 _REMEMBERED = 1 << 14
 
 
-class SeeingEmbedding(nn.Embedding):
-    """An embedding to which tokens from V on are parts of pictures.
+class Pictures:
+    """The pictures that a model has been shown, all of one shape, and the tokens beyond its vocabulary of their parts.
 
     Equal pictures have equal tokens. The pictures shown last are remembered, 16,384 of them.
 
     Args:
-        table: the embedding (V, D) of the tokens of text, whose weights it shares.
-        encode: embeddings (U, n, D) of pictures (U, H, W, 3) uint8, n depending on their shape alone.
-        count: n, of pictures of a shape (H, W).
+        first: V, the number of tokens of text.
+        measure: of a picture (1, H, W, 3), the number of its parts, and how many positions they take.
+        own: tokens of text with which the model itself marks the parts of pictures.
+
+    Attributes:
+        first: V.
+        own: see above; they are never drawn.
+        parts: n, of each picture.
+        spared: how many positions fewer than parts a picture takes.
     """
 
-    def __init__(
-        self, table: nn.Embedding, encode: Callable[[Tensor], Tensor], count: Callable[[tuple[int, int]], int]
-    ) -> None:
-        super().__init__(table.num_embeddings, table.embedding_dim, table.padding_idx, _weight=table.weight)
-        self.weight = table.weight
-        self._encode, self._count = encode, count
+    def __init__(self, first: int, measure: Callable[[Tensor], tuple[int, int]], own: Sequence[int] = ()) -> None:
+        self.first, self.own = first, tuple(token for token in own if token < first)
+        self.parts = self.spared = 0
+        self._measure = measure
         self._numbers: OrderedDict[bytes, int] = OrderedDict()
         self._pictures: dict[int, Picture] = {}
         self._shown = 0
@@ -54,7 +58,8 @@ class SeeingEmbedding(nn.Embedding):
             ValueError: for a picture of another shape than those before.
         """
         if self._shape is None:
-            self._shape = picture.shape
+            self.parts, positions = self._measure(torch.from_numpy(picture[np.newaxis].copy()))
+            self.spared, self._shape = self.parts - positions, picture.shape
         if picture.shape != self._shape:
             raise ValueError(f"pictures have one shape, {self._shape}, not {picture.shape}")
         name = picture.tobytes()
@@ -67,31 +72,50 @@ class SeeingEmbedding(nn.Embedding):
                 del self._pictures[self._numbers.popitem(last=False)[1]]
         else:
             self._numbers.move_to_end(name)
-        n = self._count((self._shape[0], self._shape[1]))
-        first = self.num_embeddings + number * n
-        return list(range(first, first + n))
+        first = self.first + number * self.parts
+        return list(range(first, first + self.parts))
 
     def knows(self, token: int) -> bool:
-        """Whether a token is of text, or of a picture that is remembered."""
-        return token < self.num_embeddings or self._place(torch.tensor([token]))[0].item() in self._pictures
+        """Whether a token is of a picture that is remembered."""
+        return token >= self.first and (token - self.first) // max(1, self.parts) in self._pictures
 
-    def _place(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """The pictures that tokens are of, and which part of these."""
-        assert self._shape is not None
-        n = self._count((self._shape[0], self._shape[1]))
-        return (tokens - self.num_embeddings) // n, (tokens - self.num_embeddings) % n
+    def among(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Find the pictures among tokens (…), S of which are parts of pictures.
+
+        Returns:
+            The U different pictures, (U, H, W, 3), in the order in which they come; and of the S tokens, in their
+            order, the picture's number among these, and the part.
+        """
+        seen = tokens[tokens >= self.first] - self.first
+        numbers, parts = seen // self.parts, seen % self.parts
+        # Not in the order of their numbers, which an interrupted run would count anew.
+        order = {number: row for row, number in enumerate(dict.fromkeys(numbers.tolist()))}
+        rows = torch.tensor([order[number] for number in numbers.tolist()], device=tokens.device)
+        pictures = torch.from_numpy(np.stack([self._pictures[number] for number in order])).to(tokens.device)
+        return pictures, rows, parts
+
+
+class SeeingEmbedding(nn.Embedding):
+    """An embedding to which tokens from V on are parts of pictures.
+
+    Args:
+        table: the embedding (V, D) of the tokens of text, whose weights it shares.
+        pictures: that the model has been shown.
+        encode: embeddings (U, n, D) of pictures (U, H, W, 3) uint8.
+    """
+
+    def __init__(self, table: nn.Embedding, pictures: Pictures, encode: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(table.num_embeddings, table.embedding_dim, table.padding_idx, _weight=table.weight)
+        self.weight = table.weight
+        self.pictures, self._encode = pictures, encode
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Embeddings (…, D) of tokens (…)."""
-        seen = tokens >= self.num_embeddings
+        seen = tokens >= self.pictures.first
         if not bool(seen.any()):
             return super().forward(tokens)
-        numbers, parts = self._place(tokens[seen])
-        # In the order in which they come, not of their numbers, which an interrupted run would count anew.
-        order = {number: row for row, number in enumerate(dict.fromkeys(numbers.tolist()))}
-        rows = torch.tensor([order[number] for number in numbers.tolist()], device=tokens.device)
-        pictures = np.stack([self._pictures[number] for number in order])
-        features = self._encode(torch.from_numpy(pictures).to(tokens.device))[rows, parts]
+        pictures, rows, parts = self.pictures.among(tokens)
+        features = self._encode(pictures)[rows, parts]
         text = super().forward(tokens.masked_fill(seen, 0))
         return text.masked_scatter(seen.unsqueeze(-1), features.to(text.dtype))
 
@@ -165,36 +189,97 @@ def tiny_image_text_model(
     return model.train(False)
 
 
-def language_model(model: Any) -> Any:
-    """The language model inside of an image-text model, as a causal model that shares its modules.
+def seeing_model(model: Any) -> Any:
+    """An image-text model as a causal model to which tokens beyond the vocabulary are parts of pictures.
 
-    Its embedding is a :class:`SeeingEmbedding`.
+    Where pictures are only embeddings among those of text, it is the language model inside, with a
+    :class:`SeeingEmbedding`, which is decoded and scored as fast as any. Else it is the model itself, whose forward
+    pass is given the inputs that it expects, in place of such tokens. Its ``pictures`` are those it has been shown.
 
     Raises:
-        ValueError: for a model that uses pictures in other ways than as embeddings among those of text.
+        ValueError: for a model that takes pictures in a way that is not known here.
     """
-    import transformers
-
-    auto: Any = transformers.AutoModelForCausalLM
-    config = model.config.get_text_config(decoder=True)
-    inner = getattr(model.model, "language_model", None)
-    if model.config.model_type not in VISION_TOWERS or inner is None:
-        raise ValueError(f"a {model.config.model_type} takes pictures in a way that is not known here")
-    with torch.device("meta"):
-        causal = auto.from_config(config)
-    setattr(causal, causal.base_model_prefix, inner)
-    causal.set_output_embeddings(model.get_output_embeddings())
-    tower = VISION_TOWERS[model.config.model_type]
-    inner.set_input_embeddings(
-        SeeingEmbedding(inner.get_input_embeddings(), partial(tower.features, model), partial(tower.count, model))
-    )
-    causal.name_or_path = model.name_or_path
+    family = image_family(model)
+    first = model.config.get_text_config(decoder=True).vocab_size
+    own = [getattr(model.config, name, None) for name in ("image_token_id", "video_token_id")]
+    pictures = Pictures(first, partial(_measure, model), [token for token in own if token is not None])
+    causal = _language_model(model, pictures) if family.types is None else _whole(model, pictures)
+    causal.pictures = pictures
     return causal.train(False)
+
+
+def text_model(model: Any) -> Any:
+    """The decoder of text inside of an image-text model, without its output layer."""
+    return model.model.text_model if hasattr(model.model, "text_model") else model.model.language_model
 
 
 def vision_parameters(model: Any) -> list[nn.Parameter]:
     """The weights of an image-text model that its language model does not have."""
-    text = {id(parameter) for parameter in model.model.language_model.parameters()}
-    head = model.get_output_embeddings()
-    text |= {id(parameter) for parameter in head.parameters()}
+    text = {id(parameter) for parameter in text_model(model).parameters()}
+    text |= {id(parameter) for parameter in model.get_output_embeddings().parameters()}
     return [parameter for parameter in model.parameters() if id(parameter) not in text]
+
+
+@torch.no_grad()
+def _measure(model: Any, picture: Tensor) -> tuple[int, int]:
+    """How many parts a picture (1, H, W, 3) has, and how many positions they take."""
+    picture = picture.to(model.device)
+    parts = image_features(model, picture).shape[1]
+    grid = image_family(model).inputs(model, picture).get("image_grid_thw") if image_family(model).types else None
+    if grid is None:
+        return parts, parts
+    # Rows and columns have positions of their own; the text goes on after the larger of them (M-RoPE).
+    return parts, int(grid[0, 1:].max()) // int(model.config.vision_config.spatial_merge_size)
+
+
+def _language_model(model: Any, pictures: Pictures) -> Any:
+    """The language model inside, which shares its modules."""
+    import transformers
+
+    auto: Any = transformers.AutoModelForCausalLM
+    inner = text_model(model)
+    with torch.device("meta"):
+        causal = auto.from_config(model.config.get_text_config(decoder=True))
+    setattr(causal, causal.base_model_prefix, inner)
+    causal.set_output_embeddings(model.get_output_embeddings())
+    inner.set_input_embeddings(SeeingEmbedding(inner.get_input_embeddings(), pictures, partial(image_features, model)))
+    causal.name_or_path = model.name_or_path
+    return causal
+
+
+def _whole(model: Any, pictures: Pictures) -> Any:
+    """The model itself; a hook gives its forward pass its own inputs."""
+    family = image_family(model)
+
+    def own_inputs(module: nn.Module, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
+        tokens = given.get("input_ids")
+        if tokens is None or not bool((tokens >= pictures.first).any()):
+            return args, given
+        seen = tokens >= pictures.first
+        shown, rows, parts = pictures.among(tokens)
+        order = rows[parts == 0]  # pictures one after the other, as often as they come
+        inputs = family.inputs(model, shown)
+        given = {**given, "input_ids": tokens.masked_fill(seen, model.config.image_token_id)}
+        given["mm_encoder_outputs"] = {
+            "image": _repeated(model.model.get_image_features(**inputs, return_dict=True), order)
+        }
+        given[str(family.types)] = seen.long()
+        if "image_grid_thw" in inputs:  # of which the model makes positions itself
+            given["image_grid_thw"] = inputs["image_grid_thw"][order]
+            given["position_ids"] = None
+        return args, given
+
+    model.model.register_forward_pre_hook(own_inputs, with_kwargs=True)
+    return model
+
+
+def _repeated(found: Any, order: Tensor) -> Any:
+    """A vision tower's outputs for these pictures, in this order."""
+
+    def chosen(features: Any) -> Any:
+        return features[order] if isinstance(features, Tensor) else [features[i] for i in order.tolist()]
+
+    found.pooler_output = chosen(found.pooler_output)
+    if getattr(found, "deepstack_features", None) is not None:
+        found.deepstack_features = [chosen(layer) for layer in found.deepstack_features]
+    return found

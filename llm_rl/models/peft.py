@@ -46,18 +46,24 @@ def add_lora(
     if not alpha > 0:
         raise ValueError(f"alpha must be above 0, not {alpha}")
     mixed = any(".experts." in name for name, _ in model.named_parameters())
-    if mixed or targets != "all-linear":
+    whole = _whole(model)
+    if mixed or whole or targets != "all-linear":
         output = model.get_output_embeddings()
         allowed = {
             name.rpartition(".")[2]
             for name, layer in model.named_modules()
-            if isinstance(layer, nn.Linear | Conv1D) and layer is not output and (not mixed or "attn" in name)
+            if isinstance(layer, nn.Linear | Conv1D)
+            and layer is not output
+            and (not mixed or "attn" in name)
+            and (not whole or "language_model" in name)
         }
         # peft takes the names of an MLP's layers for those of experts.
         targets = sorted(allowed) if targets == "all-linear" else targets
         for name in targets or [""]:
             if name not in allowed:
                 raise ValueError(f"targets must be among {', '.join(sorted(allowed))}, or all-linear; not {name!r}")
+    if whole:  # other layers have the same names in the vision tower
+        targets = rf".*language_model\..*\.({'|'.join(targets)})"
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=rank,
@@ -186,12 +192,19 @@ def add_adapters(model: Any, config: Any, seed: int = 0) -> Any:
     """
     import peft
 
+    if _whole(model) and config.peft_type != "LORA":
+        raise ValueError(f"of all adapters {type(model).__name__} takes lora alone here")
     if hasattr(model, "peft_config"):
         raise ValueError("the model has adapters already, which go on learning: leave out --policy.peft")
     device = next(model.parameters()).device
     with seeded(seed, device), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft uses what transformers will rename
         return peft.get_peft_model(model, config).eval()
+
+
+def _whole(model: Any) -> bool:
+    """Whether a model that sees has its vision tower inside."""
+    return getattr(model, "pictures", None) is not None and hasattr(model.base_model, "language_model")
 
 
 def _check_count(name: str, number: int) -> None:
@@ -256,7 +269,8 @@ class Reference:
 
     def __init__(self, model: Any, more: Sequence[nn.Parameter] = ()) -> None:
         self._model = model
-        self.parameters: list[nn.Parameter] = [p for p in (*model.parameters(), *more) if p.requires_grad]
+        learning = dict.fromkeys(p for p in (*model.parameters(), *more) if p.requires_grad)
+        self.parameters: list[nn.Parameter] = [*learning]
         self.values = [parameter.detach().clone() for parameter in self.parameters]
 
     @contextmanager

@@ -20,6 +20,7 @@ from gridzero.envs.tasks.numbers import shown
 from gridzero.llm_rl.models.cache import cache
 from gridzero.llm_rl.models.causal import check_model
 from gridzero.llm_rl.models.gguf import dequantised, is_gguf
+from gridzero.llm_rl.models.image_families import image_family, takes_image_processor
 from gridzero.llm_rl.models.peft import add_adapters, is_adapted
 
 SHIPPED = Path(__file__).parent / "base-models"
@@ -62,8 +63,11 @@ def load_image_text_model(
 ) -> tuple[Any, Any]:
     """A model of images and text, and its tokenizer; see :func:`load_model`.
 
+    It has its image processor as ``image_processor``, and the folder of adapters to it, where ``path`` is of such, as
+    ``adapters``: :func:`with_adapters` adds them to what sees with it.
+
     Args:
-        path: a folder in Hugging Face's format, or a run's name or path.
+        path: a folder in Hugging Face's format, of a model or of adapters to one, or a run's name or path.
         dtype: of the weights; None: as they are in the file.
         device: where to.
 
@@ -74,10 +78,35 @@ def load_image_text_model(
 
     path = model_path(path)
     with _errors_in_one_line(path):
-        model = _read_model(path, dtype, transformers.AutoModelForImageTextToText)
-        tokenizer = _read_tokenizer(path)
+        adapters = path if (path / _ADAPTER).is_file() else None
+        base = path if adapters is None else _base_of(path)
+        model = _read_model(base, dtype, transformers.AutoModelForImageTextToText)
+        image_family(model)
+        tokenizer = _read_tokenizer(base)
+        template = base / "chat_template.json"  # where older folders have that of the processor
+        if tokenizer.chat_template is None and template.is_file():
+            tokenizer.chat_template = json.loads(template.read_text())["chat_template"]
+        _read_image_processor(model, base)
         _check_finite(model)
+        model.adapters = adapters
         return model.to(device).eval(), tokenizer
+
+
+def _read_image_processor(model: Any, path: Path) -> None:
+    """Give a model the image processor that its folder describes, and its settings, where it does."""
+    import transformers
+
+    described = [path / name for name in ("preprocessor_config.json", "processor_config.json")]
+    found = next((file for file in described if file.is_file()), None)
+    if found is None:
+        return
+    settings = json.loads(found.read_text())
+    model.image_settings = settings.get("image_processor", settings)
+    if takes_image_processor(model):
+        auto: Any = transformers.AutoImageProcessor
+        model.image_processor = auto.from_pretrained(
+            str(path), backend="pil", local_files_only=True, trust_remote_code=False
+        )
 
 
 def model_path(name: str | Path) -> Path:
@@ -125,6 +154,9 @@ def write_model(model: Any, tokenizer: Any, folder: Path) -> None:
     with _quiet():
         model.save_pretrained(folder, **options)
         tokenizer.save_pretrained(folder)
+    settings = getattr(model, "image_settings", None)
+    if settings is not None and not is_adapted(model):
+        (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n")
     (folder / "README.md").unlink(missing_ok=True)  # peft's template of a card, empty
 
 
@@ -217,8 +249,33 @@ def _read_tokenizer(path: Path) -> Any:
 
 
 def _read_adapted(path: Path, dtype: torch.dtype | None) -> tuple[Any, Any]:
+    whole, tokenizer = _read_whole(_base_of(path), dtype)
+    model = with_adapters(whole, path)
+    with_own = any((path / name).is_file() for name in _TOKENIZERS)
+    return model, _read_tokenizer(path) if with_own else tokenizer
+
+
+def with_adapters(model: Any, folder: Path) -> Any:
+    """A model with the adapters in a folder, which alone can be trained then.
+
+    Raises:
+        ValueError: when they are of another model.
+    """
     import peft
 
+    settings = peft.PeftConfig.from_pretrained(str(folder))
+    settings.inference_mode, settings.base_model_name_or_path = False, None
+    adapted = add_adapters(model, settings)
+    _read_adapters(adapted, folder)
+    return adapted
+
+
+def _base_of(path: Path) -> Path:
+    """The folder or file of the model that a folder of adapters is for.
+
+    Raises:
+        ValueError: for adapters that are not read here, or whose model is not there.
+    """
     if not (path / _ADAPTER_WEIGHTS).is_file():
         raise ValueError(f"it has no {_ADAPTER_WEIGHTS}")
     config = json.loads((path / _ADAPTER).read_text())
@@ -238,19 +295,13 @@ def _read_adapted(path: Path, dtype: torch.dtype | None) -> tuple[Any, Any]:
     named = config.get("base_model_name_or_path")
     # A relative name is looked for beside the adapters and among the base models, too.
     folders = [folder / named for folder in (Path(), path, SHIPPED, cache())] if named else []
-    base = next((folder for folder in folders if folder.exists()), None)
+    base: Path | None = next((folder for folder in folders if folder.exists()), None)
     if base is None:
         raise ValueError(f"it holds adapters to {named or 'a model without a name'}, which is not here")
     base = base.absolute()
     if (base / _ADAPTER).is_file():
         raise ValueError(f"it holds adapters to {base}, which holds adapters itself")
-    whole, tokenizer = _read_whole(base, dtype)
-    settings = peft.PeftConfig.from_pretrained(str(path))
-    settings.inference_mode, settings.base_model_name_or_path = False, None
-    model = add_adapters(whole, settings)
-    _read_adapters(model, path)
-    with_own = any((path / name).is_file() for name in _TOKENIZERS)
-    return model, _read_tokenizer(path) if with_own else tokenizer
+    return base
 
 
 def _source(path: Path) -> dict[str, Any]:

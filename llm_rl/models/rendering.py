@@ -7,17 +7,19 @@ model reads in each of them what it reads in the others.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gridzero.envs.tasks.numbers import shown
 
-Message = dict[str, str]
+Message = dict[str, Any]
+Mark = Literal["part", "text"] | None
 Picture = NDArray[np.uint8]
 _COMPLETION = "COMPLETION"
+_PICTURE = "PICTURE"
 
 
 class Encode(Protocol):
@@ -33,14 +35,16 @@ class Renderer(ABC):
     Attributes:
         end: the token that ends a completion.
         see: tokens of a picture, for models that see; None for those that read text alone.
+        placeholder: what the chat template writes where a picture is.
     """
 
     end: int
     see: Callable[[Picture], list[int]] | None = None
+    placeholder: str = ""
 
     @abstractmethod
     def prompt(self, text: str, picture: Picture | None = None) -> list[int]:
-        """Tokens up to the first completion, those of a picture before those of the text."""
+        """Tokens up to the first completion, those of a picture before those of the text that goes with it."""
 
     def picture(self, picture: Picture | None) -> list[int]:
         """Tokens of a picture; none where there is none.
@@ -115,7 +119,7 @@ class ChatRenderer(Renderer):
 
     def prompt(self, text: str, picture: Picture | None = None) -> list[int]:
         """Tokens of the system prompt and the user's turn, up to where the assistant's begins."""
-        return self.picture(picture) + self._encode(self._template(messages(self.system, text)))
+        return self._with_picture(picture, lambda picture: self._template(messages(self.system, text, picture)))
 
     def text(self, text: str) -> list[int]:
         """Tokens of the text."""
@@ -123,18 +127,34 @@ class ChatRenderer(Renderer):
 
     def reply(self, text: str, picture: Picture | None = None) -> list[int]:
         """Tokens of the user's next turn, and of all that the template has around it."""
-        tokens = self._after_completion(text)
-        return self.picture(picture) + (tokens[1:] if tokens and tokens[0] in self.ends else tokens)
+        tokens = self._after_completion(text, picture)
+        return tokens[1:] if tokens and tokens[0] in self.ends else tokens
 
-    def _after_completion(self, reply: str) -> list[int]:
-        turns = [*messages(self.system, "prompt"), {"role": "assistant", "content": _COMPLETION}]
-        rendered = self._template([*turns, *messages("", reply)])
-        _, found, after = rendered.partition(_COMPLETION)
-        if not found:
-            raise ValueError("the model's chat template leaves out what the assistant says; give --policy.chat off")
-        return self._encode(after)
+    def _after_completion(self, reply: str, picture: Picture | None = None) -> list[int]:
+        def after(mark: Mark) -> str:
+            turns = [*messages(self.system, "prompt"), {"role": "assistant", "content": _COMPLETION}]
+            _, found, rest = self._template([*turns, *messages("", reply, mark)]).partition(_COMPLETION)
+            if not found:
+                raise ValueError("the model's chat template leaves out what the assistant says; give --policy.chat off")
+            return rest
 
-    def _template(self, turns: list[Message]) -> str:
+        return self._with_picture(picture, after)
+
+    def _with_picture(self, picture: Picture | None, render: Callable[[Mark], str]) -> list[int]:
+        """Tokens of a rendered conversation, those of the picture where the template has it, or before its text."""
+        if picture is None:
+            return self._encode(render(None))
+        place = self.placeholder
+        try:
+            rendered = render("part") if place else ""
+        except ValueError:  # the template has no place for pictures
+            rendered = ""
+        if not place or rendered.count(place) != 1:
+            place, rendered = _PICTURE, render("text")
+        before, _, after = rendered.partition(place)
+        return self._encode(before) + self.picture(picture) + self._encode(after)
+
+    def _template(self, turns: Sequence[Message]) -> str:
         try:
             rendered: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         except Exception as error:  # templates raise what they like
@@ -156,14 +176,23 @@ def renderer_of(tokenizer: Any, ends: Collection[int], *, chat: bool, system: st
     return PlainRenderer(encode, next(iter(ends)), system)
 
 
-def messages(system: str, prompt: str) -> list[Message]:
+def messages(system: str, prompt: str, mark: Mark = None) -> list[Message]:
     r"""System prompt, if there is one, and prompt as messages, without the white space around them.
+
+    Args:
+        system: the system prompt.
+        prompt: the prompt.
+        mark: of a picture before the prompt: a part of its message, or a word in the text of it.
 
     >>> messages("Be brief.", "1+1=\n")
     [{'role': 'system', 'content': 'Be brief.'}, {'role': 'user', 'content': '1+1='}]
     """
-    first = [{"role": "system", "content": system.strip()}] if system else []
-    return [*first, {"role": "user", "content": prompt.strip()}]
+    first: list[Message] = [{"role": "system", "content": system.strip()}] if system else []
+    if mark == "part":
+        parts = [{"type": "image"}, {"type": "text", "text": prompt.strip()}]
+        first = [{"role": one["role"], "content": [{"type": "text", "text": one["content"]}]} for one in first]
+        return [*first, {"role": "user", "content": parts}]
+    return [*first, {"role": "user", "content": (_PICTURE if mark else "") + prompt.strip()}]
 
 
 def with_system(system: str, prompt: str) -> str:

@@ -46,3 +46,16 @@ def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
     if not found:
         raise ValueError("the model has no end token")
     return tuple(found)
+
+
+def known_tokens(tokenizer: Any, marks: str) -> list[int]:
+    """Tokens of a text of marks such as ``<img>``; none where the tokenizer does not have each of them as a token."""
+    known, tokens = tokenizer.get_vocab(), list[int]()
+    for part in re.split(r"(<[^<>]+>)", marks):
+        if part.startswith("<"):
+            if part not in known:
+                return []
+            tokens.append(known[part])
+        elif part:
+            tokens += tokenizer.encode(part, add_special_tokens=False)
+    return tokens

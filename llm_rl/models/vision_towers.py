@@ -1,33 +1,12 @@
-"""Vision towers of image-text models: pictures of one shape, all in one pass, as rows of features.
-
-A kind of model whose pictures are only embeddings among those of text is an entry of :data:`VISION_TOWERS`: a function
-from pixels to features, and one that says how many features a picture has.
-"""
+"""Vision towers of image-text models that are quicker here: pictures of one shape, all in one pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-Shape = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class VisionTower:
-    """How the pictures of a kind of model become embeddings of its language model.
-
-    Attributes:
-        features: of a model and pictures (U, H, W, 3) uint8, their embeddings (U, n, D), with gradients.
-        count: n, of a model and pictures of a shape (H, W).
-    """
-
-    features: Callable[[Any, Tensor], Tensor]
-    count: Callable[[Any, Shape], int]
 
 
 def patches_of(pictures: Tensor, size: int) -> Tensor:
@@ -66,6 +45,9 @@ def kimi_features(model: Any, pictures: Tensor) -> Tensor:
 
     tower, projector = model.model.vision_tower, model.model.mm_projector
     size: int = tower.config.patch_size
+    high, wide = tower.merge_kernel_size
+    lower, right = -pictures.shape[1] % (size * high), -pictures.shape[2] % (size * wide)
+    pictures = functional.pad(pictures, (0, 0, 0, right, 0, lower)) if lower or right else pictures
     count, rows, columns = len(pictures), pictures.shape[1] // size, pictures.shape[2] // size
     filters = tower.patch_embed.proj
     patches = patches_of(pictures, size).to(filters.weight.dtype)
@@ -79,7 +61,6 @@ def kimi_features(model: Any, pictures: Tensor) -> Tensor:
         states = states + _attend(layer.attn, layer.norm1(states), cosines, sines)
         states = states + layer.mlp(layer.norm2(states))
     states = tower.final_layernorm(states)
-    high, wide = tower.merge_kernel_size
     merged = states.view(count, rows // high, high, columns // wide, wide, -1).transpose(2, 3)
     features: Tensor = projector(merged.reshape(-1, high * wide, merged.shape[-1]))
     return features.view(count, -1, features.shape[-1])
@@ -99,15 +80,3 @@ def _attend(attention: Any, states: Tensor, cosines: Tensor, sines: Tensor) -> T
     )
     projected: Tensor = attention.proj(mixed.transpose(1, 2).flatten(2))
     return projected
-
-
-def kimi_count(model: Any, shape: Shape) -> int:
-    """Number of embeddings of a picture by the classes of Kimi-VL."""
-    tower = model.model.vision_tower
-    high, wide = (tower.config.patch_size * side for side in tower.merge_kernel_size)
-    count: int = (shape[0] // high) * (shape[1] // wide)
-    return count
-
-
-VISION_TOWERS: Mapping[str, VisionTower] = {"kimi_k25": VisionTower(kimi_features, kimi_count)}
-"""By the model's type."""

@@ -28,7 +28,7 @@ from gridzero.llm_rl.data.examples import demonstrate
 from gridzero.llm_rl.models.cache import cache
 from gridzero.llm_rl.models.causal import Architecture, tiny_model
 from gridzero.llm_rl.models.experts import ExpertBalance
-from gridzero.llm_rl.models.image_text import language_model, tiny_image_text_model
+from gridzero.llm_rl.models.image_text import seeing_model, tiny_image_text_model
 from gridzero.llm_rl.models.pretrained import SHIPPED, load_image_text_model, load_model, save_model
 from gridzero.llm_rl.models.rendering import PlainRenderer, Renderer
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
@@ -134,7 +134,7 @@ def warm_up(task: Task, recipe: Recipe, report: Callable[[int, int, float], None
         seed=int(initial.generate_state(1)[0]),
     )
     optimiser = Optimiser(list(model.parameters()), **OPTIMISER)
-    causal = model if task.picture_shape is None else language_model(model)
+    causal = model if task.picture_shape is None else seeing_model(model)
     renderer = _renderer(vocabulary, task, causal)
     balance = ExpertBalance(causal)
     for step in range(1, recipe.steps + 1):
@@ -181,7 +181,7 @@ def untrained_model(
         sizes["text"] = text
         patch = task.picture_tile // 2
         model = tiny_image_text_model(len(vocabulary), task.picture_shape, positions=1, patch=patch, **sizes)
-        positions = _positions(task, rng, _renderer(vocabulary, task, language_model(model)))
+        positions = _positions(task, rng, _renderer(vocabulary, task, seeing_model(model)))
         model = tiny_image_text_model(len(vocabulary), task.picture_shape, positions=positions, patch=patch, **sizes)
     return model, character_tokenizer(vocabulary)
 
@@ -200,7 +200,8 @@ def _renderer(vocabulary: Vocabulary, task: Task, model: Any = None) -> Renderer
 
     renderer = PlainRenderer(encode, vocabulary.end, task.system)
     if model is not None:
-        renderer.see = getattr(model.get_input_embeddings(), "tokens", None)
+        pictures = getattr(model, "pictures", None)
+        renderer.see = None if pictures is None else pictures.tokens
     return renderer
 
 

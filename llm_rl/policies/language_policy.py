@@ -41,6 +41,7 @@ from gridzero.llm_rl.policies.token_limit import DEMONSTRATIONS, usual_limit
 from gridzero.llm_rl.rollouts.conversations import joined
 from gridzero.llm_rl.scoring.packed_forward import packed_forward
 from gridzero.llm_rl.scoring.packing import Packing
+from gridzero.llm_rl.scoring.shared_prompts import states_after_prompts
 from gridzero.llm_rl.scoring.token_log_probs import token_log_probs
 
 _NETWORKS_ONLY = ("hidden", "activation", "memory", "normalise_observations", "action_masks", "initial_log_std")
@@ -313,7 +314,9 @@ class LanguagePolicy(Policy):
         packing = Packing.of(tokens, first, first + lengths - 1)
         states = packed_forward(model, packing.to(self.device))
         if states is None:
-            chosen = hidden_states(model, tokens.to(self.device))[rows.to(self.device), before.to(self.device)]
+            shared = states_after_prompts(model, tokens.to(self.device), first, first + lengths - 1)
+            whole = hidden_states(model, tokens.to(self.device)) if shared is None else shared
+            chosen = whole[rows.to(self.device), (before if shared is None else columns).to(self.device)]
         else:
             chosen = states[packing.places[rows, before].to(self.device)]
         head = output_head(model)

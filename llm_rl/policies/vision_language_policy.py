@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from gridzero.llm_rl.models.image_text import language_model, vision_parameters
+from gridzero.llm_rl.models.image_families import image_family
+from gridzero.llm_rl.models.image_text import seeing_model, vision_parameters
 from gridzero.llm_rl.models.peft import Reference, is_adapted
-from gridzero.llm_rl.models.pretrained import load_image_text_model, read_weights, write_model
+from gridzero.llm_rl.models.pretrained import load_image_text_model, read_weights, with_adapters, write_model
+from gridzero.llm_rl.models.tokenizer import known_tokens
 from gridzero.llm_rl.policies.language_options import LanguageOptions
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 
@@ -36,9 +38,17 @@ class VisionLanguagePolicy(LanguagePolicy):
     parallel = False
 
     def __init__(self, model: Any, tokenizer: Any, options: LanguageOptions, **rest: Any) -> None:
-        super().__init__(language_model(model), tokenizer, options, **rest)
+        if options.decoder == "vllm":
+            raise ValueError("vllm is for models that read text alone; leave out --policy.decoder")
+        seeing = seeing_model(model)
+        if getattr(model, "adapters", None) is not None:
+            seeing = with_adapters(seeing, model.adapters)
+        super().__init__(seeing, tokenizer, options, **rest)
         self.whole = model
-        self.renderer.see = self.model.get_input_embeddings().tokens
+        family = image_family(model)
+        begin, end = (known_tokens(tokenizer, marks) for marks in (family.begin, family.end))
+        self.renderer.see = lambda picture: [*begin, *seeing.pictures.tokens(picture), *end]
+        self.renderer.placeholder = family.placeholder
         if is_adapted(self.model):
             for parameter in vision_parameters(model):
                 parameter.requires_grad_(False)
@@ -50,7 +60,8 @@ class VisionLanguagePolicy(LanguagePolicy):
 
     def trained(self) -> list[nn.Parameter]:
         """The parameters that learning changes, the vision tower's among them."""
-        return super().trained() + [parameter for parameter in vision_parameters(self.whole) if parameter.requires_grad]
+        vision = [parameter for parameter in vision_parameters(self.whole) if parameter.requires_grad]
+        return [*dict.fromkeys([*super().trained(), *vision])]  # they may be of one model
 
     def make_reference(self) -> None:
         """Keep the model as it is now: a copy of the weights that learn."""

@@ -16,7 +16,7 @@ from gridzero.llm_rl.decoding.decoder import ModelDecoder
 from gridzero.llm_rl.decoding.generate import Sampling, fast_decoder, generate
 from gridzero.llm_rl.decoding.llama_cpu import FastDecoder
 from gridzero.llm_rl.models.image_text import (
-    language_model,
+    seeing_model,
     tiny_image_text_model,
     vision_parameters,
 )
@@ -30,9 +30,11 @@ PARTS = 6
 
 
 def tiny(architecture: Any = "llama") -> Any:
-    return tiny_image_text_model(
+    model = tiny_image_text_model(
         VOCABULARY, SHAPE, width=16, layers=2, heads=2, positions=64, patch=PATCH, text=architecture, seed=3
     )
+    model.set_experts_implementation("eager")  # of which alone there are doubles
+    return model
 
 
 def pictures(count: int) -> np.ndarray:
@@ -64,8 +66,8 @@ def test_patches_are_cut_row_by_row() -> None:
 def test_scores_and_gradients_are_those_of_the_whole_model(architecture: Any) -> None:
     """Pictures are read once for all sequences that have them, here the first for two and the second for one."""
     ours, theirs = tiny(architecture).double(), tiny(architecture).double()
-    causal = language_model(ours)
-    see = causal.get_input_embeddings().tokens
+    causal = seeing_model(ours)
+    see = causal.pictures.tokens
     shown = pictures(2)[[0, 0, 1]]
     texts = [[4, 5, 6, 7], [4, 5, 9, 8], [4, 5, 6, 7]]
     examples = [
@@ -93,12 +95,12 @@ def test_greedy_completions_are_the_whole_models(
 ) -> None:
     monkeypatch.setenv("GRIDZERO_CPU_KERNELS", "1" if fast else "0")
     model = tiny(architecture)
-    causal = language_model(model)
+    causal = seeing_model(model)
     assert isinstance(
         fast_decoder(causal, 32, 8) or ModelDecoder(causal, 8),
         FastDecoder if fast and architecture != "deepseek_v3" else ModelDecoder,
     )
-    see = causal.get_input_embeddings().tokens
+    see = causal.pictures.tokens
     shown, texts = pictures(2), [[4, 5], [4, 5]]
     prompts = [see(picture) + text for picture, text in zip(shown, texts, strict=True)]
     sampling = Sampling(greedy=True, max_tokens=8)
@@ -115,7 +117,7 @@ def test_greedy_completions_are_the_whole_models(
 
 
 def test_equal_pictures_have_equal_tokens_and_others_are_refused() -> None:
-    embedding = language_model(tiny()).get_input_embeddings()
+    embedding = seeing_model(tiny()).pictures
     first, second = pictures(2)
     tokens = embedding.tokens(first)
     assert tokens == list(range(VOCABULARY, VOCABULARY + PARTS))
@@ -129,11 +131,11 @@ def test_equal_pictures_have_equal_tokens_and_others_are_refused() -> None:
 
 def test_adapters_are_of_the_language_model_alone() -> None:
     model = tiny()
-    adapted = add_lora(language_model(model), 2, 4.0, "all-linear", seed=0)
+    adapted = add_lora(seeing_model(model), 2, 4.0, "all-linear", seed=0)
     names = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
     assert names
     assert not [name for name in names if "vision" in name]
-    embedding = adapted.get_input_embeddings()
+    embedding = adapted.pictures
     prompts = [[*embedding.tokens(pictures(1)[0]), 4, 5]]
     sampling = Sampling(greedy=True, max_tokens=4)
     assert generate(adapted, prompts, 1, sampling, end=[1], pad=0, rng=np.random.default_rng(0)).tokens.shape[0] == 1
@@ -145,7 +147,7 @@ def test_it_is_saved_in_hugging_faces_format(tmp_path: Path) -> None:
 
     vocabulary = Vocabulary.for_task(make_task("grid-path", pixels=8))
     model = tiny()
-    language_model(model)
+    seeing_model(model)
     write_model(model, character_tokenizer(vocabulary), tmp_path / "model")
     loaded, _ = load_image_text_model(tmp_path / "model")
     shown, texts = pictures(2), [[4, 5], [6, 7]]
