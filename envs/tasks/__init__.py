@@ -81,7 +81,7 @@ def task_options(name: str) -> dict[str, inspect.Parameter]:
 
     Example:
         >>> list(task_options("addition"))
-        ['digits', 'split', 'template', 'worked', 'system']
+        ['digits', 'split', 'template', 'worked', 'direct', 'system']
     """
     task = task_class(name)
     options: dict[str, inspect.Parameter] = {}

@@ -99,7 +99,7 @@ class GridPath(Task):
             with a way between them.
         density: for "obstacles", the probability of a wall.
         pixels: the side of a tile in a picture of the map, an even number up to 64; 0: the map is text.
-        transcribe: whether the work begins with the map as text.
+        transcribe: whether thoughts begin with the map as text.
         search: whether the work shows how the path is found; without, it names the places of start and target, then
             each move and the place it leads to: ``00>12:R01D11R12``.
         common: see :class:`Task`.
@@ -206,7 +206,12 @@ class GridPath(Task):
         start = _place(world, world.start)
         head = f"{_searched(problem.question)}:{start}" if self.search else f"{start}>{_place(world, state)}:"
         work = head + "".join(steps)
-        return f"{problem.question}\n{work}" if self.transcribe else work
+        given = self.given(problem, completions)
+        return f"{given}\n{work}" if given else work
+
+    def given(self, problem: Problem, completions: Sequence[str] = ()) -> str:
+        """The map as text, with ``transcribe``."""
+        return self.drawn(problem, completions) if self.transcribe else ""
 
     def guess(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:
         """Some moves towards the target as if there were no walls; nobody counted them."""

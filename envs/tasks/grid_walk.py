@@ -121,7 +121,8 @@ class GridWalk(GridPath):
         after = walk.world.next_states[walk.state]
         steps = ["#" if state == walk.state else str(walk.world.distances[state]) for state in after]
         work = ",".join(letter + far for letter, far in zip(MOVES, steps, strict=True))
-        return f"{self._drawn(problem, walk)}\n{work}" if self.transcribe else work
+        given = self.given(problem, completions)
+        return f"{given}\n{work}" if given else work
 
     def guess(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:  # noqa: D102
         return self.answer(problem, completions)

@@ -57,6 +57,7 @@ class CommonOptions(TypedDict, total=False):
     split: Split
     template: str | Template | None
     worked: float
+    direct: bool
     system: str
 
 
@@ -70,6 +71,7 @@ class Task(ABC):
         split: "train" or "held-out": which problems :meth:`sample` draws; the two never overlap. "all": both.
         template: the form of prompt and completion; see :data:`~gridzero.envs.tasks.templates.TEMPLATES`.
         worked: the share of demonstrations that show the work; the others have an empty thought and a guess.
+        direct: whether all demonstrations are right answers without any work instead.
         system: a system prompt, which language models read before every problem; it is no part of the observations.
 
     Attributes:
@@ -96,15 +98,18 @@ class Task(ABC):
         split: Split = "train",
         template: str | Template | None = None,
         worked: float = 0.25,
+        direct: bool = False,
         system: str = "",
     ) -> None:
         if split not in get_args(Split):
             raise ValueError(f"split must be one of {', '.join(get_args(Split))}, not {split!r}")
         if isinstance(worked, bool) or not isinstance(worked, int | float) or not 0 <= worked <= 1:
             raise ValueError(f"worked must be a share between 0 and 1, not {worked!r}")
+        if not isinstance(direct, bool):
+            raise ValueError(f"direct must be true or false, not {direct!r}")
         self.split = split
         self.template = find_template(template or self.default_template)
-        self.worked = worked
+        self.worked, self.direct = worked, direct
         self.system = system
         self.turns = 1
         self.picture_shape: tuple[int, int, int] | None = None
@@ -161,6 +166,10 @@ class Task(ABC):
         """A thought that leads to the answer, in steps that a tiny model can learn; empty where the task has none."""
         return ""
 
+    def given(self, problem: Problem, completions: Sequence[str] = ()) -> str:
+        """What every thought begins with, of what is shown after the completions so far; nothing by default."""
+        return ""
+
     def answer(self, problem: Problem, completions: Sequence[str] = ()) -> str:
         """A right answer, for tasks that answer back the one to give next."""
         return problem.reference
@@ -177,6 +186,8 @@ class Task(ABC):
             rng: decides whether, and how, it is worked out.
             completions: those before, for tasks that answer back.
         """
+        if self.direct:
+            return self.template.completion(self.given(problem, completions), self.answer(problem, completions))
         if rng.random() < self.worked:
             return self.template.completion(self.work(problem, rng, completions), self.answer(problem, completions))
         return self.template.completion("", self.guess(problem, rng, completions))

@@ -56,7 +56,8 @@ def kimi_features(model: Any, pictures: Tensor) -> Tensor:
     )
     grid = torch.tensor([[1, rows, columns]], device=pictures.device)
     states = tower.patch_embed.pos_emb(states, grid)
-    cosines, sines = tower.rotary_emb(states, get_vision_position_ids(grid, spatial_merge_size=1))
+    turns = tower.rotary_emb(states, get_vision_position_ids(grid, spatial_merge_size=1))
+    cosines, sines = (part[:, : part.shape[1] // 2].to(states.dtype) for part in turns)  # the halves are alike
     for layer in tower.layers:
         states = states + _attend(layer.attn, layer.norm1(states), cosines, sines)
         states = states + layer.mlp(layer.norm2(states))
@@ -68,15 +69,13 @@ def kimi_features(model: Any, pictures: Tensor) -> Tensor:
 
 def _attend(attention: Any, states: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """(U, n, D) self-attention within each picture, of queries and keys that are turned by their patch's place."""
-    from transformers.models.kimi_k25.modeling_kimi_k25 import apply_rotary_pos_emb_vision
-
-    queries, keys, values = (
-        layer(states).view(*states.shape[:2], -1, attention.head_dim)
-        for layer in (attention.q_proj, attention.k_proj, attention.v_proj)
-    )
-    queries, keys = apply_rotary_pos_emb_vision(queries, keys, cosines, sines)
-    mixed = functional.scaled_dot_product_attention(
-        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), scale=attention.scaling
-    )
+    layers = (attention.q_proj, attention.k_proj, attention.v_proj)
+    weight, bias = (torch.cat([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
+    laid_out = functional.linear(states, weight, bias).view(*states.shape[:2], 3, -1, attention.head_dim)
+    # (3, U, heads, n, d), in this order in memory too, which halves the time of what follows
+    turned, values = laid_out.permute(2, 0, 3, 1, 4).contiguous().split([2, 1])
+    a, b = turned.chunk(2, dim=-1)
+    queries, keys = torch.cat([a * cosines - b * sines, b * cosines + a * sines], dim=-1)
+    mixed = functional.scaled_dot_product_attention(queries, keys, values[0], scale=attention.scaling)
     projected: Tensor = attention.proj(mixed.transpose(1, 2).flatten(2))
     return projected

@@ -67,7 +67,7 @@ RECIPES = {
 """Of tasks that take longer to learn."""
 
 
-_ADDED = ("system", "pixels", "transcribe", "search")
+_ADDED = ("system", "pixels", "transcribe", "search", "direct")
 """Options that came later, and say nothing where they are not used: base models made before keep their names."""
 
 

@@ -91,6 +91,10 @@ def test_a_transcription_is_the_map_and_is_paid_by_its_cells() -> None:
     demonstration = task.demonstrate(problem, np.random.default_rng(0))
     assert problem.question in demonstration
     assert env.step(demonstration)[1] == 2.0
+    direct = make_task("grid-path", pixels=8, transcribe=True, direct=True)
+    assert direct.demonstrate(problem, np.random.default_rng(0)) == (
+        f"<think>{problem.question}</think> <answer>{problem.reference}</answer>"
+    )
     env.reset(seed=0)
     wrong = problem.question.replace(".", "#", 1)
     cells = len(problem.question.replace("\n", ""))

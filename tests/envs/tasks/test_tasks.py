@@ -45,8 +45,8 @@ def episode(task: Task, problem: Problem, rng: np.random.Generator) -> list[str]
 def test_worked_demonstrations_are_right_and_all_can_be_written(
     name: str, options: dict[str, Any], template: str
 ) -> None:
-    for worked in (0.0, 1.0):
-        task = make_task(name, template=template, worked=worked, **options)
+    for shown in ({"worked": 0.0}, {"worked": 1.0}, {"worked": 0.0, "direct": True}):
+        task = make_task(name, template=template, **shown, **options)
         vocabulary = Vocabulary.for_task(task)
         rng = np.random.default_rng(0)
         for _ in range(20):
@@ -54,7 +54,7 @@ def test_worked_demonstrations_are_right_and_all_can_be_written(
             completions = episode(task, problem, rng)
             assert len(completions) <= task.turns
             verdict = task.judge(problem, completions)
-            assert verdict.correct or not worked, (problem, completions, verdict)
+            assert verdict.correct or shown == {"worked": 0.0}, (problem, completions, verdict)
             assert verdict.well_formed
             texts = [task.prompt(problem), *completions]
             texts += [task.reply(problem, completions[:n]) or "" for n in range(1, len(completions))]
@@ -285,12 +285,13 @@ def test_prompts() -> None:
 
 WRONG_OPTIONS: list[tuple[Callable[[], object], str]] = [
     (lambda: make_task("adition"), "no task is called 'adition'; did you mean addition?"),
-    (lambda: make_task("addition", digit=3), "addition has no option 'digit'; did you mean digits?"),
+    (lambda: make_task("addition", digit=3), "addition has no option 'digit'; did you mean digits or direct?"),
     (lambda: make_task("jsonl"), "jsonl needs the option 'path'"),
     (lambda: make_task("addition", digits=0), "digits must be an integer from 1 to 18, not 0"),
     (lambda: make_task("addition", digits=True), "digits must be an integer from 1 to 18, not True"),
     (lambda: make_task("addition", split="test"), "split must be one of train, held-out, all, not 'test'"),
     (lambda: make_task("addition", worked=2), "worked must be a share between 0 and 1, not 2"),
+    (lambda: make_task("addition", direct=1), "direct must be true or false, not 1"),
     (lambda: make_task("addition", template="r1zero"), "no template is called 'r1zero'; did you mean r1-zero?"),
     (lambda: make_task("arithmetic", operations="^"), "operations must be some of +-*/, not '^'"),
     (lambda: make_task("grid-path", kind="mase"), "no generator is called 'mase'; did you mean maze?"),
