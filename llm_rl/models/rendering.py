@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -20,6 +21,8 @@ Mark = Literal["part", "text"] | None
 Picture = NDArray[np.uint8]
 _COMPLETION = "COMPLETION"
 _PICTURE = "PICTURE"
+_REMEMBERED = 4096
+"""Texts whose tokens are remembered: prompts and short answers come again and again."""
 
 
 class Encode(Protocol):
@@ -170,8 +173,12 @@ def renderer_of(tokenizer: Any, ends: Collection[int], *, chat: bool, system: st
     if chat:
         return ChatRenderer(tokenizer, ends, system)
 
+    @lru_cache(maxsize=_REMEMBERED)
+    def tokens(text: str, begins: bool) -> tuple[int, ...]:
+        return tuple(encode_text(tokenizer, text, begins=begins))
+
     def encode(text: str, *, begins: bool) -> list[int]:
-        return encode_text(tokenizer, text, begins=begins)
+        return list(tokens(text, begins))
 
     return PlainRenderer(encode, next(iter(ends)), system)
 

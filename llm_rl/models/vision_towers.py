@@ -73,9 +73,9 @@ def _attend(attention: Any, states: Tensor, cosines: Tensor, sines: Tensor) -> T
     weight, bias = (torch.cat([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
     laid_out = functional.linear(states, weight, bias).view(*states.shape[:2], 3, -1, attention.head_dim)
     # (3, U, heads, n, d), in this order in memory too, which halves the time of what follows
-    turned, values = laid_out.permute(2, 0, 3, 1, 4).contiguous().split([2, 1])
-    a, b = turned.chunk(2, dim=-1)
+    qkv = laid_out.permute(2, 0, 3, 1, 4).contiguous()
+    a, b = qkv[:2].chunk(2, dim=-1)
     queries, keys = torch.cat([a * cosines - b * sines, b * cosines + a * sines], dim=-1)
-    mixed = functional.scaled_dot_product_attention(queries, keys, values[0], scale=attention.scaling)
+    mixed = functional.scaled_dot_product_attention(queries, keys, qkv[2], scale=attention.scaling)
     projected: Tensor = attention.proj(mixed.transpose(1, 2).flatten(2))
     return projected
