@@ -192,8 +192,6 @@ def add_adapters(model: Any, config: Any, seed: int = 0) -> Any:
     """
     import peft
 
-    if _whole(model) and config.peft_type != "LORA":
-        raise ValueError(f"of all adapters {type(model).__name__} takes lora alone here")
     if hasattr(model, "peft_config"):
         raise ValueError("the model has adapters already, which go on learning: leave out --policy.peft")
     device = next(model.parameters()).device

@@ -40,12 +40,14 @@ class VisionLanguagePolicy(LanguagePolicy):
     def __init__(self, model: Any, tokenizer: Any, options: LanguageOptions, **rest: Any) -> None:
         if options.decoder == "vllm":
             raise ValueError("vllm is for models that read text alone; leave out --policy.decoder")
+        family = image_family(model)
+        if family.types is not None and options.peft not in (None, "lora"):
+            raise ValueError(f"to a {model.config.model_type}, adapters are lora's alone, not {options.peft}'s")
         seeing = seeing_model(model)
         if getattr(model, "adapters", None) is not None:
             seeing = with_adapters(seeing, model.adapters)
         super().__init__(seeing, tokenizer, options, **rest)
         self.whole = model
-        family = image_family(model)
         begin, end = (known_tokens(tokenizer, marks) for marks in (family.begin, family.end))
         self.renderer.see = lambda picture: [*begin, *seeing.pictures.tokens(picture), *end]
         self.renderer.placeholder = family.placeholder
