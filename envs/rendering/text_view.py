@@ -56,12 +56,18 @@ class TextView:
         self.characters = characters(self._width - PAD)
         self.lines = max(1, (size[1] - self._top - PAD) // LINE)
 
-    def draw(self, texts: Sequence[Iterable[Span]], note: str = "") -> NDArray[np.uint8]:
+    def draw(
+        self,
+        texts: Sequence[Iterable[Span]],
+        note: str = "",
+        pictures: Sequence[NDArray[np.uint8] | None] | None = None,
+    ) -> NDArray[np.uint8]:
         """A picture (H, W, 3) uint8.
 
         Args:
             texts: the spans of each column.
             note: at the right of the title.
+            pictures: (h, w, 3) uint8 of each column, at the right of its text, or None.
         """
         surface = pygame.Surface(self.size)
         surface.fill(colors.PAPER)
@@ -72,7 +78,12 @@ class TextView:
             left = PAD + column * self._width
             if column:
                 surface.fill(colors.HAIRLINE, (left - PAD // 2, self._top, 1, self.size[1] - self._top - PAD))
-            _write_lines(surface, wrap(spans, self.characters)[-self.lines :], left, self._top)
+            width, picture = self.characters, None if pictures is None else pictures[column]
+            if picture is not None:
+                half = (self._width - PAD) // 2
+                frame = pygame.Rect(left + half, self._top, half, self.size[1] - self._top - PAD)
+                width = characters(_draw_picture(surface, picture, frame) - left - PAD)
+            _write_lines(surface, wrap(spans, width)[-self.lines :], left, self._top)
         return to_array(surface)
 
     def _draw_scale(self, surface: pygame.Surface, note: str) -> None:

@@ -75,6 +75,13 @@ class Pictures:
         first = self.first + number * self.parts
         return list(range(first, first + self.parts))
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of a picture's parts; a single row where they do not lie like the picture's pixels."""
+        height, width = (self._shape or (1, 1))[:2]
+        rows = round((self.parts * height / width) ** 0.5)
+        return (rows, self.parts // rows) if rows and self.parts % rows == 0 else (1, self.parts)
+
     def knows(self, token: int) -> bool:
         """Whether a token is of a picture that is remembered."""
         return token >= self.first and (token - self.first) // max(1, self.parts) in self._pictures

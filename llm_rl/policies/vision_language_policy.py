@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from gridzero.llm_rl.models.image_families import image_family
@@ -31,6 +34,7 @@ class VisionLanguagePolicy(LanguagePolicy):
 
     Attributes:
         whole: the image-text model.
+        pictures: those that it has been shown.
 
     Source: Kimi Team (2025), Kimi-VL technical report, section 2.
     """
@@ -47,7 +51,7 @@ class VisionLanguagePolicy(LanguagePolicy):
         if getattr(model, "adapters", None) is not None:
             seeing = with_adapters(seeing, model.adapters)
         super().__init__(seeing, tokenizer, options, **rest)
-        self.whole = model
+        self.whole, self.pictures = model, seeing.pictures
         begin, end = (known_tokens(tokenizer, marks) for marks in (family.begin, family.end))
         self.renderer.see = lambda picture: [*begin, *seeing.pictures.tokens(picture), *end]
         self.renderer.placeholder = family.placeholder
@@ -64,6 +68,29 @@ class VisionLanguagePolicy(LanguagePolicy):
         """The parameters that learning changes, the vision tower's among them."""
         vision = [parameter for parameter in vision_parameters(self.whole) if parameter.requires_grad]
         return [*dict.fromkeys([*super().trained(), *vision])]  # they may be of one model
+
+    @torch.no_grad()
+    def attention(self, tokens: Sequence[int]) -> NDArray[np.float64]:
+        """How much the last of some tokens looks at the parts of the last picture: a mean over layers and heads.
+
+        Args:
+            tokens: of a conversation, of which a picture is part.
+
+        Returns:
+            (rows, columns) of the picture's parts, shares of all that it looks at.
+        """
+        causal = self.model.get_base_model() if is_adapted(self.model) else self.model
+        before = causal.config.get_text_config(decoder=True)._attn_implementation
+        causal.set_attn_implementation("eager")  # the others keep no weights
+        try:
+            given = torch.tensor([[*tokens]], device=self.device)
+            found = self.model(input_ids=given, output_attentions=True, use_cache=False).attentions
+        finally:
+            causal.set_attn_implementation(before)
+        seen = (given[0] >= self.pictures.first).nonzero().squeeze(-1)[-self.pictures.parts :].to(self.device)
+        shares = torch.stack([layer[0, :, -1, -given.shape[1] :][:, seen].float().mean(0) for layer in found]).mean(0)
+        rows, columns = self.pictures.grid
+        return np.asarray(shares.cpu().double().numpy()).reshape(rows, columns)
 
     def make_reference(self) -> None:
         """Keep the model as it is now: a copy of the weights that learn."""

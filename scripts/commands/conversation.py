@@ -10,13 +10,16 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 
 from gridzero.envs.text.scene import texts_and_pictures
 
+Picture = NDArray[np.uint8]
 Kind = Literal["prompt", "model", "reply", "right", "wrong", "note"]
 Show = Callable[[Sequence[tuple[int, "Segment"]]], None]
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+_AMBER, _TINT = (255, 170, 0), 0.8
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,13 @@ class Segment:
         text: what is said.
         kind: who says it: the prompt, the model, the task's reply, or the verdict.
         probability: of what the model said, given all before it; of the others None.
+        picture: (H, W, 3) uint8 that the model sees from here on, where it sees.
     """
 
     text: str
     kind: Kind
     probability: float | None = None
+    picture: Picture | None = None
 
 
 def converses(env: Any) -> bool:
@@ -62,6 +67,7 @@ class Conversations:
         max_turns: ends conversations after so many completions; the task's own limit by default.
 
     Attributes:
+        attention: whether pictures are tinted by how much the model looks at their parts as it writes each token.
         begun, ended, right: how many conversations were begun, came to their end, and were right.
     """
 
@@ -75,6 +81,7 @@ class Conversations:
         kwargs.pop("autoreset_mode", None)
         self.envs: list[Any] = [remake({**described, "kwargs": kwargs}) for _ in range(width)]
         self.agent = agent
+        self.attention = False
         self.temperature = temperature
         self.max_turns = math.inf if max_turns is None else max_turns
         self.begun = self.ended = self.right = 0
@@ -96,7 +103,7 @@ class Conversations:
         """
         policy = self.agent.network
         shown, pictures = texts_and_pictures(self._begin(width))
-        show([(i, Segment(text, "prompt")) for i, text in enumerate(shown)])
+        show([(i, Segment(text, "prompt", picture=pictures[i])) for i, text in enumerate(shown)])
         tokens = [policy.renderer.prompt(*seen) for seen in zip(shown, pictures, strict=True)]
         written, turns, active = [0] * width, 0, list(range(width))
         while active:
@@ -106,9 +113,15 @@ class Conversations:
             def on_token(
                 step: int, rows: Any, drawn: Any, log_probs: Any, who: list[int] = active, readers: Any = readers
             ) -> None:
-                numbers = zip(rows.tolist(), drawn.tolist(), log_probs.tolist(), strict=True)
-                new = [(who[row], readers[row].read(token, log_prob)) for row, token, log_prob in numbers]
-                show([(i, segment) for i, segment in new if segment is not None])
+                news = []
+                for row, token, log_prob in zip(rows.tolist(), drawn.tolist(), log_probs.tolist(), strict=True):
+                    i, before = who[row], readers[row].tokens
+                    segment = readers[row].read(token, log_prob)
+                    if segment is not None and self.attention:
+                        looks = policy.attention(tokens[i] + before)
+                        segment = dataclasses.replace(segment, picture=tinted(pictures[i], looks))
+                    news += [] if segment is None else [(i, segment)]
+                show(news)
 
             limits = [max(1, policy.room(tokens[i], policy.limit - written[i])) for i in active]
             sampling = policy.sampling(max(limits), greedy=self.temperature == 0)
@@ -124,10 +137,10 @@ class Conversations:
                 written[i] += length
                 before = len(shown[i]) + len(texts[row])
                 observation, _, terminated, truncated, info = self.envs[i].step(texts[row])
-                (shown[i],), (picture,) = texts_and_pictures([observation])
+                (shown[i],), (pictures[i],) = texts_and_pictures([observation])
                 tokens[i] = tokens[i] + new.tokens[row, :length].tolist()
                 reply = shown[i][before:]
-                heard = policy.renderer.reply(reply, picture) if reply else []
+                heard = policy.renderer.reply(reply, pictures[i]) if reply else []
                 full = policy.room(tokens[i] + heard, policy.limit - written[i]) < 1
                 cut_off = truncated or not new.ended[row] or full or turns >= self.max_turns
                 if terminated or cut_off:
@@ -135,7 +148,7 @@ class Conversations:
                     self.right += bool(info["correct"])
                     show([(i, segment) for segment in verdict(info, bool(terminated), bool(new.ended[row]))])
                     continue
-                show([(i, Segment(reply, "reply"))])
+                show([(i, Segment(reply, "reply", picture=pictures[i]))])
                 tokens[i] = tokens[i] + heard
                 going_on.append(i)
             active = going_on
@@ -215,6 +228,21 @@ def verdict(info: Mapping[str, Any], judged: bool = True, ended: bool = True) ->
     ]
 
 
+def tinted(picture: Picture, looks: NDArray[np.float64]) -> Picture:
+    """A picture with its parts in amber, the more the model looks at them.
+
+    Args:
+        picture: (H, W, 3).
+        looks: (rows, columns), of the parts that the model divides it into.
+    """
+    rows, columns = looks.shape
+    height, width = picture.shape[:2]
+    part = looks[np.arange(height)[:, None] * rows // height, np.arange(width) * columns // width]
+    share = _TINT * (part / max(1e-12, float(looks.max())))[..., None]
+    mixed: Picture = np.rint(picture * (1 - share) + np.array(_AMBER) * share).astype(np.uint8)
+    return mixed
+
+
 def shortened(text: str, length: int = 80) -> str:
     r"""Shorten a text to one line of limited length.
 
@@ -241,6 +269,11 @@ class _Reader:
         self._tokens.append(token)
         self._log_prob += log_prob
         return self._segment(whole=False)
+
+    @property
+    def tokens(self) -> list[int]:
+        """Those so far."""
+        return list(self._tokens)
 
     def rest(self) -> Segment | None:
         """Decode the tokens that are left, whole letters or not."""

@@ -14,7 +14,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from gridzero.commands.conversation import Segment
+from gridzero.commands.conversation import Picture, Segment
 
 if TYPE_CHECKING:
     from gridzero.envs.rendering.text_view import Span
@@ -25,6 +25,9 @@ KEPT = 2000
 """Segments of each column, the last ones: more than a screen holds."""
 WIDTH, HEIGHT, COLUMN = 880, 400, 400
 """Pixels of a picture, and at least of each column."""
+
+_LINES = 40
+"""Pixels of a picture's height in a terminal, two in a line."""
 
 News = Sequence[tuple[int, Segment]]
 
@@ -81,6 +84,8 @@ class Stream(Transcript):
 
     def show(self, news: News) -> None:  # noqa: D102
         for _, segment in news:
+            if segment.picture is not None and segment.kind != "model":
+                self._console.print(blocks(segment.picture, self._console.width))
             self._console.print(styled(segment), end="", soft_wrap=True)
         if any(segment.kind == "model" for _, segment in news):
             self._pace.wait()
@@ -116,6 +121,8 @@ class Columns(Transcript):
 
     def show(self, news: News) -> None:  # noqa: D102
         for column, segment in news:
+            if segment.picture is not None and segment.kind != "model":
+                self._texts[column].append_text(blocks(segment.picture, self._room).append("\n"))
             self._texts[column].append_text(styled(segment))
         self._live.update(self._table(), refresh=True)
         if any(segment.kind == "model" for _, segment in news):
@@ -126,8 +133,13 @@ class Columns(Transcript):
         for text in self._texts:
             text.append("\n")
 
+    @property
+    def _room(self) -> int:
+        """Characters in a line of a column."""
+        return max(8, (self._console.width - 3 * (len(self._texts) - 1)) // len(self._texts))
+
     def _table(self) -> Table:
-        width = max(8, (self._console.width - 3 * (len(self._texts) - 1)) // len(self._texts))
+        width = self._room
         height = max(1, self._console.height - 3)
         table = Table(box=None, padding=(0, 1), show_header=False, title=legend(), title_justify="left")
         cells = []
@@ -149,16 +161,18 @@ class Recording(Transcript):
         fps: frames, and tokens, a second.
         delay: seconds between conversations.
         title: above them.
+        pictures: whether there are some beside the texts, so that each frame of a GIF needs colors of its own.
     """
 
-    def __init__(self, path: str, count: int, fps: int, delay: float, title: str) -> None:
+    def __init__(self, path: str, count: int, fps: int, delay: float, title: str, *, pictures: bool = False) -> None:
         from gridzero.envs.rendering import text_view
         from gridzero.envs.rendering.recording import Recorder
 
-        self.recorder = Recorder(path, fps, text_view.palette())
+        self.recorder = Recorder(path, fps, None if pictures else text_view.palette())
         self._view = text_view.TextView(count, (max(WIDTH, COLUMN * count), HEIGHT), title)
         self._still = round(delay * fps)
         self._spans: list[list[Span]] = [[] for _ in range(count)]
+        self._pictures: list[Picture | None] = [None] * count
         self._judged = self._right = 0
 
     def __exit__(
@@ -169,6 +183,7 @@ class Recording(Transcript):
     def show(self, news: News) -> None:  # noqa: D102
         for column, segment in news:
             self._spans[column] = [*self._spans[column][-KEPT:], span(segment)]
+            self._pictures[column] = self._pictures[column] if segment.picture is None else segment.picture
             self._judged += segment.kind in ("right", "wrong")
             self._right += segment.kind == "right"
         if any(segment.kind in ("prompt", "model") for _, segment in news):
@@ -181,7 +196,7 @@ class Recording(Transcript):
 
     def _frame(self, repeat: int) -> None:
         note = f"{self._right} of {self._judged} right" if self._judged else ""
-        self.recorder.add(self._view.draw(self._spans, note), repeat)
+        self.recorder.add(self._view.draw(self._spans, note, self._pictures), repeat)
 
 
 class Pace:
@@ -197,6 +212,17 @@ class Pace:
         if now < self._due:
             time.sleep(self._due - now)
         self._due = max(now, self._due) + self._every
+
+
+def blocks(picture: Picture, width: int) -> Text:
+    """A picture of at most so many characters in a line, each of them two pixels, one above the other."""
+    step = max(1, -(-picture.shape[1] // width), -(-picture.shape[0] // _LINES))
+    pixels = picture[step // 2 :: step, step // 2 :: step].tolist()
+    rows = []
+    for upper, lower in zip(pixels[::2], pixels[1::2], strict=False):
+        pairs = zip(upper, lower, strict=True)
+        rows.append(Text.assemble(*(("▀", Style(color=_rich(a), bgcolor=_rich(b))) for a, b in pairs)))
+    return Text("\n").join(rows)
 
 
 def styled(segment: Segment) -> Text:
@@ -223,10 +249,11 @@ STYLES = {
 }
 
 
-def _rich(color: tuple[int, int, int]) -> Any:
+def _rich(color: Sequence[int]) -> Any:
     from rich.color import Color
 
-    return Color.from_rgb(*color)
+    red, green, blue = color
+    return Color.from_rgb(red, green, blue)
 
 
 def span(segment: Segment) -> Span:

@@ -18,6 +18,7 @@ from gridzero.commands.arguments import parse
 from gridzero.commands.conversation import conversations, converses, spells
 from gridzero.process import loading, until_interrupted
 
+ATTENTION = "attention"
 LAYERS = {"values": "state values", "actions": "action values", "visits": "visits", "none": "none"}
 
 
@@ -48,7 +49,8 @@ class Options:
     frames: int = 200
     """Frames of a recording with --learn."""
     layer: str = "values"
-    """Colors of a grid's cells: values, actions, visits or none."""
+    """Colors of a grid's cells: values, actions, visits or none; of a language model that sees, attention: what it
+    looks at in its picture as it writes each token."""
     view: bool = False
     """Darken the cells that a grid's observation leaves out, and bar the moves that lead nowhere."""
     temperature: float = 0.0
@@ -74,8 +76,8 @@ class Options:
             raise ValueError(f"fps must be from 1 to 100, not {self.fps}")
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, not {self.seed}")
-        if self.layer not in LAYERS:
-            raise ValueError(f"layer must be one of {', '.join(LAYERS)}, not {self.layer!r}")
+        if self.layer not in (*LAYERS, ATTENTION):
+            raise ValueError(f"layer must be one of {', '.join((*LAYERS, ATTENTION))}, not {self.layer!r}")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -89,6 +91,8 @@ def main(argv: Sequence[str]) -> int:
         agent = runs.load(options.run, step=options.from_)
     if converses(agent.env) or spells(agent.env):
         return watch_writing(agent, options)
+    if options.layer == ATTENTION:
+        raise ValueError(f"attention is a layer of language models that see; one of {', '.join(LAYERS)} is of grids")
     env = stepped_environment(agent) if options.learn else single(agent.env)
     with viewing(env, agent, options.record, options.fps or 8) as viewer:
         viewer.layers.background, viewer.layers.view = LAYERS[options.layer], options.view
@@ -109,13 +113,19 @@ def watch_writing(agent: Any, options: Options) -> int:
     from gridzero.commands import memory, report, transcripts
 
     memory.check_columns(options.columns)
+    if options.layer == ATTENTION and not hasattr(getattr(agent, "network", None), "attention"):
+        raise ValueError("attention is a layer of language models that see, and this one reads text alone")
     session = conversations(agent, options.columns, options.temperature, options.seed, options.max_steps)
     console = report.console()
+    session.attention = options.layer == ATTENTION
     rate, count, recording = options.fps or 30, options.columns, None
     transcript: transcripts.Transcript
     if options.record is not None:
-        title = f"{agent.name}, {agent.env.unwrapped.task.name}"
-        transcript = recording = transcripts.Recording(options.record, count, rate, options.delay, title)
+        task = agent.env.unwrapped.task
+        transcript = recording = transcripts.Recording(
+            options.record, count, rate, options.delay, f"{agent.name}, {task.name}",
+            pictures=task.picture_shape is not None,
+        )  # fmt: skip
     elif not console.is_terminal:
         transcript = transcripts.Plain(console)
     elif count > 1:

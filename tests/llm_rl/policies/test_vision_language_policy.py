@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import gridzero.agents
 from gridzero.__main__ import main
@@ -112,6 +114,29 @@ def test_a_walk_reads_the_new_picture_after_each_move(model: str) -> None:
     assert [token for token in tokens if token >= size] == [token for one in pictures for token in see(one)]
 
 
+def test_attention_is_the_models_own(model: str) -> None:
+    """Against the weights of one layer, computed from its queries and keys: the tiny model has no other."""
+    policy = make("grpo", model).network
+    picture = np.random.default_rng(0).integers(256, size=(8, 12, 3), dtype=np.uint8)
+    tokens = [*policy.renderer.see(picture), *policy.encode("\n")]
+    with torch.no_grad():
+        causal = policy.model
+        states = causal.model.embed_tokens(torch.tensor([tokens]))
+        block = causal.model.layers[0]
+        normed = block.input_layernorm(states)
+        cosines, sines = causal.model.rotary_emb(states, torch.arange(len(tokens))[None])
+        size = block.self_attn.head_dim
+        q, k = (
+            layer(normed)[0].view(len(tokens), -1, size).transpose(0, 1)
+            for layer in (block.self_attn.q_proj, block.self_attn.k_proj)
+        )
+        q, k = (x * cosines + torch.cat([-x[..., size // 2 :], x[..., : size // 2]], dim=-1) * sines for x in (q, k))
+        shares = (q[:, -1:] @ k.transpose(1, 2) / size**0.5).softmax(-1).mean(0)[0]
+    found = policy.attention(tokens)
+    assert found.shape == (2, 3)
+    np.testing.assert_allclose(found.reshape(-1), shares[:6].numpy(), atol=1e-6)
+
+
 def test_from_the_command_line(model: str, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     env = ["--env", "gridzero/TextGeneration-v0", "--env.task", "grid-path", "--evaluation-episodes", "4"]
@@ -123,7 +148,11 @@ def test_from_the_command_line(model: str, tmp_path: Path, monkeypatch: Any, cap
     assert main(["train", "--run", "seen", "--resume", "--steps", "48"]) == 0
     assert main(["evaluate", "seen", "--episodes", "3"]) == 0
     assert main(["watch", "seen", "--record", "seen.png"]) == 0
-    assert (tmp_path / "seen.png").is_file()
+    assert main(["watch", "seen", "--record", "looks.png", "--layer", "attention"]) == 0
+    shown, looks = (np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB")) for name in ("seen", "looks"))
+    assert (shown != looks).any()
+    walls = (58, 63, 75)
+    assert (shown == walls).all(axis=-1).any() or (shown == (255, 255, 255)).all(axis=-1).any()
     capsys.readouterr()
     for name in ("distillation", "reward-model"):
         teacher = ["--teacher", "base"] if name == "distillation" else []
