@@ -121,10 +121,10 @@ class ConversationCollector(Collector):
         for attempt in range(1, _ATTEMPTS):
             given = [*seeds.tolist(), *[None] * (env.num_envs - count)]
             shown = texts_and_pictures(env.reset(seed=given, options={"reset_mask": mask})[0])
-            prompts = [policy.renderer.prompt(*seen) for seen in [*zip(*shown, strict=True)][:count:size]]
-            long = np.array([policy.room(prompt, limit) < limit for prompt in prompts])
-            if not long.any():
+            prompts = _prompts(policy, (shown[0][:count:size], shown[1][:count:size]))
+            if policy.room(max(prompts, key=len), limit) >= limit:
                 return shown, prompts, too_long
+            long = np.array([policy.room(prompt, limit) < limit for prompt in prompts])
             too_long += int(long.sum())
             mask[:count] = long.repeat(size)
             for row in np.flatnonzero(mask)[::size]:
@@ -179,6 +179,18 @@ class ConversationCollector(Collector):
     def samples(self) -> Sequence[Mapping[str, Any]]:
         """A few of the conversations collected last, with their verdicts."""
         return list(self._samples)
+
+
+def _prompts(policy: LanguagePolicy, shown: Shown) -> list[list[int]]:
+    """Tokens of the prompts that texts and pictures are; a text that is shown several times is encoded once."""
+    known: dict[str, list[int]] = {}
+    for text, picture in zip(*shown, strict=True):
+        if picture is None and text not in known:
+            known[text] = policy.renderer.prompt(text)
+    return [
+        known[text] if picture is None else policy.renderer.prompt(text, picture)
+        for text, picture in zip(*shown, strict=True)
+    ]
 
 
 def _streams(groups: int, size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:

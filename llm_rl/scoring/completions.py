@@ -82,9 +82,13 @@ def completion_scores(
 
 
 def sequence_log_probs(model: Any, examples: Sequence[Example], pad: int, *, temperature: float = 1.0) -> Tensor:
-    """(B,) log-probabilities of whole completions: sums over their tokens."""
-    scores = completion_scores(model, examples, pad, temperature=temperature)
-    return scores.log_probs.new_zeros(len(examples)).index_add(0, scores.rows, scores.log_probs)
+    """(B,) log-probabilities of whole completions: sums over their tokens. Examples that are equal are read once."""
+    keys = [(*one.tokens, *one.completion) for one in examples]
+    distinct = dict(zip(keys, examples, strict=True))
+    scores = completion_scores(model, list(distinct.values()), pad, temperature=temperature)
+    sums = scores.log_probs.new_zeros(len(distinct)).index_add(0, scores.rows, scores.log_probs)
+    numbers = {key: number for number, key in enumerate(distinct)}
+    return sums[torch.tensor([numbers[key] for key in keys], device=sums.device)]
 
 
 def completion_loss(model: Any, examples: Sequence[Example], pad: int) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -19,7 +21,7 @@ from gridzero.llm_rl.models.tokenizer import character_tokenizer
 from gridzero.llm_rl.scoring.enumeration import Enumeration, FloatArray
 
 LIMIT = 2
-TASK: dict[str, Any] = {"task": "addition", "digits": 1, "template": "plain", "distinct": 3}
+QUESTIONS = ("abc", "def", "gab")
 _WEIGHTS = 0.75 * np.random.default_rng(0).normal(size=(LIMIT, 128))
 
 
@@ -29,7 +31,7 @@ def taste(problem: Problem, completions: Sequence[str]) -> list[float]:
 
 
 class TextWorld:
-    """Three problems, all completions of two tokens, their true rewards, and a language model with random weights.
+    """Three questions, all completions of two tokens, their true rewards, and a language model with random weights.
 
     Args:
         temperature: of the language model; below 1 it writes some completions much more often than others.
@@ -43,11 +45,16 @@ class TextWorld:
     def __init__(self, temperature: float = 1.0) -> None:
         self.temperature = temperature
         self._folder = tempfile.TemporaryDirectory()
-        vocabulary = Vocabulary((PAD, END, *make_task("addition", digits=1, template="plain").alphabet()))
+        questions = Path(self._folder.name) / "questions.jsonl"
+        lines = [json.dumps({"question": question, "answer": question[0]}) + "\n" for question in QUESTIONS]
+        questions.write_text("".join(lines), encoding="utf-8")
+        options: dict[str, Any] = {"path": str(questions), "compare": "text", "template": "plain", "split": "all"}
+        self.task = {"task": "jsonl", "distinct": len(QUESTIONS), **options}
+        vocabulary = Vocabulary((PAD, END, *make_task("jsonl", **options).alphabet()))
         model = tiny_model(len(vocabulary), width=32, layers=1, heads=2, positions=64, seed=1)
         self.model = f"{self._folder.name}/model"
         save_model(model, character_tokenizer(vocabulary), self.model)
-        env = gym.make_vec("gridzero/TextGeneration-v0", 1, vectorization_mode="vector_entry_point", **TASK)
+        env = gym.make_vec("gridzero/TextGeneration-v0", 1, vectorization_mode="vector_entry_point", **self.task)
         inner: Any = env.unwrapped
         self.problems: list[Problem] = list(inner.distinct_problems)
         policy = self.learner("sft").network
@@ -68,7 +75,7 @@ class TextWorld:
             seed: decides everything that is random.
             settings: the learner's.
         """
-        env = gym.make("gridzero/TextGeneration-v0", rewards=rewards, **TASK)
+        env = gym.make("gridzero/TextGeneration-v0", rewards=rewards, **self.task)
         return make_agent(
             name, env, seed=seed, policy={"model": self.model, "temperature": self.temperature}, **settings
         )

@@ -10,7 +10,7 @@ from gridzero.envs.tasks.task import Problem
 from gridzero.figures import frontier
 from gridzero.figures.overoptimisation import moderation
 from gridzero.figures.text_world import TextWorld, taste
-from gridzero.llm_rl.scoring.enumeration import total_variation
+from gridzero.llm_rl.scoring.enumeration import preferred, tilted, total_variation
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def test_nothing_near_the_optimum_is_better(world: TextWorld) -> None:
         other = optimum * np.exp(0.1 * rng.normal(size=optimum.shape))
         other /= other.sum(axis=1, keepdims=True)
         assert frontier.objective(world, other) < frontier.objective(world, optimum)
-    assert total_variation(frontier.optimum_of(world, "IPO, fresh pairs"), optimum) > 0.2
+    assert total_variation(frontier.optimum_of(world, "IPO, 30,000 pairs"), optimum) > 0.2
 
 
 def test_early_stopping_finds_the_best_of_mixtures(world: TextWorld) -> None:
@@ -51,10 +51,30 @@ def test_moderation_has_its_best_in_the_middle() -> None:
     assert abs(best - 1) == np.abs(tastes - 1).min()
 
 
+def test_the_least_gap_is_that_of_repeated_fits(world: TextWorld) -> None:
+    """Of a world of three completions, whose rewards Newton's method fits to drawn labels, 200 times."""
+    small = TextWorld.__new__(TextWorld)
+    small.reference, small.rewards = np.array([[0.5, 0.3, 0.2]]), np.array([[0.0, 1.0, 0.5]])
+    optimum, pairs = tilted(small.reference, small.rewards, frontier.BETA), 2_000
+    rng, gaps = np.random.default_rng(0), []
+    for _ in range(200):
+        first, second = rng.choice(3, size=(2, pairs), p=small.reference[0])
+        wins = rng.random(pairs) < preferred(small.rewards)[0, first, second]
+        signs = np.eye(3)[np.where(wins, first, second)] - np.eye(3)[np.where(wins, second, first)]
+        fitted = np.zeros(3)
+        for _ in range(10):
+            chance = 1 / (1 + np.exp(-signs @ fitted))
+            information = signs.T @ (signs * (chance * (1 - chance))[:, None])
+            fitted += np.linalg.pinv(information) @ signs.T @ (1 - chance)
+        policy = tilted(small.reference, fitted[None], frontier.BETA)
+        gaps.append(frontier.objective(small, optimum) - frontier.objective(small, policy))
+    # 2 degrees of freedom: the mean of 200 has a standard error of 7 %.
+    assert np.mean(gaps) == pytest.approx(frontier.least_gap(small, pairs), rel=0.25)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize(("name", "bar"), [("PPO", 0.01), ("GRPO", 0.01), ("RLOO", 0.01), ("DPO, fresh pairs", 0.02)])
-def test_the_exact_optimum_on_other_seeds(name: str, bar: float, seed: int, world: TextWorld) -> None:
-    way = frontier.Way(world, name, seed)
-    print(f"{name}, seed {seed}: {way.distance[-1]:.4f} from its optimum")
-    assert way.distance[-1] <= bar
+def test_the_frontier_on_other_seeds(seed: int) -> None:
+    rows = frontier.make(seed).rows
+    print(*rows, sep="\n")
+    assert all(row.agrees is not False for row in rows)

@@ -33,31 +33,32 @@ def test_the_labels_of_a_worked_solution_and_of_one_with_a_slip() -> None:
 
 
 def test_labels_from_rollouts_are_those_of_what_the_model_reaches() -> None:
-    """A writer that always answers 7 makes right whatever comes before, where 7 is the answer, and nothing else."""
+    """A writer that always answers a makes right whatever comes before, where a is the answer, and nothing else."""
     agent = TextWorld().learner("process-reward-model", labels="rollouts", episode_limit=4)
     task, policy = agent.task, agent.network
-    seven = [*policy.renderer.text("7"), policy.renderer.end]
+    always = [*policy.renderer.text("a"), policy.renderer.end]
 
     class Writer:
         limit, renderer, sampling, decode = policy.limit, policy.renderer, policy.sampling, policy.decode
 
         def generate(self, prompts: list[list[int]], copies: int, *rest: Any) -> Any:
-            tokens = torch.tensor(seven).repeat(len(prompts) * copies, 1)
+            tokens = torch.tensor(always).repeat(len(prompts) * copies, 1)
             return type("Written", (), {"tokens": tokens})
 
     rng = np.random.default_rng(0)
     problems = [task.sample(rng) for _ in range(20)]
-    labels = rollout_labels(Writer(), task, problems, [["1", "\n2"]] * 20, "\n", 3, rng)  # type: ignore[arg-type]
-    assert [row[0] for row in labels] == [float(problem.reference == "7") for problem in problems]
-    assert [row[1] for row in labels] == [float(problem.reference == "2") for problem in problems]
+    labels = rollout_labels(Writer(), task, problems, [["b", "\nd"]] * 20, "\n", 3, rng)  # type: ignore[arg-type]
+    assert [row[0] for row in labels] == [float(problem.reference == "a") for problem in problems]
+    assert [row[1] for row in labels] == [float(problem.reference == "d") for problem in problems]
 
 
 @pytest.mark.slow
-def test_math_shepherds_labels_of_the_base_models_steps_are_the_exact_ones() -> None:
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_math_shepherds_labels_of_the_base_models_steps_are_the_exact_ones(seed: int) -> None:
     env = gym.make("gridzero/TextGeneration-v0", task="addition")
-    agent: Any = gridzero.agents.make("process-reward-model", env, labels="rollouts", sampling_size=256)
+    agent: Any = gridzero.agents.make("process-reward-model", env, labels="rollouts", sampling_size=256, seed=seed)
     agent.prepare()
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     groups = agent.sampler(agent.network, agent.config.episode_limit, rng)
     written = [one for group in groups for one in group]
     steps = [text.split(",") for text in completion_texts(agent.network, [one.example for one in written])]
@@ -65,15 +66,19 @@ def test_math_shepherds_labels_of_the_base_models_steps_are_the_exact_ones() -> 
     exact = [work_labels(agent.task, *row, ",") for row in zip(problems, steps, strict=True)]
     found = rollout_labels(agent.network, agent.task, problems, steps, ",", 4, rng)
     pairs = [pair for a, b in zip(exact, found, strict=True) for pair in zip(a, b, strict=True)]
-    assert np.mean([a == b for a, b in pairs]) >= 0.95
+    agreement = np.mean([a == b for a, b in pairs])
+    print(f"{len(pairs)} labels, of which {agreement:.4f} agree")
+    assert agreement >= 0.95
 
 
 @pytest.mark.slow
-def test_a_reward_model_is_nearly_as_right_as_can_be_and_ppo_reaches_its_optimum() -> None:
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_reward_model_is_nearly_as_right_as_can_be_and_ppo_reaches_its_optimum(seed: int) -> None:
     """With 20,000 pairs; the optimum of PPO with a divergence to the reference is π_ref exp(r/β)."""
     world = TextWorld()
     model = world.learner(
         "reward-model",
+        seed=seed,
         pairs=20_000,
         labels="drawn",
         minibatch_size=256,
@@ -100,6 +105,7 @@ def test_a_reward_model_is_nearly_as_right_as_can_be_and_ppo_reaches_its_optimum
     agent = world.learner(
         "ppo",
         rewards={model: 1.0},
+        seed=seed,
         num_envs=384,
         rollout_steps=2,
         epochs=2,
