@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -32,18 +34,85 @@ LANE = np.dtype(
 
 
 @numba.njit(cache=True)
+def spread(word: np.uint64, bits: np.uint64, offsets: NDArray[np.int64], members: UintArray) -> np.uint64:
+    """The landing word of one cell of a group, drawn with a hash of the step's own bits."""
+    group = np.int64(word & LOW)
+    size = np.uint64(offsets[group + 1] - offsets[group])
+    drawn: np.uint64 = members[offsets[group] + np.int64(((mix_bits(~bits) >> _S32) * size) >> _S32)]
+    return drawn
+
+
+# Part of a kernel, here or of a learner. No array of a part is in a branch: it would be counted as in use at each call.
+part = numba.njit(error_model="numpy", forceinline=True)
+
+
+@part
+def begin_one(
+    lanes: NDArray[np.void], i: int, starts: UintArray, start_counts: UintArray, many: np.uint64
+) -> np.uint64:
+    """Begin a new episode in environment i: the landing word of where it is now.
+
+    Args:
+        lanes: (N,) of ``LANE``, of which i is updated.
+        i: the environment.
+        starts: as in :func:`step`.
+        start_counts: as in :func:`step`.
+        many: 1 if each environment has a map of its own, else 0.
+    """
+    lane, m = lanes[i], np.uint64(i) * many
+    bits = mix_bits(lane.key ^ lane.position)
+    lane.position += GOLDEN
+    word = starts[m, ((bits >> _S32) * start_counts[m]) >> _S32]
+    lane.cell = np.int32(word & LOW)
+    lane.elapsed = 0
+    lane.done = False
+    return word
+
+
+@part
+def move_one(
+    lanes: NDArray[np.void], i: int, action: int, words: UintArray, sizes: Any, palette: NDArray[np.float64]
+) -> tuple[np.uint64, np.float64, np.uint64]:
+    """What environment i draws for an action: the word of the move, the reward, and the bits that were drawn.
+
+    A word with ``SPREAD`` is a group of cells, of which :func:`spread` draws one; then :func:`arrive_one` moves there.
+
+    Args:
+        lanes: (N,) of ``LANE``, of which i is updated.
+        i: the environment.
+        action: one of its actions.
+        words: as in :func:`step`.
+        sizes: as in :func:`step`.
+        palette: as in :func:`step`.
+    """
+    map_size, width, choices, threshold, _ = sizes
+    lane = lanes[i]
+    bits = mix_bits(lane.key ^ lane.position)
+    lane.position += GOLDEN
+    slipped = np.uint64((bits >> _S32) < threshold)
+    choice = np.uint64(action) * choices + slipped * (_ONE + (((bits & LOW) * (choices - _ONE)) >> _S32))
+    word = words[np.uint64(i) * map_size + np.uint64(lane.cell) * width + choice]
+    return word, palette[(word >> _S32) & REWARD_MASK], bits
+
+
+@part
+def arrive_one(lanes: NDArray[np.void], i: int, word: np.uint64, sizes: Any) -> tuple[bool, bool]:
+    """Put environment i on the cell of a landing word: whether that ends the episode, and whether the limit does."""
+    lane = lanes[i]
+    elapsed = lane.elapsed + 1
+    terminated = word & TERMINAL != _ZERO
+    truncated = elapsed >= sizes[4]
+    lane.cell = np.int32(word & LOW)
+    lane.elapsed = elapsed
+    lane.done = terminated | truncated
+    return terminated, truncated
+
+
+@numba.njit(cache=True)
 def step(
     lanes: NDArray[np.void],
     actions: NDArray[np.int64],
-    moves: UintArray,
-    threshold: int,
-    starts: UintArray,
-    start_counts: UintArray,
-    many: bool,
-    palette: NDArray[np.float64],
-    offsets: NDArray[np.int64],
-    members: UintArray,
-    limit: int,
+    worlds: Any,
     autoreset: bool,
     cells: NDArray[np.int64],
     rewards: NDArray[np.float64],
@@ -54,15 +123,15 @@ def step(
     Args:
         lanes: (N,) of ``LANE``, updated.
         actions: (N,).
-        moves: (M, S, A, 1+n), the words of each map's choices; M = N if ``many``, else 1.
-        threshold: an action slips when 32 bits are below it; then any of the n alternatives is taken.
-        starts: (M, ≤ S), landing words of the cells to start on.
-        start_counts: (M,), how many of them count.
-        many: each environment has a map of its own.
-        palette: rewards.
-        offsets: as in :func:`~gridzero.envs.grid.move_kernels.compile_moves`.
-        members: as in :func:`~gridzero.envs.grid.move_kernels.compile_moves`.
-        limit: steps after which an episode is truncated.
+        worlds: what the environments share or have one after the other, all that a step needs:
+
+            - words (M · S · A · (1+n),) of each map's choices; M = N if each environment has a map of its own, else 1;
+            - sizes: S · A · (1+n), or 0 where M is 1; A · (1+n); 1+n; the threshold: an action slips when 32 bits are
+              below it, and then any of the n alternatives is taken; the limit: steps after which an episode is
+              truncated;
+            - starts (M, ≤ S), landing words of the cells to start on, and (M,) how many of them count;
+            - the palette of rewards;
+            - offsets and members, as in :func:`~gridzero.envs.grid.move_kernels.compile_moves`.
         autoreset: environments that are done begin a new episode instead of acting.
         cells: (N,), overwritten: where each is now.
         rewards: (N,), overwritten.
@@ -71,62 +140,29 @@ def step(
     Returns:
         Whether all actions were valid; if not, nothing was done.
     """
-    _, num_states, num_actions, num_choices = moves.shape
-    words = moves.reshape(-1)
-    valid = True
+    words, sizes, starts, start_counts, palette, offsets, members = worlds
+    valid, num_actions, many = True, sizes[1] // sizes[2], np.uint64(sizes[0] > _ZERO)
     for i in range(lanes.size):
-        valid = valid & bool(np.uint64(actions[i]) < np.uint64(num_actions))
+        valid = valid & bool(np.uint64(actions[i]) < num_actions)
     if not valid:
         return False
-    map_size = np.uint64(num_states * num_actions * num_choices) if many else _ZERO
-    limit_32, choices, alternatives = np.uint64(threshold), np.uint64(num_choices), np.uint64(num_choices - 1)
-    width = np.uint64(num_actions) * choices
     for i in range(lanes.size):
-        lane = lanes[i]
-        position = lane.position
-        bits = mix_bits(lane.key ^ position)
-        lane.position = position + GOLDEN
-        high = bits >> _S32
         flags[3, i] = True
-        if autoreset and lane.done:
-            m = i if many else 0
-            word = starts[m, (high * start_counts[m]) >> _S32]
-            lane.cell = np.int32(word & LOW)
-            lane.elapsed = 0
-            lane.done = False
+        if autoreset and lanes[i].done:
+            word = begin_one(lanes, i, starts, start_counts, many)
             cells[i] = np.int64(word & LOW)
             rewards[i] = 0.0
             flags[0, i] = False
             flags[1, i] = False
             flags[2, i] = word & SUCCESS != _ZERO
             continue
-        slipped = np.uint64(high < limit_32)
-        choice = np.uint64(actions[i]) * choices + slipped * (_ONE + (((bits & LOW) * alternatives) >> _S32))
-        word = words[np.uint64(i) * map_size + np.uint64(lane.cell) * width + choice]
-        paid = palette[(word >> _S32) & REWARD_MASK]
+        word, rewards[i], bits = move_one(lanes, i, actions[i], words, sizes, palette)
         if word & SPREAD:
             word = spread(word, bits, offsets, members)
-        elapsed = lane.elapsed + 1
-        terminated = word & TERMINAL != _ZERO
-        truncated = elapsed >= limit
-        lane.cell = np.int32(word & LOW)
-        lane.elapsed = elapsed
-        lane.done = terminated | truncated
+        flags[0, i], flags[1, i] = arrive_one(lanes, i, word, sizes)
         cells[i] = np.int64(word & LOW)
-        rewards[i] = paid
-        flags[0, i] = terminated
-        flags[1, i] = truncated
         flags[2, i] = word & SUCCESS != _ZERO
     return True
-
-
-@numba.njit(cache=True)
-def spread(word: np.uint64, bits: np.uint64, offsets: NDArray[np.int64], members: UintArray) -> np.uint64:
-    """The landing word of one cell of a group, drawn with a hash of the step's own bits."""
-    group = np.int64(word & LOW)
-    size = np.uint64(offsets[group + 1] - offsets[group])
-    drawn: np.uint64 = members[offsets[group] + np.int64(((mix_bits(~bits) >> _S32) * size) >> _S32)]
-    return drawn
 
 
 @numba.njit(cache=True)

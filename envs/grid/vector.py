@@ -96,16 +96,21 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         self._tables = tables
         self.model = model
         self.layout = model.layout
-        self._arguments = (
-            tables.moves,
-            self.rules.slip_threshold,
+        _, num_states, num_actions, num_choices = tables.moves.shape
+        self._worlds = (
+            tables.moves.reshape(-1),
+            (
+                np.uint64(num_states * num_actions * num_choices if self._many else 0),
+                np.uint64(num_actions * num_choices),
+                np.uint64(num_choices),
+                np.uint64(self.rules.slip_threshold),
+                self._limit,
+            ),
             tables.starts,
             tables.start_counts,
-            self._many,
             model.table.palette,
             model.offsets,
             model.members,
-            self._limit,
         )
 
     def _begin(self, which: NDArray[np.int64]) -> None:
@@ -180,7 +185,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         cells = np.empty(self.num_envs, dtype=np.int64)
         rewards = np.empty(self.num_envs)
         flags = np.empty((4, self.num_envs), dtype=np.bool_)
-        if not kernels.step(self._lanes, taken, *self._arguments, self._next_step, cells, rewards, flags):
+        if not kernels.step(self._lanes, taken, self._worlds, self._next_step, cells, rewards, flags):
             wrong = taken[(taken < 0) | (taken >= self.rules.actions)][0]
             raise ValueError(f"an action is an integer from 0 to {self.rules.actions - 1}, not {wrong}")
         terminated, truncated, success = flags[0], flags[1], flags[2]
