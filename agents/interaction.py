@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from gridzero.agents.action_masks import allowed_actions
 from gridzero.agents.autoreset import merged_info, resets_each, with_final, with_final_info
 from gridzero.agents.plain_state import plain_state, restore_plain_state
-from gridzero.agents.spaces import spaces_of
+from gridzero.agents.spaces import action_batch, restored_action, spaces_of
 
 CHAPTER_STEPS = 256
 """An episode that begins this many steps after the last seed gets a new seed: what a restore replays stays short."""
@@ -235,26 +235,34 @@ class Interaction:
         return observations
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """(N, A) which actions are allowed now: from ``action_masks()`` or, as Taxi has it, ``info["action_mask"]``.
+        """(N, A) which actions are allowed now; see :func:`~gridzero.agents.action_masks.allowed_actions`."""
+        return allowed_actions(self.env, self.info)
 
-        Where no action is allowed, as in a terminal state, all are.
+    @property
+    def worlds(self) -> tuple[Any, ...] | None:
+        """What a learner's own kernel takes steps with, where the environment is a native vector for that; else None.
 
-        Raises:
-            ValueError: when the environment has neither.
+        Its lanes and tables (:attr:`~gridzero.envs.GridWorldVector.worlds`), and of the episodes: returns (N,), lengths
+        (N,), room for rows (4 N, 3) of those that end, and (3,) actions taken, episodes ended, steps of the batch.
         """
-        inner, masks = self.env.unwrapped, None
-        if hasattr(inner, "action_masks"):
-            masks = inner.action_masks()
-        elif "action_mask" in self.info:
-            masks = self.info["action_mask"]
-        elif self.vector and hasattr(self.env, "call"):
-            with contextlib.suppress(AttributeError):
-                masks = self.env.call("action_masks")
-        if masks is None:
-            raise ValueError(f'{type(inner).__name__} has neither action_masks() nor info["action_mask"]')
-        allowed = np.array(masks, dtype=np.bool_, ndmin=2)
-        allowed[~allowed.any(axis=1)] = True
-        return allowed
+        worlds = getattr(self.env, "worlds", None) if self.env.unwrapped is self.env else None
+        if worlds is None:
+            return None
+        rows, counts = np.empty((4 * self.num_envs, 3)), np.zeros(3, dtype=np.int64)
+        return (*worlds, (self._returns, self._lengths, rows, counts))
+
+    def advance(self, worlds: tuple[Any, ...]) -> int:
+        """Count the steps that a learner's kernel has taken in :attr:`worlds`: how many of the batch."""
+        *_, rows, (acted, ended, rounds) = worlds[-1]
+        self.steps += int(acted)
+        self.episodes += int(ended)
+        if ended:
+            self._finished.append(rows[:ended].copy())
+        return int(rounds)
+
+    def arrive(self, observations: Any, done: NDArray[np.bool_]) -> None:
+        """Take note of where the steps that a learner's kernel took have led."""
+        self.observations, self._resetting = observations, done
 
     def finished(self) -> list[Episode]:
         """The episodes that ended since this was last asked."""
@@ -323,7 +331,7 @@ class Interaction:
         if not state["started"]:
             return
         if self._replays:
-            self._actions = [[_action(self.action_space, a) for a in actions] for actions in state["actions"]]
+            self._actions = [[restored_action(self.action_space, a) for a in actions] for actions in state["actions"]]
             self.observations = self._replay_vector() if self.vector else self._replay_single()
         elif "vector" in state:
             self.env.reset(seed=0)
@@ -368,7 +376,7 @@ class Interaction:
                 a[t - wait] if 0 <= t - wait < len(a) else some for wait, a in zip(waits, self._actions, strict=True)
             ]
             observations, _, terminated, truncated, self.info = self.env.step(
-                _batch(self.env.single_action_space, batch)
+                action_batch(self.env.single_action_space, batch)
             )
             starting = np.array([wait == t + 1 for wait in waits])
             mask = starting | terminated | truncated
@@ -386,15 +394,3 @@ for _array in _FLAGS.values():
 
 def _derived_seed(seed: int, index: int, chapter: int) -> int:
     return int(np.random.SeedSequence((seed, index, chapter)).generate_state(1)[0])
-
-
-def _action(space: gym.Space[Any], saved: Any) -> Any:
-    """A saved action as the space has it."""
-    if isinstance(space, gym.spaces.Tuple):
-        return tuple(np.asarray(saved).tolist())
-    return saved.item() if np.ndim(saved) == 0 and hasattr(saved, "item") else saved
-
-
-def _batch(space: gym.Space[Any], actions: list[Any]) -> Any:
-    out: Any = gym.vector.utils.create_empty_array(space, len(actions))
-    return gym.vector.utils.concatenate(space, actions, out)

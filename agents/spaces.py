@@ -125,3 +125,16 @@ def _element(space: gym.Space[Any], flat: list[Any]) -> Any:
     cells = int(np.prod(space.shape or ()))
     values = [flat.pop(0) for _ in range(cells)]
     return np.asarray(values, dtype=space.dtype).reshape(space.shape or ())
+
+
+def restored_action(space: gym.Space[Any], saved: Any) -> Any:
+    """A saved action as the space has it."""
+    if isinstance(space, gym.spaces.Tuple):
+        return tuple(np.asarray(saved).tolist())
+    return saved.item() if np.ndim(saved) == 0 and hasattr(saved, "item") else saved
+
+
+def action_batch(space: gym.Space[Any], actions: list[Any]) -> Any:
+    """The actions of N environments as a vector environment takes them."""
+    out: Any = gym.vector.utils.create_empty_array(space, len(actions))
+    return gym.vector.utils.concatenate(space, actions, out)

@@ -121,7 +121,7 @@ def dyna(
             tried_at[pair] = known[1]
             target = rewards[i]
             if not terminated[i]:
-                target += settings[0] * next_value(Q_LEARNING, q, next_states[i], 0, 0.0)
+                target += settings[0] * next_value(Q_LEARNING, q.shape[1], q, next_states[i], 0, 0.0)
             errors += update(q, visits, s, a, target, settings)
             remember(pair, rewards[i], -1 if terminated[i] else next_states[i], model)
             for _ in range(planning_steps):
@@ -134,7 +134,7 @@ def dyna(
                 if bonus > 0.0:
                     target += bonus * np.sqrt(known[1] - tried_at[pair])
                 if successor >= 0:
-                    target += settings[0] * next_value(Q_LEARNING, q, successor, 0, 0.0)
+                    target += settings[0] * next_value(Q_LEARNING, q.shape[1], q, successor, 0, 0.0)
                 q[s, a] += planning_step_size(visits, s, a, settings) * (target - q[s, a])
         states[i] = observed[i]
         actions[i] = next_action(q, streams, observed[i], -1, ended, waits, settings[1], i)
@@ -152,7 +152,7 @@ def expected_target(q: Any, pair: int, gamma: float, model: Any) -> float:
         total += counts[pair, k]
         worth = outcome_rewards[pair, k]
         if outcomes[pair, k] >= 0:
-            worth += gamma * next_value(Q_LEARNING, q, outcomes[pair, k], 0, 0.0)
+            worth += gamma * next_value(Q_LEARNING, q.shape[1], q, outcomes[pair, k], 0, 0.0)
         target += counts[pair, k] * worth
     return float(target / total)
 

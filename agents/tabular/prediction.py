@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gridzero.agents.config_checks import check_at_least, check_choice
 from gridzero.agents.learner import Update
-from gridzero.agents.tabular import td_kernels as kernels
+from gridzero.agents.tabular import n_step_kernels, td_kernels
 from gridzero.agents.tabular.dynamic_programming import optimal_policy
 from gridzero.agents.tabular.tabular import FloatArray, PredictionAgent
 from gridzero.agents.tabular.temporal_difference import TemporalDifference, TemporalDifferenceConfig, past_steps
@@ -88,11 +88,13 @@ class TD0(TemporalDifference, PredictionAgent):
     def _choose_first(self) -> None:
         _, _, streams, states, actions = self._table
         for i, state in enumerate(states):
-            actions[i] = kernels.draw(self._cumulative, state, streams, i)
+            actions[i] = td_kernels.draw(self._cumulative, state, streams, i)
 
     def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
         past, values, visits = self._past(), self.memory["values"], self.memory["state_visits"]
-        return float(kernels.predict(self._table, batch, settings, self._waits, past, values, visits, self._cumulative))
+        return float(
+            n_step_kernels.predict(self._table, batch, settings, self._waits, past, values, visits, self._cumulative)
+        )
 
 
 @dataclass(frozen=True)

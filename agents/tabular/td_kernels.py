@@ -24,11 +24,12 @@ import numba
 import numpy as np
 
 from gridzero.agents.tabular.tabular import FORBIDDEN
+from gridzero.envs.compilation import lean_kernel, part
+from gridzero.envs.grid.move_kernels import LOW, SPREAD, SUCCESS
+from gridzero.envs.grid.step_kernels import arrive_one, begin_one, move_one, spread
 
 # The arithmetic of numpy: a division cannot fail, so that no kernel has to be ready to be left in its middle.
 kernel = numba.njit(cache=True, error_model="numpy")
-# Part of a kernel: a call would take as long as what it does.
-part = numba.njit(cache=True, error_model="numpy", forceinline=True)
 
 SARSA, EXPECTED_SARSA, Q_LEARNING = 0, 1, 2
 
@@ -60,12 +61,8 @@ def draw_allowed(q: Any, state: int, streams: Any, i: int) -> int:
 
 
 @part
-def choose(q: Any, state: int, epsilon: float, streams: Any, i: int) -> int:
-    """An epsilon-greedy action, equals drawn at random, from one number of stream i.
-
-    A random action that is forbidden is drawn again among those that are not.
-    """
-    count = q.shape[1]
+def choose_among(count: int, q: Any, state: int, epsilon: float, streams: Any, i: int) -> int:
+    """:func:`choose`, where the compiler may know how many actions there are."""
     number = uniform(streams, i)
     best = q[state, 0]
     for a in range(1, count):
@@ -91,6 +88,15 @@ def choose(q: Any, state: int, epsilon: float, streams: Any, i: int) -> int:
     return chosen
 
 
+@part
+def choose(q: Any, state: int, epsilon: float, streams: Any, i: int) -> int:
+    """An epsilon-greedy action, equals drawn at random, from one number of stream i.
+
+    A random action that is forbidden is drawn again among those that are not.
+    """
+    return choose_among(q.shape[1], q, state, epsilon, streams, i)
+
+
 @kernel
 def draw(cumulative: Any, state: int, streams: Any, i: int) -> int:
     """An action with the probabilities whose running sums are ``cumulative`` (S, A)."""
@@ -103,17 +109,17 @@ def draw(cumulative: Any, state: int, streams: Any, i: int) -> int:
 
 
 @part
-def next_value(kind: int, q: Any, state: int, action: int, epsilon: float) -> float:
+def next_value(kind: int, count: int, q: Any, state: int, action: int, epsilon: float) -> float:
     """Value of the successor: each algorithm's own part of its target (Sutton & Barto, eq. 6.7, 6.8, 6.9)."""
     if kind == SARSA:
         return float(q[state, action])
     best = q[state, 0]
-    for a in range(1, q.shape[1]):
+    for a in range(1, count):
         best = max(q[state, a], best)
     if kind == Q_LEARNING or epsilon == 0.0:
         return float(best)
     total, allowed = 0.0, 0
-    for a in range(q.shape[1]):
+    for a in range(count):
         if q[state, a] > FORBIDDEN:
             total += q[state, a]
             allowed += 1
@@ -121,7 +127,7 @@ def next_value(kind: int, q: Any, state: int, action: int, epsilon: float) -> fl
 
 
 @part
-def next_step_size(visits: Any, state: int, action: int, settings: Any) -> float:
+def next_step_size(visits: Any, state: Any, action: Any, settings: Any) -> float:
     """Count one more update of the pair, and the step size it gets."""
     _, _, scale, shift, power = settings
     visits[state, action] += 1
@@ -133,7 +139,7 @@ def next_step_size(visits: Any, state: int, action: int, settings: Any) -> float
 
 
 @part
-def update(q: Any, visits: Any, state: int, action: int, target: float, settings: Any) -> float:
+def update(q: Any, visits: Any, state: Any, action: Any, target: float, settings: Any) -> float:
     """Move q(s, a) towards the target by its step size; the absolute error it had."""
     error = target - q[state, action]
     q[state, action] += next_step_size(visits, state, action, settings) * error
@@ -162,48 +168,99 @@ def begin(table: Any, epsilon: float) -> None:
 
 
 @part
-def one_step(table: Any, batch: Any, settings: Any, waits: bool, kind: int) -> float:
-    """Sarsa, expected Sarsa and Q-learning: q(s, a) += alpha (r + gamma next_value - q(s, a))."""
+def one_step(table: Any, batch: Any, worlds: Any, settings: Any, waits: bool, kind: int) -> float:
+    """Sarsa, expected Sarsa and Q-learning: q(s, a) += alpha (r + gamma next_value - q(s, a)).
+
+    Args:
+        table: as in all kernels.
+        batch: as in all kernels; or None, where this takes the step itself, which comes to the same.
+        worlds: what it takes steps with, those of :attr:`~gridzero.agents.interaction.Interaction.worlds`; a tuple as
+            long as there are actions, for the compiler to know; and how many steps, fewer where the room for ended
+            episodes ends before. None where there is a batch.
+        settings: as in all kernels.
+        waits: as in all kernels.
+        kind: of the three.
+    """
     q, visits, streams, states, actions = table
-    next_states, observed, rewards, terminated, truncated, valid = batch
     gamma, epsilon = settings[0], settings[1]
-    errors = 0.0
-    for i in range(len(states)):
-        state, action, following, new = states[i], actions[i], next_states[i], observed[i]
-        chosen = -1
-        ended = valid[i] and (terminated[i] or truncated[i])
-        if valid[i]:
-            target = rewards[i]
-            if not terminated[i]:
-                if kind == SARSA:
-                    chosen = choose(q, following, epsilon, streams, i)
-                target += gamma * next_value(kind, q, following, chosen, epsilon)
-            errors += update(q, visits, state, action, target, settings)
-        states[i] = new
-        if waits and ended:
-            chosen = 0
-        elif chosen < 0 or ended:
-            chosen = choose(q, new, epsilon, streams, i)
-        actions[i] = chosen
-    return errors
+    count, rounds, done = q.shape[1], 1, 0
+    if batch is not None:
+        next_states, observed, rewards, terminated, truncated, valid = batch
+    if worlds is not None:
+        lanes, tables, episodes, columns, rounds = worlds
+        words, sizes, starts, start_counts, palette, offsets, members = tables
+        returns, lengths, rows, counts = episodes
+        count = len(columns)
+        acted, over = 0, 0
+    total = 0.0
+    while done < rounds:
+        errors = 0.0
+        for i in range(len(states)):
+            if batch is not None:
+                acts, target, terminal, cut, following = (
+                    valid[i],
+                    rewards[i],
+                    terminated[i],
+                    truncated[i],
+                    next_states[i],
+                )
+                new = observed[i]
+            if worlds is not None:
+                acts, target, terminal, cut = not lanes[i].done, 0.0, False, False
+                if acts:
+                    word, target, bits = move_one(lanes, i, actions[i], words, sizes, palette)
+                    if word & SPREAD:
+                        word = spread(word, bits, offsets, members)
+                    terminal, cut = arrive_one(lanes, i, word, sizes)
+                    acted += 1
+                    returns[i] += target
+                    lengths[i] += 1
+                    if terminal or cut:
+                        rows[over, 0], rows[over, 1], rows[over, 2] = returns[i], lengths[i], word & SUCCESS != 0
+                        returns[i], lengths[i] = 0.0, 0
+                        over += 1
+                else:
+                    word = begin_one(lanes, i, starts, start_counts, np.uint64(0))
+                new = following = word & LOW
+            chosen, ended = -1, acts and (terminal or cut)
+            if acts:
+                if not terminal:
+                    if kind == SARSA:
+                        chosen = choose_among(count, q, following, epsilon, streams, i)
+                    target += gamma * next_value(kind, count, q, following, chosen, epsilon)
+                errors += update(q, visits, np.uint64(states[i]), np.uint64(actions[i]), target, settings)
+            states[i] = new
+            if waits and ended:
+                actions[i] = 0
+                continue
+            if chosen < 0 or ended:
+                chosen = choose_among(count, q, new, epsilon, streams, i)
+            actions[i] = chosen
+        total += errors
+        done += 1
+        if worlds is not None and over + len(states) > len(rows):
+            break
+    if worlds is not None:
+        counts[0], counts[1], counts[2] = acted, over, done
+    return total
 
 
-@kernel
-def sarsa(table: Any, batch: Any, settings: Any, waits: bool) -> float:
-    """Compiled apart from the other two, for the target's sake."""
-    return float(one_step(table, batch, settings, waits, SARSA))
+@lean_kernel
+def sarsa(table: Any, batch: Any, worlds: Any, settings: Any, waits: bool) -> float:
+    """Compiled apart from the other two, for the target's sake; arguments as of :func:`one_step`."""
+    return float(one_step(table, batch, worlds, settings, waits, SARSA))
 
 
-@kernel
-def expected_sarsa(table: Any, batch: Any, settings: Any, waits: bool) -> float:
-    """Expected Sarsa (eq. 6.9); arguments as of :func:`sarsa`."""
-    return float(one_step(table, batch, settings, waits, EXPECTED_SARSA))
+@lean_kernel
+def expected_sarsa(table: Any, batch: Any, worlds: Any, settings: Any, waits: bool) -> float:
+    """Expected Sarsa (eq. 6.9); arguments as of :func:`one_step`."""
+    return float(one_step(table, batch, worlds, settings, waits, EXPECTED_SARSA))
 
 
-@kernel
-def q_learning(table: Any, batch: Any, settings: Any, waits: bool) -> float:
-    """Q-learning (eq. 6.8); arguments as of :func:`sarsa`."""
-    return float(one_step(table, batch, settings, waits, Q_LEARNING))
+@lean_kernel
+def q_learning(table: Any, batch: Any, worlds: Any, settings: Any, waits: bool) -> float:
+    """Q-learning (eq. 6.8); arguments as of :func:`one_step`."""
+    return float(one_step(table, batch, worlds, settings, waits, Q_LEARNING))
 
 
 @kernel
@@ -241,120 +298,4 @@ def double(table: Any, batch: Any, settings: Any, waits: bool, tables: Any, tabl
             visits[s, a] += 1
         states[i] = observed[i]
         actions[i] = next_action(q, streams, observed[i], -1, ended, waits, settings[1], i)
-    return errors
-
-
-@kernel
-def append(past: Any, i: int, state: int, action: int, reward: float) -> int:
-    """Remember one more step of environment i; how many there are now.
-
-    Args:
-        past: the steps not yet learnt from, the oldest first: states (N, n), actions (N, n), rewards (N, n), and (N,)
-            how many there are.
-        i: the environment.
-        state: where it was.
-        action: what it did.
-        reward: what it got.
-    """
-    past_states, past_actions, past_rewards, held = past
-    count = held[i]
-    past_states[i, count] = state
-    past_actions[i, count] = action
-    past_rewards[i, count] = reward
-    held[i] = count + 1
-    return int(count) + 1
-
-
-@kernel
-def drop(past: Any, i: int, first: int) -> None:
-    """Forget the steps of environment i before the ``first``, which have been learnt from."""
-    past_states, past_actions, past_rewards, held = past
-    if first == 0:
-        return
-    count = held[i]
-    for k in range(first, count):
-        past_states[i, k - first] = past_states[i, k]
-        past_actions[i, k - first] = past_actions[i, k]
-        past_rewards[i, k - first] = past_rewards[i, k]
-    held[i] = count - first
-
-
-@kernel
-def n_step_return(past: Any, i: int, first: int, gamma: float, value: float) -> float:
-    """The rewards of environment i from step ``first`` on, discounted, and then ``value`` (eq. 7.1)."""
-    _, _, past_rewards, held = past
-    for k in range(held[i] - 1, first - 1, -1):
-        value = past_rewards[i, k] + gamma * value
-    return value
-
-
-@kernel
-def n_step(table: Any, batch: Any, settings: Any, waits: bool, past: Any) -> float:
-    """n-step Sarsa (eq. 7.4, 7.5).
-
-    Args:
-        table: as in all kernels.
-        batch: as in all kernels.
-        settings: as in all kernels.
-        waits: as in all kernels.
-        past: as in :func:`append`.
-    """
-    q, visits, streams, states, actions = table
-    next_states, observed, rewards, terminated, truncated, valid = batch
-    length = past[0].shape[1]
-    errors = 0.0
-    for i in range(len(states)):
-        chosen = -1
-        ended = valid[i] and (terminated[i] or truncated[i])
-        if valid[i]:
-            count = append(past, i, states[i], actions[i], rewards[i])
-            if not terminated[i]:
-                chosen = choose(q, next_states[i], settings[1], streams, i)
-            first = 0
-            while first < count and (ended or count - first == length):
-                value = 0.0 if terminated[i] else q[next_states[i], chosen]
-                target = n_step_return(past, i, first, settings[0], value)
-                errors += update(q, visits, past[0][i, first], past[1][i, first], target, settings)
-                first += 1
-            drop(past, i, first)
-        states[i] = observed[i]
-        actions[i] = next_action(q, streams, observed[i], chosen, ended, waits, settings[1], i)
-    return errors
-
-
-@kernel
-def predict(
-    table: Any, batch: Any, settings: Any, waits: bool, past: Any, values: Any, state_visits: Any, cumulative: Any
-) -> float:
-    """n-step TD (eq. 7.2), for n = 1 TD(0) (eq. 6.2); q(s, a) averages the same targets.
-
-    Args:
-        table: as in all kernels.
-        batch: as in all kernels.
-        settings: as in all kernels.
-        waits: as in all kernels.
-        past: as in :func:`append`.
-        values: (S, 1) state values.
-        state_visits: (S, 1) updates so far.
-        cumulative: (S, A), the policy summed over the actions.
-    """
-    q, visits, streams, states, actions = table
-    next_states, observed, rewards, terminated, truncated, valid = batch
-    length = past[0].shape[1]
-    errors = 0.0
-    for i in range(len(states)):
-        ended = valid[i] and (terminated[i] or truncated[i])
-        if valid[i]:
-            count = append(past, i, states[i], actions[i], rewards[i])
-            first = 0
-            while first < count and (ended or count - first == length):
-                value = 0.0 if terminated[i] else values[next_states[i], 0]
-                target = n_step_return(past, i, first, settings[0], value)
-                errors += update(values, state_visits, past[0][i, first], 0, target, settings)
-                update(q, visits, past[0][i, first], past[1][i, first], target, settings)
-                first += 1
-            drop(past, i, first)
-        states[i] = observed[i]
-        if not (waits and ended):
-            actions[i] = draw(cumulative, states[i], streams, i)
     return errors

@@ -11,6 +11,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from gridzero.envs.compilation import part
 from gridzero.envs.grid.layouts.generator_kernels import generate_into
 from gridzero.envs.grid.move_kernels import (
     LOW,
@@ -42,10 +43,6 @@ def spread(word: np.uint64, bits: np.uint64, offsets: NDArray[np.int64], members
     return drawn
 
 
-# Part of a kernel, here or of a learner. No array of a part is in a branch: it would be counted as in use at each call.
-part = numba.njit(error_model="numpy", forceinline=True)
-
-
 @part
 def begin_one(
     lanes: NDArray[np.void], i: int, starts: UintArray, start_counts: UintArray, many: np.uint64
@@ -62,7 +59,7 @@ def begin_one(
     lane, m = lanes[i], np.uint64(i) * many
     bits = mix_bits(lane.key ^ lane.position)
     lane.position += GOLDEN
-    word = starts[m, ((bits >> _S32) * start_counts[m]) >> _S32]
+    word: np.uint64 = starts[m, ((bits >> _S32) * start_counts[m]) >> _S32]
     lane.cell = np.int32(word & LOW)
     lane.elapsed = 0
     lane.done = False
@@ -81,7 +78,7 @@ def move_one(
         lanes: (N,) of ``LANE``, of which i is updated.
         i: the environment.
         action: one of its actions.
-        words: as in :func:`step`.
+        words: the moves of :func:`step`, flat.
         sizes: as in :func:`step`.
         palette: as in :func:`step`.
     """
@@ -125,7 +122,7 @@ def step(
         actions: (N,).
         worlds: what the environments share or have one after the other, all that a step needs:
 
-            - words (M · S · A · (1+n),) of each map's choices; M = N if each environment has a map of its own, else 1;
+            - moves (M, S, A, 1+n), the words of each map's choices; M = N if each environment has its own map, else 1;
             - sizes: S · A · (1+n), or 0 where M is 1; A · (1+n); 1+n; the threshold: an action slips when 32 bits are
               below it, and then any of the n alternatives is taken; the limit: steps after which an episode is
               truncated;
@@ -140,7 +137,8 @@ def step(
     Returns:
         Whether all actions were valid; if not, nothing was done.
     """
-    words, sizes, starts, start_counts, palette, offsets, members = worlds
+    moves, sizes, starts, start_counts, palette, offsets, members = worlds
+    words = moves.reshape(-1)
     valid, num_actions, many = True, sizes[1] // sizes[2], np.uint64(sizes[0] > _ZERO)
     for i in range(lanes.size):
         valid = valid & bool(np.uint64(actions[i]) < num_actions)
@@ -179,7 +177,7 @@ def reset(
         bits = mix_bits(lane.key ^ lane.position)
         lane.position += GOLDEN
         m = i if many else 0
-        word = starts[m, ((bits >> _S32) * start_counts[m]) >> _S32]
+        word: np.uint64 = starts[m, ((bits >> _S32) * start_counts[m]) >> _S32]
         lane.cell = np.int32(word & LOW)
         lane.elapsed = 0
         lane.done = False

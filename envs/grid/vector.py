@@ -98,7 +98,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         self.layout = model.layout
         _, num_states, num_actions, num_choices = tables.moves.shape
         self._worlds = (
-            tables.moves.reshape(-1),
+            tables.moves,
             (
                 np.uint64(num_states * num_actions * num_choices if self._many else 0),
                 np.uint64(num_actions * num_choices),
@@ -244,6 +244,18 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         if self._many:
             raise AttributeError("with regenerate each environment has its own map, so there is no one model")
         return self.model
+
+    @property
+    def worlds(self) -> tuple[NDArray[np.void], tuple[Any, ...]] | None:
+        """What a learner's own kernel steps these worlds with, by the parts of :mod:`~gridzero.envs.grid.step_kernels`.
+
+        The lanes, and what :func:`~gridzero.envs.grid.step_kernels.step` calls worlds, the words flat. None where there
+        is more to a step: observations that are not states' numbers, maps generated anew, a mode other than NEXT_STEP.
+        """
+        if not self._plain or not self._next_step or self._many:
+            return None
+        moves, *others = self._worlds
+        return self._lanes, (moves.reshape(-1), *others)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """(N, A) False for moves that would bump into the boundary or a wall; all True where every one would."""

@@ -537,3 +537,29 @@ def test_a_state_of_another_agent_is_refused() -> None:
         make("sarsa", "FrozenLake-v1").load_state_dict(state)
     with pytest.raises(ValueError, match="this agent and environment need"):
         make("sarsa-lambda", "CliffWalking-v1").load_state_dict(state)
+
+
+@pytest.mark.parametrize("name", ["sarsa", "expected-sarsa", "q-learning"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layout": "frozen-lake-4x4", "max_episode_steps": 7},
+        {"layout": "maze:5x5", "start": "random", "actions": 5, "slip": 0.3, "slip_to": "any"},
+    ],
+    ids=["lake", "maze"],
+)
+def test_stepping_and_learning_in_one_kernel_comes_to_the_same(name: str, options: dict[str, Any]) -> None:
+    """A wrapper hides the worlds from the learner, which then lets the vector take its steps."""
+    one, other, resumed = (
+        make(name, wrap(gym.make_vec("gridzero/GridWorld-v0", 64, **options)), seed=3, epsilon="0.3")
+        for wrap in (lambda env: env, gym.wrappers.vector.RecordEpisodeStatistics, lambda env: env)
+    )
+    assert one.interaction.worlds is not None
+    assert other.interaction.worlds is None
+    assert list(itertools.islice(one.learn(), 3)) == list(itertools.islice(other.learn(), 3))
+    assert_same(one, other)
+    resumed.load_state_dict(one.state_dict())
+    learn(other, 2)
+    assert list(itertools.islice(one.learn(), 2)) == list(itertools.islice(resumed.learn(), 2))
+    assert_same(one, resumed)
+    assert_same(one, other)
