@@ -43,8 +43,8 @@ class SupervisedLearner(PostTrainingLearner[Example]):
         return loss, {"token_accuracy": accuracy}
 
     def after_step(self) -> Mapping[str, float]:
-        """Move the biases of routers."""
-        return self.balance.step()
+        """Move the biases of routers, by less as the learning rate falls: constant steps would go back and forth."""
+        return self.balance.step(self._factor())
 
 
 class SFT(SupervisedLearner):

@@ -93,7 +93,7 @@ class ExpertBalance:
     DeepSeek-AI (2024), DeepSeek-V3, section 2.1.2.
     """
 
-    def __init__(self, model: Any, rate: float = 1e-2) -> None:
+    def __init__(self, model: Any, rate: float = 2e-2) -> None:
         self.model, self.routers = model, routers(model)
         self.rate = 0.0 if is_adapted(model) else rate
         self.loads: Tensor | None = None
@@ -114,8 +114,8 @@ class ExpertBalance:
         self.loads = loads if self.loads is None else self.loads + loads
 
     @torch.no_grad()
-    def step(self) -> dict[str, float]:
-        """Move the biases by what was counted since the last step, and say how uneven that was."""
+    def step(self, factor: float = 1.0) -> dict[str, float]:
+        """Move the biases by what was counted since the last step, γ times a factor, and say how uneven that was."""
         if not self.routers:
             return {}
         counts = process_group().all_gather(None if self.loads is None else self.loads.tolist())
@@ -124,5 +124,5 @@ class ExpertBalance:
         assert isinstance(loads, Tensor)
         for router, load in zip(self.routers, loads, strict=True):
             bias = router.e_score_correction_bias
-            bias += self.rate * torch.sign(load.mean() - load).to(bias)
+            bias += factor * self.rate * torch.sign(load.mean() - load).to(bias)
         return {"expert_violation": maximal_violation(loads)}

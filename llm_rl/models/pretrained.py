@@ -151,6 +151,9 @@ def write_model(model: Any, tokenizer: Any, folder: Path) -> None:
         base = Path(model.active_peft_config.base_model_name_or_path or "")
         if base.parent in (SHIPPED, cache()):  # which may move
             model.active_peft_config.base_model_name_or_path = base.name
+    elif model.config.model_type == "kimi_k25":
+        # Under the names that its modules have: transformers' older ones take text's queries for the vision tower's.
+        options = {"save_original_format": False}
     with _quiet():
         model.save_pretrained(folder, **options)
         tokenizer.save_pretrained(folder)

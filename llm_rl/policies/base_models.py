@@ -141,8 +141,9 @@ def warm_up(task: Task, recipe: Recipe, report: Callable[[int, int, float], None
         batch = [demonstrate(task, rng, renderer) for _ in range(recipe.batch)]
         with balance.counting([len(one.tokens) - 1 for one in batch]):
             loss, _ = completion_loss(causal, batch, vocabulary.pad)
-        optimiser.step([loss], recipe.learning_rate * warm_cosine(step / recipe.steps))
-        balance.step()
+        factor = warm_cosine(step / recipe.steps)
+        optimiser.step([loss], recipe.learning_rate * factor)
+        balance.step(factor)
         if report is not None:
             report(step, recipe.steps, float(loss.detach()))
     return model.eval(), tokenizer

@@ -12,9 +12,9 @@ from gridzero.llm_rl.learners.configs.post_training import PostTrainingConfig
 class SupervisedConfig(PostTrainingConfig):
     """Settings of learners that imitate completions."""
 
-    expert_bias_rate: float = 1e-2
+    expert_bias_rate: float = 2e-2
     """γ: after each gradient step the biases of routers to experts move by it, so that all experts get as many tokens;
-    0: they stay. For models with a mixture of experts."""
+    0: they stay. It falls as the learning rate does. For models with a mixture of experts."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for a setting that is out of range."""

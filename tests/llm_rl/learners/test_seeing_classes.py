@@ -94,6 +94,7 @@ def test_adapters_that_a_family_does_not_take_are_refused(kind: str, seeing_fold
         make("grpo", seeing_folder, peft=kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeing", ["gemma3"], indirect=True)
 def test_from_the_command_line(
     seeing_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -141,18 +141,21 @@ def test_adapters_are_of_the_language_model_alone() -> None:
     assert generate(adapted, prompts, 1, sampling, end=[1], pad=0, rng=np.random.default_rng(0)).tokens.shape[0] == 1
 
 
-def test_it_is_saved_in_hugging_faces_format(tmp_path: Path) -> None:
+@pytest.mark.parametrize("architecture", ["llama", "deepseek_v3"])
+def test_it_is_saved_in_hugging_faces_format(architecture: Any, tmp_path: Path) -> None:
     from gridzero.envs.tasks.vocabulary import Vocabulary
     from gridzero.llm_rl.models.tokenizer import character_tokenizer
 
     vocabulary = Vocabulary.for_task(make_task("grid-path", pixels=8))
-    model = tiny()
+    model = tiny(architecture)
     seeing_model(model)
     write_model(model, character_tokenizer(vocabulary), tmp_path / "model")
     loaded, _ = load_image_text_model(tmp_path / "model")
     shown, texts = pictures(2), [[4, 5], [6, 7]]
     with torch.no_grad():
-        torch.testing.assert_close(logits_of(loaded, shown, texts), logits_of(tiny(), shown, texts), atol=0, rtol=0)
+        torch.testing.assert_close(
+            logits_of(loaded, shown, texts), logits_of(tiny(architecture), shown, texts), atol=0, rtol=0
+        )
     with pytest.raises(ValueError, match="a kimi_k25 is not a causal language model"):
         load_model(tmp_path / "model")
 
