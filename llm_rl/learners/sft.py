@@ -50,9 +50,9 @@ class SupervisedLearner(PostTrainingLearner[Example]):
 class SFT(SupervisedLearner):
     """A language model that learns to write the solutions which a task demonstrates, or the completions of a file.
 
-    A step is an example: a demonstration of a fresh random problem, or the next of a file's, which are passed over in
-    random order. The loss is the mean of -log p over the tokens of completions, end tokens included; prompts and the
-    task's replies are only read. Greedy completions are what it acts with.
+    A step is an example: a demonstration of a fresh random problem, or the next of so many or of a file's, which are
+    passed over in random order. The loss is the mean of -log p over the tokens of completions, end tokens included;
+    prompts and the task's replies are only read. Greedy completions are what it acts with.
 
     Args:
         env: an environment of texts with a task, such as ``gridzero/TextGeneration-v0``.
@@ -119,14 +119,21 @@ class SFT(SupervisedLearner):
         pretrained = fields.get("policy", {}).get("model") is not None
         return super().defaults(env, fields) | ({"minibatch_size": 32} if pretrained else {})
 
+    def _generator(self, number: int) -> np.random.Generator:
+        """The generator of a demonstration that comes again; the learner has the first three children of its seed."""
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(3, number)))
+
     def batches(self) -> Iterator[Batch[Example]]:
         """Fresh demonstrations, or the next of the file's."""
         size, policy = self.config.minibatch_size, self.network
         for _ in range(self.config.gradient_steps):
             if self.steps >= self.span():
                 return
-            if self.examples is None:
+            if self.examples is not None:
+                items = [self.examples[i] for i in passes(len(self.examples), self.seed, self.steps, size)]
+            elif self.config.demonstrations is None:
                 items = [demonstrate(self.task, self.rng, policy.renderer) for _ in range(size)]
             else:
-                items = [self.examples[i] for i in passes(len(self.examples), self.seed, self.steps, size)]
+                numbers = passes(self.config.demonstrations, self.seed, self.steps, size)
+                items = [demonstrate(self.task, self._generator(number), policy.renderer) for number in numbers]
             yield Batch([item.cut(self.max_length) for item in items], size)

@@ -30,6 +30,8 @@ class SFTConfig(SupervisedConfig):
     data: str | None = None
     """A file of examples, a JSON object with "prompt" and "completion" a line; by default the task's worked
     solutions."""
+    demonstrations: int | None = None
+    """So many different worked solutions, passed over in random order; by default fresh ones without end."""
     minibatch_size: int = 128
     """Examples in a gradient step; by default 32 for a model that is given."""
     learning_rate: float = 3e-3
@@ -44,4 +46,6 @@ class SFTConfig(SupervisedConfig):
     def __post_init__(self) -> None:
         """Raise ValueError for a setting that is out of range."""
         super().__post_init__()
-        self.check_positive("width", "layers", "heads")
+        self.check_positive("width", "layers", "heads", "demonstrations")
+        if self.data is not None and self.demonstrations is not None:
+            raise ValueError("demonstrations are of the task, and --data has examples of its own; give one of them")

@@ -135,6 +135,21 @@ def test_the_learning_rate_rises_and_falls_to_nothing_at_the_end_of_the_budget()
     assert [update.metrics["learning_rate"] for update in learn(agent, 2)] == [3e-3, 3e-3]
 
 
+def test_so_many_demonstrations_are_passed_over_again_and_again() -> None:
+    agent, other = make(demonstrations=20), make(demonstrations=20)
+    learn(other, 1)  # which ones come next depends on the steps alone
+
+    def at(agent: Any, steps: int) -> list[tuple[int, ...]]:
+        agent.steps = steps
+        return [tuple(one.tokens) for one in next(agent.batches()).items]
+
+    seen = [tokens for steps in range(0, 80, 8) for tokens in at(agent, steps)]
+    assert seen == [tokens for steps in range(0, 80, 8) for tokens in at(other, steps)]
+    assert 10 < len(set(seen)) <= 20
+    for first in range(0, 80, 20):
+        assert sorted(seen[first : first + 20]) == sorted(seen[:20])  # a pass has them all
+
+
 @pytest.mark.parametrize("kind", [None, "lora", "prefix", "prompt", "ia3", "bottleneck"])
 def test_a_restored_learner_goes_on_exactly(kind: str | None, tmp_path: Path) -> None:
     policy = {} if kind is None else {"peft": kind, "model": str(next(SHIPPED.glob("addition-*")))}
@@ -162,6 +177,8 @@ def test_seeds_decide_everything_and_acting_greedily_changes_nothing() -> None:
         ("gridzero/TokenGeneration-v0", {}, "a text task with worked solutions"),
         ("gridzero/TextGeneration-v0", {"minibatch_size": 0}, "minibatch_size must be above 0"),
         ("gridzero/TextGeneration-v0", {"learning_rate_schedule": "linear"}, "must be one of cosine, constant"),
+        ("gridzero/TextGeneration-v0", {"demonstrations": 0}, "demonstrations must be above 0"),
+        ("gridzero/TextGeneration-v0", {"demonstrations": 9, "data": "x"}, "give one of them"),
         ("gridzero/TextGeneration-v0", {"width": 15}, "width must be an even multiple of heads"),
         ("gridzero/TextGeneration-v0", {"policy": {"modell": "x"}}, "no option 'modell'"),
         ("gridzero/TextGeneration-v0", {"policy": {"peft": "lora"}}, "peft adapts a trained model"),
