@@ -30,6 +30,12 @@ def pictures(count: int = 2) -> np.ndarray:
     return np.random.default_rng(0).integers(256, size=(count, *SHAPE), dtype=np.uint8)
 
 
+def own_inputs_of(model: Any, shown: list[np.ndarray]) -> dict[str, Tensor]:
+    """What the model's processor makes of several pictures."""
+    each = [own_inputs(model, picture) for picture in shown]
+    return {name: torch.cat([one[name] for one in each]) for name in each[0]}
+
+
 def own_inputs(model: Any, picture: np.ndarray) -> dict[str, Tensor]:
     """What the model's processor makes of a picture; for LFM2-VL by its formula."""
     if model.image_processor is None:
@@ -51,12 +57,17 @@ def own_inputs(model: Any, picture: np.ndarray) -> dict[str, Tensor]:
 
 
 def logits_of(model: Any, picture: np.ndarray, before: list[int], parts: int, after: list[int]) -> Tensor:
+    """(T, V) of a sequence with one picture, by the model's own forward pass."""
+    return own_logits(model, [picture], [*before, *[model.config.image_token_id] * parts, *after])
+
+
+def own_logits(model: Any, shown: list[np.ndarray], tokens: list[int]) -> Tensor:
     """(T, V) by the model's own forward pass; the tokens that mark pictures are left out."""
-    ids = torch.tensor([[*before, *[model.config.image_token_id] * parts, *after]])
+    ids = torch.tensor([tokens])
     types = (ids == model.config.image_token_id).long()
     name = {"gemma3": "token_type_ids", "qwen2_5_vl": "mm_token_type_ids", "qwen3_vl": "mm_token_type_ids"}
     given = {name[model.config.model_type]: types} if model.config.model_type in name else {}
-    logits: Tensor = model(input_ids=ids, **own_inputs(model, picture), **given).logits[0]
+    logits: Tensor = model(input_ids=ids, **own_inputs_of(model, shown), **given).logits[0]
     unseen = [model.config.image_token_id, getattr(model.config, "video_token_id", None)]
     unseen = [token for token in unseen if token is not None]
     return logits.index_fill(-1, torch.tensor(unseen), -1e4)
@@ -151,6 +162,37 @@ def test_completions_are_the_whole_models_and_have_no_tokens_of_pictures(seeing:
     drawn = generate(causal, prompts, 20, Sampling(max_tokens=4), end=[1], pad=0, rng=np.random.default_rng(0))
     assert token not in drawn.tokens
     assert int(drawn.tokens.max()) < len(theirs.get_output_embeddings().weight)
+
+
+def test_pictures_in_replies_are_read_as_in_whole_sequences(seeing: Make, seeing_tokenizer: Any) -> None:
+    """The second picture comes after the model has written; another conversation begins alike and has only one."""
+    ours, theirs = seeing(), seeing()
+    policy = VisionLanguagePolicy(ours, seeing_tokenizer(), LanguageOptions(), limit=8)
+    first, second = pictures()
+    see = policy.pictures.tokens
+    prompt, own, reply, rest = [20, *see(first), 30, 31], [40, 1], [21, *see(second), 22], [43, 44, 1]
+    actions = torch.tensor([[*own, *reply, *rest], [*own, *[0] * (len(reply) + len(rest))]])
+    mask = torch.tensor([[True] * 2 + [False] * len(reply) + [True] * 3, [True] * 2 + [False] * (len(reply) + 3)])
+    observations = {"prompts": torch.tensor([prompt] * 2), "prompt_lengths": torch.tensor([len(prompt)] * 2)}
+    steps = Steps(observations, actions, mask, torch.zeros_like(mask), torch.zeros(2, 0))
+    marks = [theirs.config.image_token_id] * policy.pictures.parts
+    tokens = [20, *marks, 30, 31, *own, 21, *marks, 22, *rest]
+    logits = own_logits(theirs, [first, second], tokens).log_softmax(-1)
+    wanted = torch.stack([logits[at - 1, tokens[at]] for at in (-len(reply) - 5, -len(reply) - 4, -3, -2, -1)])
+    scores = policy.evaluate_actions(steps).log_probs
+    torch.testing.assert_close(scores[0][mask[0]], wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(scores[1, :2], wanted[:2], atol=1e-5, rtol=0)
+    scores[0].square().sum().backward()
+    wanted.square().sum().backward()
+    check_gradients(ours, theirs)
+    sampling = Sampling(greedy=True, max_tokens=3)
+    prompts = [[*prompt, *own, *reply], prompt]
+    found = generate(policy.model, prompts, 1, sampling, end=[1], pad=0, rng=np.random.default_rng(0))
+    for row, (shown, start) in enumerate((([first, second], tokens[:-3]), ([first], [20, *marks, 30, 31]))):
+        written: list[int] = []
+        for _ in range(int(found.lengths[row])):
+            written.append(int(own_logits(theirs, shown, start + written)[-1].argmax()))
+        assert found.tokens[row, : len(written)].tolist() == written
 
 
 def test_a_text_that_has_a_models_own_mark_of_pictures_is_refused(seeing: Make) -> None:
