@@ -19,8 +19,6 @@ Singles = NDArray[np.float32]  # NDArray[np.float64] where gamma is so near to 1
 Integers = NDArray[np.int32]
 Booleans = NDArray[np.bool_]
 
-SHARE = 0.95
-"""Of the fill that factorization drops, what goes to the diagonal."""
 TINY = np.float32(1e-30)
 """Smaller numbers become 0 where errors fade, before they turn subnormal and slow."""
 FINEST = 1e-4
@@ -126,12 +124,14 @@ def gauss_seidel(columns: Integers, weights: Floats, constants: Floats, x: Float
 
 
 @numba.njit(cache=True, nogil=True)
-def factorize(columns: Integers, weights: Singles, inverses: Singles, earlier: Singles, dropped: Singles) -> None:
+def factorize(
+    columns: Integers, weights: Singles, share: float, inverses: Singles, earlier: Singles, dropped: Singles
+) -> None:
     r"""Modified incomplete factorization $(D - P_L) D^{-1} (D - P_U) \approx I - P$ without fill-in.
 
-    Where edges go both ways, as in grids, most of the fill that is dropped goes to the diagonal, which nearly keeps the
-    sums of rows and so gets slowly varying errors right (Gustafsson 1978); else none does. $I - P$ is an M-matrix with
-    positive row sums, so no pivot vanishes (Meijerink and van der Vorst 1977).
+    Where edges go both ways, as in grids, a ``share`` of the fill that is dropped goes to the diagonal, which nearly
+    keeps the sums of rows and so gets slowly varying errors right (Gustafsson 1978); else none does. $I - P$ is an
+    M-matrix with positive row sums, so no pivot vanishes (Meijerink and van der Vorst 1977).
     """
     n, outcomes = columns.shape
     both, one = 0.0, 1e-300
@@ -142,7 +142,7 @@ def factorize(columns: Integers, weights: Singles, inverses: Singles, earlier: S
             for m in range(outcomes):
                 if columns[j, m] == i and weights[j, m] > 0:
                     both += weights[i, k]
-    share = SHARE if both > 0.5 * one else 0.0
+    share = share if both > 0.5 * one else 0.0
     dropped[:n] = 0.0
     earlier[:n] = 0.0
     for i in range(n):
@@ -242,13 +242,15 @@ def solve_chain(
     x: Floats,
     tolerance: float,
     limit: int,
+    share: float,
     work: Singles,
     residuals: Floats,
 ) -> tuple[float, int]:
     r"""Solve $x = b + P x$ by iterative refinement: residuals in double precision, corrections in single.
 
     It starts from ``x``, which is overwritten, and ends with a residual of ``tolerance``, after ``limit`` iterations,
-    or when a correction is of no use. ``light`` are the ``weights`` in single precision; ``work`` is (10, at least n),
+    or when a correction is of no use. ``light`` are the ``weights`` in single precision; ``share``
+    is that of :func:`factorize`; ``work`` is (10, at least n),
     ``residuals`` (at least n,).
 
     Returns:
@@ -258,7 +260,7 @@ def solve_chain(
     if start <= tolerance:
         return start, 0
     n = columns.shape[0]
-    factorize(columns, light, work[0], work[1], work[2])
+    factorize(columns, light, share, work[0], work[1], work[2])
     total = 0
     while True:
         used = _correct(columns, light, residuals, start, max(0.9 * tolerance / start, FINEST), limit - total, work)

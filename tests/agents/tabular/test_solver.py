@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import gridzero
-from gridzero.agents.tabular import chain_kernels, solver_kernels
+from gridzero.agents.tabular import chain_kernels, solver, solver_kernels
 from gridzero.envs import GridWorld
 from gridzero.envs.mdp import FiniteMDP
 
@@ -166,12 +166,13 @@ def test_predecessors_are_the_states_one_step_before() -> None:
         assert set(found) == expected
 
 
-@pytest.mark.parametrize("share", ["grid", "random"])
-def test_krylov_solution_of_a_chain_equals_a_dense_solve(share: str) -> None:
+@pytest.mark.parametrize("share", solver.SHARES)
+@pytest.mark.parametrize("edges", ["grid", "random"])
+def test_krylov_solution_of_a_chain_equals_a_dense_solve(edges: str, share: float) -> None:
     rng = np.random.default_rng(0)
     n = 200
     neighbours = (np.arange(n)[:, None] + [-1, 1, -14, 14]) % n
-    columns = (neighbours if share == "grid" else rng.integers(0, n, (n, 4))).astype(np.int32)
+    columns = (neighbours if edges == "grid" else rng.integers(0, n, (n, 4))).astype(np.int32)
     weights = rng.dirichlet(np.ones(4), size=n) * 0.995
     weights[columns == np.arange(n)[:, None]] = 0.0
     constants = rng.normal(size=n)
@@ -180,11 +181,30 @@ def test_krylov_solution_of_a_chain_equals_a_dense_solve(share: str) -> None:
     x = np.zeros(n)
     light, work = weights.astype(np.float32), np.empty((10, n), dtype=np.float32)
     residual, iterations = chain_kernels.solve_chain(
-        columns, weights, light, constants, x, 1e-10, 100, work, np.empty(n)
+        columns, weights, light, constants, x, 1e-10, 100, share, work, np.empty(n)
     )
     assert residual <= 1e-10
     assert iterations < 40
     np.testing.assert_allclose(x, np.linalg.solve(matrix, constants), atol=1e-7)
+
+
+@pytest.mark.slow
+def test_a_policy_that_goes_to_and_fro_to_avoid_penalties_is_evaluated_in_few_iterations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Moves slip sideways only, so that far from the target two cells keep an agent for certain: 902 with one share."""
+    solve_chain, iterations = chain_kernels.solve_chain, 0
+
+    def counted(*arguments: Any) -> tuple[float, int]:
+        nonlocal iterations
+        residual, used = solve_chain(*arguments)
+        iterations += used
+        return residual, used
+
+    monkeypatch.setattr(chain_kernels, "solve_chain", counted)
+    model = GridWorld("obstacles:500x500:0", reward_step=-0.04, slip=0.2).mdp
+    assert gridzero.agents.solve(model, 0.99).residual <= 1e-6
+    assert iterations < 400
 
 
 def _random_model(seed: int, ends: bool) -> FiniteMDP:
