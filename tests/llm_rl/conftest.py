@@ -138,7 +138,10 @@ SEEING: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
 LFM_SETTINGS = {"encoder_patch_size": 4, "min_image_tokens": 2, "max_image_tokens": 16}
 
 
-@pytest.fixture(params=SEEING)
+ALIKE = ("llava, siglip", "idefics3", "internvl")  # to others
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in SEEING])
 def seeing(request: pytest.FixtureRequest) -> Callable[[], Any]:
     """Makes an image-text model of each family, always with the same weights, and with its image processor."""
 
