@@ -33,7 +33,7 @@ SWEEPS = 4
 PATIENCE = 30
 """After so many improvements that do not halve the residual, plain policy iteration it is, which always ends."""
 
-SHARES = (0.98, 0.7)
+SHARES = (0.97, 0.7)
 """Of the fill that the factorization of a chain drops, what goes to its diagonal. The more, the fewer iterations, where
 moves are random; where a policy goes to and fro for certain, as it may only to avoid penalties, they come to no end."""
 
