@@ -194,8 +194,8 @@ def make(seed: int) -> Figure:
     left.set(
         xlabel="KL(π ‖ π_ref) in nats", ylabel="expected reward", title="reward over divergence", xlim=(-0.03, 1.7)
     )
-    left.set_ylim(-0.4, 1.8)
-    left.legend(fontsize=7, loc="upper left")
+    left.set_ylim(-0.85, 0.85)
+    left.legend(fontsize=7, loc="lower right")
     right.set(xlabel="share of training", ylabel="total variation", title="distance from a method's own optimum")
     right.grid(alpha=0.3)
     return Figure(picture, rows(world, ways, early), "The exact frontier of 3 problems: π* ∝ π_ref exp(r/β), β = 1")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,10 @@ from gridzero.figures.figure import Figure, Row, claim, panels, shown
 from gridzero.figures.text_world import LIMIT, TextWorld, taste
 from gridzero.llm_rl.scoring.enumeration import FloatArray, best_of, divergence, expected, tilted
 
-MODELS, PAIRS, POINTS = 6, 200, 20
+MODELS, PAIRS, POINTS = 12, 200, 20
+QUESTIONS = tuple(a + b for a, b in zip(ascii_lowercase[:24:2], ascii_lowercase[1:24:2], strict=True))
+TEMPERATURE = 0.45
+"""Below 1, so that the reference seldom writes what the reward models will like best, and few pairs are about it."""
 REWARD = f"{__name__}:moderation"
 REWARD_MODEL: dict[str, Any] = {
     "pairs": PAIRS,
@@ -28,10 +32,10 @@ REWARD_MODEL: dict[str, Any] = {
     "schedule_steps": 1_500,
     "episode_limit": LIMIT,
 }
-UPDATES = 80
+UPDATES = 60
 GRPO: dict[str, Any] = {
-    "groups": 6,
-    "group_size": 64,
+    "groups": len(QUESTIONS),
+    "group_size": 32,
     "episode_limit": LIMIT,
     "learning_rate": 3e-3,
     "learning_rate_schedule": "constant",
@@ -42,11 +46,11 @@ BETAS = np.geomspace(20, 1e-4, 80)
 
 
 def moderation(problem: Problem, completions: Sequence[str]) -> list[float]:
-    """A true reward that wants more of what is to its taste, but not too much of it: s - s²/2.
+    """A true reward that wants more of what is to its taste, but not too much of it: s - 3s²/2.
 
     Chosen because it shows the fall: of a reward that only adds up, reward models extrapolate well.
     """
-    return [s - s * s / 2 for s in taste(problem, completions)]
+    return [s - 1.5 * s * s for s in taste(problem, completions)]
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def make(seed: int) -> Figure:
     The way of reinforcement learning is the exact one, π ∝ π_ref exp(proxy/β) for ever smaller β; GRPO's own, which
     need not come to the proxy's very best completion, is beside it.
     """
-    world = TextWorld()
+    world = TextWorld(QUESTIONS, temperature=TEMPERATURE)
     gold = _centred(world, world.judged(moderation))
     learned, optimal, drawn = [], [], []
     for number in np.random.SeedSequence(seed).generate_state(MODELS).tolist():
@@ -88,22 +92,21 @@ def make(seed: int) -> Figure:
         learned.append(_way(world, gold, proxy, [world.reference, *world.path(agent, steps, POINTS)]))
         optimal.append(_way(world, gold, proxy, [tilted(world.reference, proxy, float(beta)) for beta in BETAS]))
         drawn.append(_way(world, gold, proxy, [best_of(world.reference, proxy, int(n)) for n in DRAWS]))
-    ways = {"RL": _mean(optimal), "best-of-n": _mean(drawn)}
+    ways = {"RL": (optimal, _mean(optimal)), "best-of-n": (drawn, _mean(drawn))}
     grpo = _mean(learned)
     picture, axes = panels(2, width=5.0, height=3.8)
-    for panel, (name, way) in zip(axes, ways.items(), strict=True):
-        root = np.sqrt(np.maximum(way.kl, 0))
-        for one in optimal if name == "RL" else drawn:
-            panel.plot(np.sqrt(np.maximum(one.kl, 0)), one.gold, color="tab:green", lw=0.5, alpha=0.4)
-        panel.plot(root, way.proxy, "--", color="tab:orange", label="reward model (proxy)")
-        panel.plot(root, way.gold, "-", color="tab:green", lw=2, label="true reward (gold)")
+    for panel, (name, (each, way)) in zip(axes, ways.items(), strict=True):
+        for one in each:
+            panel.plot(_root(one), one.gold, color="tab:green", lw=0.5, alpha=0.4)
+        panel.plot(_root(way), way.proxy, "--", color="tab:orange", label="reward model (proxy)")
+        panel.plot(_root(way), way.gold, "-", color="tab:green", lw=2, label="true reward (gold)")
         if name == "RL":
-            panel.plot(np.sqrt(np.maximum(grpo.kl, 0)), grpo.gold, ":", color="tab:blue", label="true reward, GRPO")
+            panel.plot(_root(grpo), grpo.gold, ":", color="tab:blue", label="true reward, GRPO")
         panel.set(xlabel="√KL(π ‖ π_ref)", ylabel="expected reward", title=f"{name}, {MODELS} reward models")
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)
     rows: list[Row] = []
-    for name, way in ways.items():
+    for name, (_, way) in ways.items():
         peak = int(way.gold.argmax())
         rows += [
             claim(
@@ -119,6 +122,11 @@ def make(seed: int) -> Figure:
         ]
     rows.append(shown("GRPO: true reward at its peak and at the end", f"{grpo.gold.max():.2f}, {grpo.gold[-1]:.2f}"))
     return Figure(picture, rows, f"Gao et al. (2023), figure 1: reward models from {PAIRS} pairs, optimised")
+
+
+def _root(way: Way) -> FloatArray:
+    """√KL, over which the pictures are drawn."""
+    return np.sqrt(np.maximum(way.kl, 0))
 
 
 def _centred(world: TextWorld, rewards: FloatArray) -> FloatArray:

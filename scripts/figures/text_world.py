@@ -22,6 +22,7 @@ from gridzero.llm_rl.scoring.enumeration import Enumeration, FloatArray
 
 LIMIT = 2
 QUESTIONS = ("abc", "def", "gab")
+"""Seven letters, an end of line, an end and a padding: 1 + 9 · 10 completions of two tokens."""
 _WEIGHTS = 0.75 * np.random.default_rng(0).normal(size=(LIMIT, 128))
 
 
@@ -34,6 +35,7 @@ class TextWorld:
     """Three questions, all completions of two tokens, their true rewards, and a language model with random weights.
 
     Args:
+        questions: their letters are what is written, besides an end of line.
         temperature: of the language model; below 1 it writes some completions much more often than others.
 
     Attributes:
@@ -42,14 +44,14 @@ class TextWorld:
         reference: π_ref, (3, N), probabilities under the language model.
     """
 
-    def __init__(self, temperature: float = 1.0) -> None:
+    def __init__(self, questions: Sequence[str] = QUESTIONS, *, temperature: float = 1.0) -> None:
         self.temperature = temperature
         self._folder = tempfile.TemporaryDirectory()
-        questions = Path(self._folder.name) / "questions.jsonl"
-        lines = [json.dumps({"question": question, "answer": question[0]}) + "\n" for question in QUESTIONS]
-        questions.write_text("".join(lines), encoding="utf-8")
-        options: dict[str, Any] = {"path": str(questions), "compare": "text", "template": "plain", "split": "all"}
-        self.task = {"task": "jsonl", "distinct": len(QUESTIONS), **options}
+        path = Path(self._folder.name) / "questions.jsonl"
+        lines = [json.dumps({"question": question, "answer": question[0]}) + "\n" for question in questions]
+        path.write_text("".join(lines), encoding="utf-8")
+        options: dict[str, Any] = {"path": str(path), "compare": "text", "template": "plain", "split": "all"}
+        self.task = {"task": "jsonl", "distinct": len(questions), **options}
         vocabulary = Vocabulary((PAD, END, *make_task("jsonl", **options).alphabet()))
         model = tiny_model(len(vocabulary), width=32, layers=1, heads=2, positions=64, seed=1)
         self.model = f"{self._folder.name}/model"
