@@ -47,16 +47,15 @@ class Sampler:
     """
 
     def __init__(self, env: Any, groups: int, size: int, seed: int) -> None:
-        group = process_group()
-        self.groups, self.size = groups, size
-        self.vector = copies(env, group.local_count(groups, "groups") * size, seedable=True)
+        self._own_groups, self.size = process_group().local_count(groups, "groups"), size  # of this process
+        self.vector = copies(env, self._own_groups * size, seedable=True)
         self.collector = ConversationCollector(self.vector, seed)
         self.metrics: dict[str, float] = {}
         self.samples: Sequence[Mapping[str, Any]] = ()
 
     def __call__(self, policy: LanguagePolicy, limit: int, rng: np.random.Generator) -> list[list[Written]]:
         """One round: ``groups`` groups of ``size`` completions of at most ``limit`` tokens, of all processes."""
-        rollout = self.collector.episodes(policy, self.groups, self.size, limit, rng)
+        rollout = self.collector.episodes(policy, self._own_groups, self.size, limit, rng)
         self.metrics, self.samples = self.collector.metrics(), self.collector.samples()
         examples = rollout_examples(rollout.steps, policy.pad)
         rewards = rollout.rewards.sum(dim=1).tolist()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -63,6 +64,15 @@ def test_garbage_is_searched_for_again_after_loading_failed_or_not() -> None:
         gc.unfreeze()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_that_a_library_loses_is_raised_again() -> None:
     lost = []
 
@@ -89,6 +99,7 @@ def test_an_interrupt_that_a_library_loses_is_raised_again() -> None:
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_on_its_way_is_not_disturbed_and_one_that_is_taken_is_over() -> None:
     cleaned = []
     with insistent_interrupts():
