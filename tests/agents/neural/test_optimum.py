@@ -98,6 +98,19 @@ def test_a_larger_maze_is_solved_from_its_start(name: str, seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_grpo_crosses_the_large_lake(seed: int) -> None:
+    """At least 95 % of the best expected return in 200 steps from the map's start, learned from random starts."""
+    layout = {"layout": "frozen-lake-8x8"}
+    fields = {"gamma": 0.999, "entropy_coefficient": 0.02, "baseline": "centred"}
+    fields |= {"groups": 4, "group_size": 64, "minibatch_size": 512}
+    agent, _ = Bar("grpo", GRID, layout | {"start": "random"}, fields, 5_000_000).trained(seed)
+    evaluation = evaluate(agent, gym.make(GRID, **layout), episodes=1)
+    assert evaluation.optimum == pytest.approx(0.9132, abs=5e-5)
+    assert evaluation.expected_return >= 0.95 * evaluation.optimum
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_ppo_crosses_the_slippery_lake(seed: int) -> None:
     """Within 0.02 of the best expected return in 100 steps, exactly evaluated."""
