@@ -240,7 +240,7 @@ class Interaction:
 
     @property
     def worlds(self) -> tuple[Any, ...] | None:
-        """What a learner's own kernel takes steps with, where the environment is a native vector for that; else None.
+        """The arrays from which a learner's compiled kernel steps a plain native vector itself; None for others.
 
         Its lanes and tables (:attr:`~gridzero.envs.GridWorldVector.worlds`), and of the episodes: returns (N,), lengths
         (N,), room for rows (4 N, 3) of those that end, and (3,) actions taken, episodes ended, steps of the batch.

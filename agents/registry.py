@@ -16,7 +16,7 @@ from gridzero.envs import plugins
 from gridzero.envs.suggestions import closest
 
 EXAMPLE = "--env FrozenLake-v1 --env.is_slippery False --run lake"
-"""What the help of most agents trains them on."""
+"""The environment in the example of most agents' help."""
 
 SpacePredicate = Callable[[gym.Space[Any], gym.Space[Any]], bool]
 

@@ -70,7 +70,7 @@ def begin_one(
 def move_one(
     lanes: NDArray[np.void], i: int, action: int, words: UintArray, sizes: Any, palette: NDArray[np.float64]
 ) -> tuple[np.uint64, np.float64, np.uint64]:
-    """What environment i draws for an action: the word of the move, the reward, and the bits that were drawn.
+    """Draw the move of environment i for an action: the move's word, the reward, and the random bits.
 
     A word with ``SPREAD`` is a group of cells, of which :func:`spread` draws one; then :func:`arrive_one` moves there.
 

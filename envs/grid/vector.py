@@ -247,7 +247,9 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
 
     @property
     def worlds(self) -> tuple[NDArray[np.void], tuple[Any, ...]] | None:
-        """What a learner's own kernel steps these worlds with, by the parts of :mod:`~gridzero.envs.grid.step_kernels`.
+        """The arrays from which a learner's compiled kernel steps these worlds itself.
+
+        It calls the parts of :mod:`~gridzero.envs.grid.step_kernels`.
 
         The lanes, and what :func:`~gridzero.envs.grid.step_kernels.step` calls worlds, the words flat. None where there
         is more to a step: observations that are not states' numbers, maps generated anew, a mode other than NEXT_STEP.

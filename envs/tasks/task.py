@@ -167,7 +167,7 @@ class Task(ABC):
         return ""
 
     def given(self, problem: Problem, completions: Sequence[str] = ()) -> str:
-        """What every thought begins with, of what is shown after the completions so far; nothing by default."""
+        """The beginning that every right thought has, given the completions so far; empty by default."""
         return ""
 
     def answer(self, problem: Problem, completions: Sequence[str] = ()) -> str:

@@ -149,7 +149,7 @@ class PostTrainingLearner(Agent, Generic[Item]):
         return 1
 
     def after_step(self) -> Mapping[str, float]:
-        """What a subclass does after each gradient step, and what it has to log about it."""
+        """Run after each gradient step; a subclass may update more and returns the metrics to log."""
         return {}
 
     def learn(self) -> Iterator[Update]:

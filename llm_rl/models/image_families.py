@@ -24,7 +24,7 @@ Inputs = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class ImageFamily:
-    """How a kind of model takes pictures.
+    """How a family of image-text models takes pictures.
 
     Attributes:
         inputs: of a model and pictures (U, H, W, 3) uint8, what the model's ``get_image_features`` takes.

@@ -41,7 +41,7 @@ class PolicyGradientConfig:
     entropy_coefficient: float = 0.1
     """Weight of the entropy bonus; advantages count about 1."""
     entropy_schedule: Schedule = "linear"
-    """As for the learning rate: explore first, decide later."""
+    """Of the entropy bonus, "constant" or "linear": exploring first, then deciding."""
     exploration_bonus: float = 0.0
     """β: while learning, each step pays β/√n more, n being how often its action was taken on its observation; β falls
     to 0 halfway to schedule_steps. For sparse rewards, where observations and actions are whole numbers."""
