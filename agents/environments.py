@@ -103,7 +103,7 @@ def make_environment(
     Args:
         env_id: a registered id, or ``module:id``.
         kwargs: keywords of its constructor; ``max_episode_steps`` replaces the registered time limit, and of vectors
-            ``autoreset_mode`` (its value, "NextStep" say) the mode.
+            ``autoreset_mode`` (its value, "NextStep" say) the mode; None is the usual one.
         num_envs: None for a single environment.
         wrappers: around each environment, the innermost first: ``entry_point`` ("module:Class") and ``kwargs``.
 
@@ -154,6 +154,23 @@ def remake(
     """An environment like the one described, but for its number and the keywords that change."""
     kwargs = {**described["kwargs"], **changed}
     return make_environment(described["id"], kwargs, num_envs, described.get("wrappers", ()))
+
+
+def remake_single(env: Any, **changed: Any) -> Any:
+    """A single environment like the one given, or like those of a vector, but for the keywords that change.
+
+    Raises:
+        ValueError: when it cannot be made from its specification.
+
+    Example:
+        >>> remake_single(gym.make_vec("FrozenLake-v1", 2, "sync"), is_slippery=False).observation_space
+        Discrete(16)
+    """
+    described = describe(env)
+    if described is None:
+        raise ValueError(f"no second {type(env.unwrapped).__name__} can be made from its specification")
+    kwargs = {name: value for name, value in described["kwargs"].items() if name != "autoreset_mode"}
+    return remake({**described, "kwargs": kwargs}, **changed)
 
 
 def second(env: Any, num_envs: int, limit: int | None = None) -> VectorEnv[Any, Any, Any]:

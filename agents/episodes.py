@@ -42,7 +42,7 @@ def copy_environment(env: Any, native: int, others: int, single: bool = False) -
             changed["layout"] = env.unwrapped.layout  # as it stands, edits included, and need not be made again
         changed |= getattr(env.unwrapped, "evaluation_options", {})  # such as problems that were held out of training
     spec = find_spec(described["id"])
-    kwargs = {name: value for name, value in described["kwargs"].items() if name != "autoreset_mode"} | changed
+    kwargs: dict[str, Any] = described["kwargs"] | {"autoreset_mode": None} | changed
     limit = int(kwargs.setdefault("max_episode_steps", spec.max_episode_steps or STEP_LIMIT))
     at_once = spec.vector_entry_point is not None and not described.get("wrappers")
     vector = remake({**described, "kwargs": kwargs}, native if at_once else others)

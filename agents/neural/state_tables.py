@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gridzero.agents.environments import describe, remake
+from gridzero.agents.environments import remake_single
 from gridzero.agents.spaces import Numbering, spaces_of
 from gridzero.envs.mdp import FiniteMDP
 
@@ -69,12 +69,9 @@ class StateTable:
         """The environment, or one like those of the vector, which is not disturbed."""
         if not isinstance(self.env, VectorEnv):
             return self.env.unwrapped
-        described = describe(self.env)
-        if described is None:
-            raise ValueError(f"no single {type(self.env.unwrapped).__name__} can be made to look at its states")
         world: Any = self.env.unwrapped
         layout = {"layout": world.layout} if hasattr(world, "layout") else {}  # as it stands, edits included
-        return remake(described, **layout).unwrapped
+        return remake_single(self.env, **layout).unwrapped
 
 
 def _elements(space: gym.Space[Any]) -> Any:

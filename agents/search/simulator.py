@@ -9,6 +9,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
+from gridzero.agents.environments import remake_single
+
 _TRANSPARENT = (gym.wrappers.PassiveEnvChecker, gym.wrappers.OrderEnforcing, gym.wrappers.TimeLimit)
 _CHECKED_STEPS = 20
 
@@ -66,12 +68,7 @@ def _single(env: Any) -> Any:
         return env.unwrapped.envs[0]
     if not isinstance(env, VectorEnv):
         return env
-    from gridzero.agents.environments import describe, remake
-
-    described = describe(env)
-    if described is None:
-        raise ValueError(f"no single {type(env.unwrapped).__name__} can be made from its specification")
-    return remake(described)
+    return remake_single(env)
 
 
 def _plain(env: Any) -> bool:

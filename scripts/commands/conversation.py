@@ -72,14 +72,10 @@ class Conversations:
     """
 
     def __init__(self, agent: Any, width: int, temperature: float, seed: int, max_turns: int | None = None) -> None:
-        from gridzero.agents.environments import describe, remake
+        from gridzero.agents.environments import remake_single
 
-        described = describe(agent.env)
-        if described is None:
-            raise ValueError(f"no second {type(agent.env.unwrapped).__name__} can be made from its specification")
-        kwargs = described["kwargs"] | getattr(agent.env.unwrapped, "evaluation_options", {})
-        kwargs.pop("autoreset_mode", None)
-        self.envs: list[Any] = [remake({**described, "kwargs": kwargs}) for _ in range(width)]
+        held_out = getattr(agent.env.unwrapped, "evaluation_options", {})
+        self.envs: list[Any] = [remake_single(agent.env, **held_out) for _ in range(width)]
         self.agent = agent
         self.attention = False
         self.temperature = temperature

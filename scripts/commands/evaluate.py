@@ -122,13 +122,9 @@ def changed(env: Any, given: Mapping[str, str]) -> Any:
     Raises:
         ValueError: when it has no such options, or what is seen or done in it is of another kind.
     """
-    from gridzero.agents.environments import describe, remake
+    from gridzero.agents.environments import remake_single
 
-    described = describe(env)
-    if described is None:
-        raise ValueError(f"no second {type(env.unwrapped).__name__} can be made from its specification")
-    kwargs = {name: value for name, value in described["kwargs"].items() if name != "autoreset_mode"}
-    other = remake({**described, "kwargs": kwargs | environment_options(described["id"], given)})
+    other = remake_single(env, **environment_options(env.spec.id, given))
     for name in ("observation_space", "action_space"):
         before, after = getattr(env, f"single_{name}", None) or getattr(env, name), getattr(other, name)
         if before != after:

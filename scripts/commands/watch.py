@@ -148,12 +148,9 @@ def single(env: Any) -> Any:
     """The environment itself if it is not a vector; one like those of a vector."""
     if not hasattr(env, "num_envs"):
         return env
-    from gridzero.agents.environments import describe, remake
+    from gridzero.agents.environments import remake_single
 
-    described = describe(env)
-    if described is None:
-        raise ValueError(f"no single {type(env.unwrapped).__name__} can be made from its specification")
-    return remake(described)
+    return remake_single(env)
 
 
 def stepped_environment(agent: Any) -> Any:
