@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 _MASK = (1 << 64) - 1
 _GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 GOLDEN = np.uint64(_GOLDEN)
+_GOLDEN_INVERSE = pow(_GOLDEN, -1, 1 << 64)
 _U_MIX_1, _U_MIX_2 = np.uint64(_MIX_1), np.uint64(_MIX_2)
 _S27, _S30, _S31 = np.uint64(27), np.uint64(30), np.uint64(31)
 
@@ -66,6 +67,15 @@ def stream_key(seed: int) -> int:
     True
     """
     return mix(_seed_hash(seed) + _GOLDEN & _MASK)
+
+
+def draws_made(position: int) -> int:
+    """The number of draws n behind a position in a stream, which is n · ``GOLDEN`` modulo 2**64.
+
+    >>> draws_made(3 * int(GOLDEN) % 2**64)
+    3
+    """
+    return position * _GOLDEN_INVERSE & _MASK
 
 
 def _seed_hash(seed: int) -> int:

@@ -43,10 +43,11 @@ class Simulator:
         if isinstance(env.unwrapped, SyncVectorEnv):
             env = env.unwrapped.envs[row]
         if isinstance(env.unwrapped, VectorEnv):
-            if not hasattr(env.unwrapped, "get_state"):
-                raise ValueError(f"{type(env.unwrapped).__name__} does not tell its state; search a single environment")
-            state = env.unwrapped.get_state()
-            return {name: part[row : row + 1] for name, part in state.items()}
+            if not hasattr(env.unwrapped, "state_of"):
+                raise ValueError(
+                    f"{type(env.unwrapped).__name__} does not tell the states of its rows; search a single environment"
+                )
+            return env.unwrapped.state_of(row)
         return env.unwrapped.get_state() if self.settable else copy.deepcopy(env)
 
     def begin(self, snapshot: Any, rng: np.random.Generator) -> Any:

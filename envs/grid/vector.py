@@ -18,7 +18,7 @@ from gridzero.envs.grid.maps import MapTables, layout_from, layout_state
 from gridzero.envs.grid.model import GridModel
 from gridzero.envs.grid.world import GridWorld
 from gridzero.envs.mdp import FiniteMDP
-from gridzero.envs.random_streams import stream_keys
+from gridzero.envs.random_streams import draws_made, stream_keys
 
 
 class GridWorldVector(VectorEnv[Any, Any, Any]):
@@ -272,6 +272,19 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
             state["layout"] = layout_state(self.layout)
         return state
 
+    def state_of(self, i: int) -> dict[str, Any]:
+        """State from which a single :class:`GridWorld` continues as environment ``i`` would."""
+        lane = self._lanes[i]
+        draws = draws_made(int(lane["position"]))
+        state: dict[str, Any] = {"cell": int(lane["cell"]), "key": int(lane["key"]), "draws": draws}
+        if self._many or self._edited:
+            state["layout"] = layout_state(self._layout_of(i))
+        return state
+
+    def _layout_of(self, i: int) -> Layout:
+        cells = self._tables.maps[i if self._many else 0]
+        return Layout(cells, self.layout.legend, self.layout.name, self.layout.settings)
+
     def set_state(self, state: Mapping[str, Any] | NDArray[np.integer[Any]] | Sequence[int]) -> Any:
         """Continue from what :meth:`get_state` gave, or begin episodes on cells (N,) of one's choice.
 
@@ -332,9 +345,8 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
             options = {**self._options, "render_mode": self.render_mode, "regenerate": False}
             self._views = [GridWorld(**options) for _ in range(self.num_envs)]
         for i, view in enumerate(self._views):
-            cells = self._tables.maps[i if self._many else 0]
-            if view.layout.legend != self.layout.legend or not np.array_equal(view.layout.cells, cells):
-                layout = Layout(cells, self.layout.legend, self.layout.name, self.layout.settings)
+            layout = self._layout_of(i)
+            if view.layout.legend != layout.legend or not np.array_equal(view.layout.cells, layout.cells):
                 view._install(GridModel(layout, self.rules, like=self.model))
             view.cell = int(self._lanes["cell"][i])
         return tuple(view.render() for view in self._views)

@@ -349,6 +349,10 @@ class ProblemVector(VectorEnv[Any, Any, Any]):
             "completions": [list(completions) for completions in self._completions],
         }
 
+    def state_of(self, i: int) -> dict[str, Any]:
+        """State from which a single environment continues as environment ``i`` would."""
+        return {name: part[i : i + 1] for name, part in self.get_state().items()}
+
     def set_state(self, state: Any) -> Any:
         """Continue from what :meth:`get_state` gave.
 

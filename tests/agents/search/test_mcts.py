@@ -104,6 +104,27 @@ def test_searching_leaves_the_environment_alone() -> None:
             break
 
 
+@pytest.mark.parametrize("more", [{}, {"layout": "maze:7x7", "regenerate": True}])
+def test_simulations_begin_where_an_environment_of_a_vector_is(more: dict[str, Any]) -> None:
+    vector: Any = gridzero.agents.environments.make_environment(
+        "gridzero/GridWorld-v0", {"observation": "window", "slip": 0.3, **more}, 3
+    )
+    vector.reset(seed=5)
+    single: Any = gridzero.agents.environments.remake_single(vector)
+    for action in ([0, 1, 2], [3, 0, 1], [1, 2, 0]):
+        vector.step(np.array(action))
+    single.unwrapped.set_state(vector.unwrapped.state_of(1))
+    simulator = Simulator(vector)
+    begun = simulator.begin(simulator.snapshot(vector, 1), np.random.default_rng(0))
+    assert begun.cell == vector.unwrapped.cells[1]
+    for action in (0, 1, 1, 2):
+        observations, *_ = vector.step(np.array([0, action, 0]))
+        np.testing.assert_array_equal(single.unwrapped.step(action)[0], observations[1])
+    agent = gridzero.agents.make("mcts", vector, simulations=3)
+    agent.attend(vector)
+    assert np.shape(agent.act(observations)) == (3,)
+
+
 def test_an_environment_whose_copies_differ_is_refused() -> None:
     class Drifting(gym.Env[Any, Any]):
         observation_space, action_space = gym.spaces.Discrete(1 << 30), gym.spaces.Discrete(2)
