@@ -162,6 +162,32 @@ def compile_moves(
 
 
 @numba.njit(cache=True)
+def distances_to(moves: UintArray, goals: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many moves each cell is from the nearest goal, for moves that lead to a single cell; few cells.
+
+    Args:
+        moves: (S, D).
+        goals: (S,).
+
+    Returns:
+        (S,), -1 where no goal can be reached.
+    """
+    distances = np.where(goals, 0, -1)
+    frontier, changed = 0, True
+    while changed:
+        changed = False
+        for state in range(len(moves)):
+            if distances[state] < 0:
+                for d in range(moves.shape[1]):
+                    if distances[np.int64(moves[state, d] & LOW)] == frontier:
+                        distances[state] = frontier + 1
+                        changed = True
+                        break
+        frontier += 1
+    return distances
+
+
+@numba.njit(cache=True)
 def list_outcomes(
     moves: UintArray,
     directions: NDArray[np.int64],

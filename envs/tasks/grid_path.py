@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from gridzero.envs.grid.layouts.tiles import DEFAULT_LEGEND, FREE, START, TARGET
 from gridzero.envs.tasks import pictures
 from gridzero.envs.tasks.numbers import shown
 from gridzero.envs.tasks.task import PATIENCE, CommonOptions, Problem, Task, check_integer
+
+if TYPE_CHECKING:
+    from gridzero.envs.grid.model import GridModel
 
 MOVES = "URDL"
 """Letters of the four actions of ``GridWorld``, in their order."""
@@ -56,25 +59,28 @@ class World:
 
 @lru_cache(maxsize=1024)
 def world_of(text: str) -> World:
-    """The world that a map's text draws; distances by breadth-first search from the target."""
+    """The world that a map's text draws."""
     from gridzero.envs.grid import move_kernels
-    from gridzero.envs.grid.model import GridModel, Rules
 
-    layout = Layout(np.array([[_INDICES[symbol] for symbol in row] for row in text.split("\n")]), _LEGEND)
-    words = GridModel(layout, Rules()).moves
-    next_states = (words & move_kernels.LOW).astype(np.int64)
-    distances = np.where(layout.mask("target").reshape(-1), 0, FAR)
-    frontier, steps = distances == 0, 0
-    while frontier.any():
-        steps += 1
-        frontier = frontier[next_states].any(axis=1) & (distances == FAR)
-        distances[frontier] = steps
+    cells = np.array([[_INDICES[symbol] for symbol in row] for row in text.split("\n")], dtype=np.uint8)
+    model = _example()
+    words = np.empty((cells.size, len(MOVES)), dtype=np.uint64)
+    move_kernels.compile_moves(cells, model.rules.directions, model.table.tiles, model.offsets, model.members, words)
+    distances = move_kernels.distances_to(words, cells.reshape(-1) == TARGET)
     return World(
-        layout.width,
-        int(np.flatnonzero(layout.mask("start"))[0]),
-        tuple(map(tuple, next_states.tolist())),
+        cells.shape[1],
+        int((cells == START).argmax()),
+        tuple(map(tuple, (words & move_kernels.LOW).astype(np.int64).tolist())),
         tuple(distances.tolist()),
     )
+
+
+@lru_cache(maxsize=1)
+def _example() -> GridModel:
+    """A model under the rules of all worlds."""
+    from gridzero.envs.grid.model import GridModel, Rules
+
+    return GridModel(Layout(np.array([[START, TARGET]]), _LEGEND), Rules())
 
 
 class GridPath(Task):
