@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -19,6 +20,24 @@ FloatArray = NDArray[np.float64]
 
 STEP_LIMIT = 1000
 """Steps after which an episode is truncated where the environment has no limit."""
+PART = "reward/"
+"""What begins the names of a reward's parts in an environment's info."""
+
+
+class Played(NamedTuple):
+    """Results of n episodes.
+
+    Attributes:
+        returns: (n,).
+        lengths: (n,) steps.
+        successes: (n,), whether the environment called each a success; None where it does not say.
+        rewards: (n,) of each name, where the environment's info has the parts of its reward as ``reward/NAME``.
+    """
+
+    returns: FloatArray
+    lengths: FloatArray
+    successes: NDArray[np.bool_] | None
+    rewards: Mapping[str, FloatArray]
 
 
 def copy_environment(env: Any, native: int, others: int, single: bool = False) -> tuple[VectorEnv[Any, Any, Any], int]:
@@ -65,16 +84,14 @@ def first_environment(env: VectorEnv[Any, Any, Any]) -> Any:
     return env.envs[0] if isinstance(env, gym.vector.SyncVectorEnv) else env
 
 
-def play(
-    agent: Agent, env: VectorEnv[Any, Any, Any], episodes: int, seed: int
-) -> tuple[FloatArray, FloatArray, NDArray[np.bool_] | None]:
+def play(agent: Agent, env: VectorEnv[Any, Any, Any], episodes: int, seed: int) -> Played:
     """Each environment plays its share of the episodes: taking the first to end would favour the short ones."""
     width = env.num_envs
     share = np.full(width, episodes // width)
     share[: episodes % width] += 1
     totals, lengths = np.zeros(width), np.zeros(width)
     done = np.zeros(width, dtype=np.bool_)
-    results: list[tuple[float, float, bool | None]] = []
+    results: list[tuple[float, float, bool | None, dict[str, float]]] = []
     roots = np.random.SeedSequence(seed)
     disabled = env.metadata.get("autoreset_mode") is gym.vector.AutoresetMode.DISABLED
 
@@ -94,17 +111,19 @@ def play(
         done = np.asarray(terminated) | np.asarray(truncated)
         for i in np.flatnonzero(done & playing):
             success = bool(info["is_success"][i]) if "is_success" in info else None
-            results.append((float(totals[i]), float(lengths[i]), success))
+            parts = {name.removeprefix(PART): float(info[name][i]) for name in info if name.startswith(PART)}
+            results.append((float(totals[i]), float(lengths[i]), success, parts))
             totals[i] = lengths[i] = 0.0
             share[i] -= 1
         if disabled and done.any():
             observations, _ = env.reset(seed=seeds(), options={"reset_mask": done})
     columns = list(zip(*results, strict=True))
     successes = None if None in columns[2] else np.array(columns[2], dtype=np.bool_)
-    return np.array(columns[0]), np.array(columns[1]), successes
+    rewards = {name: np.array([parts[name] for parts in columns[3]]) for name in columns[3][0]}
+    return Played(np.array(columns[0]), np.array(columns[1]), successes, rewards)
 
 
-def play_model(agent: Agent, mdp: FiniteMDP, episodes: int, seed: int) -> tuple[FloatArray, FloatArray, None]:
+def play_model(agent: Agent, mdp: FiniteMDP, episodes: int, seed: int) -> Played:
     """Episodes of a bare model, all at once; each step pays its expected reward."""
     rng = np.random.default_rng(seed)
     states = rng.choice(mdp.num_states, size=episodes, p=mdp.start)
@@ -118,4 +137,4 @@ def play_model(agent: Agent, mdp: FiniteMDP, episodes: int, seed: int) -> tuple[
         lengths += live
         chosen = draw_choices(mdp.probabilities[states, actions], rng)
         states = np.where(live, mdp.successors[states, actions, chosen], states)
-    return totals, lengths, None
+    return Played(totals, lengths, None, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class Evaluation:
         mean_length: steps per episode.
         success: the share of episodes that the environment called a success; None where it does not say.
         success_low, success_high: its 95 % interval (Wilson).
+        rewards: of reward functions besides the verdict's, by name: the mean, unweighted, and its 95 % interval.
         limit: the steps after which an episode is cut off.
         optimum: the best expected return within ``limit``, exact; None where the model is not known.
         expected_return: the expected return of the agent's policy within ``limit``, exact: ``mean`` without the noise.
@@ -59,6 +60,7 @@ class Evaluation:
     success: float | None = None
     success_low: float | None = None
     success_high: float | None = None
+    rewards: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     limit: int = STEP_LIMIT
     optimum: float | None = None
     expected_return: float | None = None
@@ -136,16 +138,17 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
         model: FiniteMDP | None = env
         optimum: float | None = None
         limit = STEP_LIMIT
-        returns, lengths, successes = play_model(agent, env, episodes, seed)
+        played = play_model(agent, env, episodes, seed)
     else:
         copy, limit = copy_environment(env, min(episodes, 1024), min(episodes, 16), single=agent.attends)
         try:
             model = known_model(copy)
             optimum = getattr(copy.unwrapped, "optimum", None)
             table, targets = (None, None) if model is None else (_table(copy, model), _targets(copy))
-            returns, lengths, successes = play(agent, copy, episodes, seed)
+            played = play(agent, copy, episodes, seed)
         finally:
             copy.close()
+    returns, lengths, successes, rewards = played
     if targets is not None and not targets.any():
         successes = None  # nothing can succeed
     same_map = _same_map(agent.env, env)
@@ -167,10 +170,16 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
         high,
         float(lengths.mean()),
         *rate,
+        rewards={name: (float(values.mean()), *_interval(values)) for name, values in rewards.items()},
         limit=limit,
         **exact,
         warnings=warnings,
     )
+
+
+def _interval(values: FloatArray) -> tuple[float, float]:
+    """The interval of a mean; of a share where all values are 0 or 1."""
+    return interval(values, (0.0, 1.0) if np.isin(values, (0, 1)).all() else None)
 
 
 def _table(env: VectorEnv[Any, Any, Any], model: FiniteMDP) -> Any:

@@ -70,15 +70,15 @@ class PeriodicEvaluation:
         env, reset_memory = self._environment(), getattr(self.agent, "reset_memory", lambda: None)
         reset_memory()
         if isinstance(env, FiniteMDP):
-            returns, lengths, successes = play_model(self.agent, env, NATIVE_EPISODES, seed)
+            played = play_model(self.agent, env, NATIVE_EPISODES, seed)
         else:
-            returns, lengths, successes = play(self.agent, env, env.num_envs, seed)
+            played = play(self.agent, env, env.num_envs, seed)
         reset_memory()
-        self._last, self._spent = step, self._spent + self._cost(float(lengths.max()))
-        found = {"evaluation_return": float(returns.mean())}
-        if successes is not None:
-            found["evaluation_success_rate"] = float(successes.mean())
-        return found
+        self._last, self._spent = step, self._spent + self._cost(float(played.lengths.max()))
+        found = {"evaluation_return": float(played.returns.mean())}
+        if played.successes is not None:
+            found["evaluation_success_rate"] = float(played.successes.mean())
+        return found | {f"evaluation_reward/{name}": float(own.mean()) for name, own in played.rewards.items()}
 
     def _environment(self) -> Any:
         if self._env is None:

@@ -29,6 +29,8 @@ def card(path: Path, config: Mapping[str, Any], evaluation: Mapping[str, Any]) -
     for key, words in (("expected_return", "expected return, exact"), ("optimum", "optimum"), ("gap", "gap")):
         rows.append((words, _number(evaluation.get(key))))
     rows.append(("success rate", _interval(evaluation, "success", "success_low", "success_high")))
+    for name, (mean, low, high) in evaluation.get("rewards", {}).items():
+        rows.append((name, _interval({"mean": mean, "low": low, "high": high}, "mean", "low", "high")))
     rows.append(("episode length", _number(evaluation.get("mean_length"))))
     table = "\n".join(f"| {words} | {text} |" for words, text in rows if text)
     settings = "\n".join(f"| `{key}` | `{json.dumps(value)}` |" for key, value in config["config"].items())

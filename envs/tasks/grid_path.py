@@ -105,7 +105,7 @@ class GridPath(Task):
             with a way between them.
         density: for "obstacles", the probability of a wall.
         pixels: the side of a tile in a picture of the map, an even number up to 64; 0: the map is text.
-        transcribe: whether thoughts begin with the map as text.
+        transcribe: whether thoughts begin with the map as text; the share that is right is reported, as "transcribed".
         search: whether the work shows how the path is found; without, it names the places of start and target, then
             each move and the place it leads to: ``00>12:R01D11R12``.
         common: see :class:`Task`.
@@ -152,6 +152,7 @@ class GridPath(Task):
             if not isinstance(value, bool):
                 raise ValueError(f"{name} must be true or false, not {value!r}")
         self.transcribe, self.search = transcribe, search
+        self.measured = ("transcribed",) if transcribe else ()
         if self.pixels:
             self.picture_shape = (self.height * self.pixels, self.width * self.pixels, 3)
             self.picture_tile = self.pixels
@@ -262,3 +263,12 @@ def transcription(problem: Problem, completions: Sequence[str]) -> list[float]:
         right = sum(a == b for a, b in zip(written, problem.question, strict=False) if b != "\n")
         shares.append(right / (len(problem.question) - problem.question.count("\n")))
     return shares
+
+
+def transcribed(problem: Problem, completions: Sequence[str]) -> list[float]:
+    r"""1 for a completion that writes all cells of a map down rightly; see :func:`transcription`.
+
+    >>> transcribed(Problem("S.#\n..G", "DRR"), ["<think>S.#\n..G\n00>12", "S..\n..#", "DRR"])
+    [1.0, 0.0, 0.0]
+    """
+    return [float(share == 1) for share in transcription(problem, completions)]

@@ -69,6 +69,7 @@ Weights: TypeAlias = "str | Mapping[str | RewardFunction, float]"
 REWARDS: dict[str, str] = {
     "brevity": "gridzero.envs.tasks.reward:brevity",
     "consistency": "gridzero.envs.tasks.consistency:consistency",
+    "transcribed": "gridzero.envs.tasks.grid_path:transcribed",
     "transcription": "gridzero.envs.tasks.grid_path:transcription",
 }
 """Entry points of named reward functions, imported when they are asked for."""
@@ -187,7 +188,7 @@ class RewardSum:
     Attributes:
         weights: weight of each reward, by name or function.
         others: names of the rewards that are not the verdict's.
-        optimum: what a right and well-formed completion pays; None where other rewards count.
+        optimum: what a right and well-formed completion pays; None where others count.
 
     Raises:
         ValueError: for rewards that there are not.
@@ -202,7 +203,8 @@ class RewardSum:
 
     def __init__(self, task: Task, rewards: Weights = DEFAULT) -> None:
         self.task = task
-        self.weights = parse_weights(rewards)
+        self.weights: dict[str | RewardFunction, float] = dict.fromkeys(task.measured, 0.0)
+        self.weights |= parse_weights(rewards)
         self._functions: dict[str, tuple[RewardFunction, float]] = {}
         for key, weight in self.weights.items():
             if not isinstance(key, str) or key not in OF_THE_VERDICT:
@@ -212,7 +214,8 @@ class RewardSum:
                 self._functions[reward_name(key)] = (function, weight)
         self.others = tuple(self._functions)
         of_verdict = [self.weights.get(name, 0.0) for name in OF_THE_VERDICT]
-        self.optimum = None if self.others else sum(max(weight, 0.0) for weight in of_verdict)
+        known = not any(weight for _, weight in self._functions.values())
+        self.optimum = sum(max(weight, 0.0) for weight in of_verdict) if known else None
 
     def of_verdict(self, verdict: Verdict) -> float:
         """The weighted rewards of a verdict alone."""

@@ -80,6 +80,7 @@ class Task(ABC):
         characters: what questions, thoughts and answers are made of.
         turns: how many completions an episode may have at most; more than 1 for tasks that answer back.
         picture_shape: (H, W, 3) of the picture in which a problem is shown; None: it is shown as text.
+        measured: names of reward functions that are reported, though they pay nothing.
         picture_tile: the side, in pixels, of what belongs together in the picture; even, and a divisor of H and W.
 
     Raises:
@@ -90,6 +91,7 @@ class Task(ABC):
     explanation: ClassVar[str]
     characters: str
     default_template: ClassVar[str] = "tags"
+    measured: tuple[str, ...] = ()
     picture_tile: int = 8
 
     def __init__(

@@ -162,6 +162,7 @@ def _rows(result: Evaluation) -> list[tuple[str, str]]:
         rows.append(("gap to the optimum", gap(result)))
     if result.success is not None:
         rows.append(("success rate", _range(result.success, result.success_low, result.success_high)))
+    rows += [(name, _range(*own)) for name, own in result.rewards.items()]
     rows.append(("episode length", f"{result.mean_length:,.1f}"))
     if result.value is not None and result.optimal_value is not None:
         gap_ = f"{number(result.value)} of {number(result.optimal_value)}, gap {number(result.value_gap)}"
@@ -174,13 +175,15 @@ def print_evaluations(results: Mapping[str, tuple[str, str, int, Evaluation]]) -
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("run", "agent", "environment"):
         table.add_column(name, overflow="fold")
-    for name in ("steps", "return, 95 % interval", "exact", "optimum", "gap", "success", "value gap"):
+    rewards = list(dict.fromkeys(name for *_, result in results.values() for name in result.rewards))
+    for name in ("steps", "return, 95 % interval", "exact", "optimum", "gap", "success", "value gap", *rewards):
         table.add_column(name, justify="right")
     for run, (agent, environment, step, result) in results.items():
         success = "" if result.success is None else _range(result.success, result.success_low, result.success_high)
         table.add_row(
             run, agent, environment, f"{step:,}", _range(result.mean, result.low, result.high),
             number(result.expected_return), number(result.optimum), gap(result), success, number(result.value_gap),
+            *(_range(*result.rewards[name]) if name in result.rewards else "" for name in rewards),
         )  # fmt: skip
     console().print(table)
     print_warnings({run: result for run, (_, _, _, result) in results.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -12,11 +13,12 @@ import pytest
 from scipy import stats
 
 import gridzero
-from gridzero.agents import evaluate
+from gridzero.agents import Update, evaluate
 from gridzero.agents.checkpoint import flatten
 from gridzero.agents.environments import make_environment
 from gridzero.agents.evaluation import interval, wilson_interval
 from gridzero.envs import FiniteMDP, GridWorld
+from gridzero.envs.tasks import Problem
 
 TAXI = "Taxi-v4" if "Taxi-v4" in gym.registry else "Taxi-v3"  # before Gymnasium 1.3
 
@@ -306,6 +308,29 @@ def test_the_same_seed_gives_the_same_episodes_and_another_seed_others() -> None
     first, again, other = (evaluate(agent, episodes=40, seed=seed) for seed in (1, 1, 2))
     assert first == again
     assert (first.mean, first.mean_length) != (other.mean, other.mean_length)
+
+
+def test_parts_of_the_reward_have_a_mean_and_an_interval_each() -> None:
+    class Counter(gridzero.agents.Agent):
+        def learn(self) -> Iterator[Update]:
+            yield from ()
+
+        def state_dict(self) -> dict[str, Any]:
+            return {}
+
+        def load_state_dict(self, state: Mapping[str, Any]) -> None:
+            pass
+
+        def act(self, observations: Any, *, explore: bool = False) -> Any:
+            return ["1" * (i % 4 + 1) for i in range(len(observations))]
+
+    def length(problem: Problem, completions: Sequence[str]) -> list[float]:
+        return [float(len(completion)) for completion in completions]
+
+    env = gym.make("gridzero/TextGeneration-v0", rewards={"correct": 1.0, "brevity": 0.5, length: 0.0})
+    result = evaluate(Counter(env, None), episodes=40)
+    assert result.rewards["length"] == pytest.approx((2.5, *interval(np.tile([1.0, 2.0, 3.0, 4.0], 10))))
+    assert [*result.to_json()["rewards"]] == ["brevity", "length"]
 
 
 def test_success_is_reported_where_the_environment_says_so() -> None:

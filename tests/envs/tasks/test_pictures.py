@@ -101,6 +101,17 @@ def test_a_transcription_is_the_map_and_is_paid_by_its_cells() -> None:
     assert env.step(f"<think>{wrong}</think> <answer></answer>")[1] == pytest.approx(1 - 1 / cells)
 
 
+def test_right_transcriptions_are_told_though_they_pay_nothing() -> None:
+    env: Any = gym.make(TEXT, task="grid-path", height=2, width=3, pixels=8, transcribe=True)
+    assert env.unwrapped.optimum == pytest.approx(1.1)
+    for seed in range(8):
+        env.reset(seed=seed)
+        text = env.unwrapped.problem.question
+        written = text.replace("#", ".") if seed % 2 else text
+        _, reward, _, _, info = env.step(f"<think>{written}</think> <answer>X</answer>")
+        assert (reward, info["reward/transcribed"]) == (pytest.approx(0.1), written == text)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

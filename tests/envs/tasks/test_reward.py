@@ -50,7 +50,7 @@ def test_the_reward_is_the_weighted_sum(completion: str, a: float, b: float) -> 
     assert terminated
     assert reward == pytest.approx(a * verdict.correct + 0.25 * verdict.well_formed + b * len(completion))
     assert info["reward/vowels"] == len(completion)
-    assert env.optimum is None
+    assert (env.optimum is None) == (b != 0)
 
 
 def test_steps_are_part_of_the_reward_and_told_apart() -> None:
