@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from gridzero.agents.checkpoint import save
     from gridzero.agents.evaluation import Evaluation, evaluate
     from gridzero.agents.neural.sb3.vec_env import as_vec_env
-    from gridzero.agents.runs import Run, load
+    from gridzero.agents.run_writer import Run
+    from gridzero.agents.runs import load
     from gridzero.agents.tabular.soft_value_iteration import soft_value_iteration
     from gridzero.agents.tabular.solver import Solution, solve
     from gridzero.agents.training import train
@@ -42,7 +43,7 @@ __all__ = [
 # Imported when first asked for, so that importing this package stays light.
 _LAZY = {
     "Evaluation": "gridzero.agents.evaluation",
-    "Run": "gridzero.agents.runs",
+    "Run": "gridzero.agents.run_writer",
     "Solution": "gridzero.agents.tabular.solver",
     "as_vec_env": "gridzero.agents.neural.sb3.vec_env",
     "evaluate": "gridzero.agents.evaluation",

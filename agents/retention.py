@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from gridzero.agents import checkpoint
 from gridzero.agents.checkpoint import Best
-
-BEST: Literal["best"] = "best"
-EVALUATION = "evaluation.json"
-Which = int | Literal["best"] | None
-"""A checkpoint of a run: by its step, the best one, or the last."""
 
 
 class Retention:
@@ -60,41 +53,6 @@ class Retention:
             for step in checkpoint.steps(self.folder)[: -self.keep]:
                 if step != best:
                     _delete(self.folder / str(step))
-
-
-def best_of(run: Path) -> tuple[int, float] | None:
-    """Step and mean return of a run's best checkpoint: by the evaluations on the way, and the one at the end.
-
-    None where there was none on the way.
-    """
-    last = checkpoint.latest(run / "checkpoints")
-    best = None if last is None else checkpoint.read_manifest(last)["training"].get("best")
-    if last is None or best is None:
-        return None
-    ended = _mean(run / EVALUATION)
-    return (int(last.name), ended) if ended >= best["mean_return"] else (best["step"], best["mean_return"])
-
-
-def _mean(evaluation: Path) -> float:
-    """The mean return in the evaluation at the end; minus infinity before it, or where it cannot be read."""
-    try:
-        return float(json.loads(evaluation.read_text())["mean"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return -math.inf
-
-
-def chosen(run: Path, step: Which) -> int | None:
-    """The step of a run's checkpoint that is asked for: a number, the "best" as evaluations say, or none: the last.
-
-    Raises:
-        ValueError: for the best one where there was no evaluation on the way.
-    """
-    if step != BEST:
-        return step
-    best = best_of(run)
-    if best is None:
-        raise ValueError(f"{run} has no best checkpoint: it was not evaluated on the way")
-    return best[0]
 
 
 def set_aside(folder: Path, step: int) -> None:

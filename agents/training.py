@@ -18,7 +18,7 @@ from gridzero.agents.evaluation import Evaluation, evaluate
 from gridzero.agents.learner import Update
 from gridzero.agents.periodic_evaluation import PeriodicEvaluation
 from gridzero.agents.retention import Retention
-from gridzero.agents.runs import Run
+from gridzero.agents.run_writer import Run
 
 FIRST_CHECKPOINT = 10_000
 

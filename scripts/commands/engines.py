@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from gridzero.agents.learner import Update
+from gridzero.agents.runs import EVALUATION
 from gridzero.commands.session import Session
 from gridzero.commands.settings import TrainingOptions
 from gridzero.envs import plugins
 from gridzero.process import prepare
 
 POLL = 0.2
-FINISHED = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Job:
     @property
     def finished(self) -> bool:
         """Whether it was trained to its end and evaluated."""
-        return (self.path / FINISHED).is_file()
+        return (self.path / EVALUATION).is_file()
 
     def train(
         self, stopped: Callable[[], bool] = lambda: False, heard: Callable[[Update], None] = lambda update: None

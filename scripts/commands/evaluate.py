@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from gridzero.agents.retention import Which
+from gridzero.agents.runs import Which
 from gridzero.commands.arguments import environment_options, parse, split_dotted
 from gridzero.process import loading
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from gridzero.agents.files import new_directory
-from gridzero.agents.retention import Which
+from gridzero.agents.runs import Which
 from gridzero.commands.arguments import parse
 
 MODEL = "model"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
+from gridzero.agents import runs
 from gridzero.agents.registry import REGISTRY, agent_class
 from gridzero.commands.arguments import parse
 from gridzero.envs.suggestions import closest
@@ -161,22 +161,12 @@ def _curve(group: Group, label: str, metric: str, options: Options) -> Curve:
 
 def _ended(run: LoggedRun, x: Any, values: Any, axis: str) -> tuple[Any, Any]:
     """The evaluations on the way, and the one at the end where the run has ended without one in its last step."""
-    end, mean = run.rows[-1].get(axis), _evaluation(run.path).get("mean")
+    end, mean = run.rows[-1].get(axis), runs.read_evaluation(run.path).get("mean")
     if end is None or mean is None or (x.size and end <= x[-1]):
         return x, values
     return np.append(x, float(end)), np.append(values, float(mean))
 
 
 def _optimum(path: Path, metric: str) -> float | None:
-    optimum = _evaluation(path).get("optimum") if metric.endswith("return") else None
+    optimum = runs.read_evaluation(path).get("optimum") if metric.endswith("return") else None
     return None if optimum is None else float(optimum)
-
-
-def _evaluation(path: Path) -> dict[str, Any]:
-    """Contents of ``evaluation.json`` of a run; nothing where it has not ended."""
-    if not (path / "evaluation.json").is_file():
-        return {}
-    try:
-        return dict(json.loads((path / "evaluation.json").read_text()))
-    except (ValueError, TypeError):
-        raise ValueError(f"{path / 'evaluation.json'} is damaged") from None

@@ -13,7 +13,7 @@ from typing import TypedDict
 import tyro
 
 from gridzero import recipes
-from gridzero.agents import files
+from gridzero.agents import files, runs
 from gridzero.commands import train
 from gridzero.commands.arguments import EnvironmentWords, parse
 from gridzero.commands.session import new_path
@@ -145,7 +145,7 @@ def train_stages(path: Path, recipe: Recipe, stages: dict[str, list[str]], threa
     """Train what is left of the stages; the status of the first that was interrupted, else 0."""
     for number, stage in enumerate(recipe.stages, 1):
         run = path / stage.name
-        if (run / "evaluation.json").is_file():
+        if (run / runs.EVALUATION).is_file():
             continue
         begun = (run / "config.json").is_file()
         about = f": {stage.about}" if stage.about else ""

@@ -17,8 +17,7 @@ from rich.text import Text
 from gridzero.agents.agent import Agent
 from gridzero.agents.evaluation import Evaluation
 from gridzero.agents.learner import Update
-from gridzero.agents.retention import best_of
-from gridzero.agents.runs import read_samples
+from gridzero.agents.runs import best_of, read_samples
 from gridzero.envs import plugins
 
 REFRESH = 0.1

@@ -67,13 +67,7 @@ def describe(path: Path) -> dict[str, Any]:
     """
     config = runs.read_config(path)
     last = checkpoint.latest(path / "checkpoints")
-    evaluation = path / "evaluation.json"
-    result: dict[str, Any] = {}
-    if evaluation.is_file():
-        try:
-            result = dict(json.loads(evaluation.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
-            raise DamagedError(f"{evaluation} is damaged") from None
+    evaluation = runs.read_evaluation(path)
     metrics = path / runs.METRICS
     return {
         "run": str(path.relative_to(FOLDER)) if path.is_relative_to(FOLDER) else str(path),
@@ -81,8 +75,8 @@ def describe(path: Path) -> dict[str, Any]:
         "environment": groups.titles([groups.LoggedRun(path, config, ()).environment])[0],
         "seed": config["seed"],
         "step": None if last is None else int(last.name),
-        "return": result.get("mean"),
-        "gap": result.get("gap"),
+        "return": evaluation.get("mean"),
+        "gap": evaluation.get("gap"),
         "megabytes": round(_size(path) / 2**20, 1),
         "last written": time.strftime(
             "%Y-%m-%d %H:%M", time.localtime((metrics if metrics.exists() else path).stat().st_mtime)

@@ -13,7 +13,7 @@ from typing import Any
 from gridzero.agents.agent import Agent
 from gridzero.agents.learner import Update
 from gridzero.agents.neural.distributed import ALONE, ProcessGroup
-from gridzero.agents.retention import Which
+from gridzero.agents.runs import Which
 from gridzero.agents.training import Budget
 from gridzero.commands import memory
 from gridzero.commands.conversation import converses
@@ -65,7 +65,7 @@ class Session:
         from gridzero.agents.environments import remake
         from gridzero.agents.episodes import check_second_environment
         from gridzero.agents.registry import build
-        from gridzero.agents.runs import Run
+        from gridzero.agents.run_writer import Run
 
         memory.check(described, num_envs, config)
         env = remake(described, num_envs)
@@ -89,7 +89,8 @@ class Session:
         group: ProcessGroup = ALONE,
     ) -> Session:
         """The run at ``path``, from its last checkpoint or the one of ``step``."""
-        from gridzero.agents.runs import Run, last_state
+        from gridzero.agents.run_writer import Run
+        from gridzero.agents.runs import last_state
 
         if group.rank > 0:
             agent, manifest = last_state(path, step=step)

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from gridzero.agents.learner import Update
 from gridzero.agents.registry import agent_class
+from gridzero.agents.runs import read_evaluation
 from gridzero.agents.training import Budget
 from gridzero.commands import report
-from gridzero.commands.engines import FINISHED, Job, label
+from gridzero.commands.engines import Job, label
 from gridzero.commands.plot import METRICS
 from gridzero.envs.suggestions import closest
 from gridzero.plotting import groups
@@ -149,7 +150,7 @@ def summarise(setting: Mapping[str, Any], jobs: Sequence[Job], metric: str | Non
     Raises:
         ValueError: for a metric that a run has not logged.
     """
-    results = [json.loads((job.path / FINISHED).read_text()) for job in jobs]
+    results = [read_evaluation(job.path) for job in jobs]
     if metric is None:
         returns = np.array([r["mean"] if r["expected_return"] is None else r["expected_return"] for r in results])
     else:

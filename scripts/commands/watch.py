@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from gridzero.agents.retention import Which
+from gridzero.agents.runs import Which
 from gridzero.commands.arguments import parse
 from gridzero.commands.conversation import conversations, converses, spells
 from gridzero.process import loading, until_interrupted

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import gridzero
 from gridzero.__main__ import main
 from gridzero.agents import checkpoint, runs, training
-from gridzero.agents.retention import best_of
-from gridzero.agents.runs import Run
+from gridzero.agents.run_writer import Run
+from gridzero.agents.runs import best_of
 from gridzero.agents.training import Budget, train
 
 Returns = list[float]
