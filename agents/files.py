@@ -70,10 +70,11 @@ def write_directory(target: Path, name: str, content: bytes) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it: a reader sees the old content or the new, never a part."""
+    """Write a file under a temporary name, flush and rename it: a reader sees the old content or the new, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(content)
+        _flush(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

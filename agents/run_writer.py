@@ -115,12 +115,7 @@ class Run:
         record: Config = {**self.config, "training": {**self.config["training"], **training}}
         if record == self.config:
             return
-        temporary = self.path / f".config.{os.getpid()}.tmp"
-        with open(temporary, "wb") as file:
-            file.write(signed(record, FORMAT, VERSION))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path / "config.json")
+        replace_file(self.path / "config.json", signed(record, FORMAT, VERSION))
         self.config = record
 
     def log(
