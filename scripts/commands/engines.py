@@ -59,13 +59,13 @@ class Job:
         return (self.path / EVALUATION).is_file()
 
     def train(
-        self, stopped: Callable[[], bool] = lambda: False, heard: Callable[[Update], None] = lambda update: None
+        self, stopped: Callable[[], bool] = lambda: False, on_update: Callable[[Update], None] = lambda update: None
     ) -> None:
         """Begin the run, or go on with it from its last checkpoint; a finished one is kept as it is.
 
         Args:
             stopped: asked after each update; once it says so, the run is saved and left.
-            heard: takes in each update; if it raises, the run is saved and left.
+            on_update: takes in each update; if it raises, the run is saved and left.
         """
         if self.finished:
             return
@@ -74,7 +74,7 @@ class Job:
             with contextlib.closing(session.run):
                 with contextlib.closing(session.updates()) as updates:
                     for update in updates:
-                        heard(update)
+                        on_update(update)
                         if stopped():
                             return
                 session.evaluate()

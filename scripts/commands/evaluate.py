@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import tyro
 
 from gridzero.agents.runs import Which
-from gridzero.commands.arguments import environment_options, parse, split_dotted
+from gridzero.commands.arguments import parse, split_dotted
+from gridzero.commands.environment_words import environment_options
 from gridzero.process import loading
 
 

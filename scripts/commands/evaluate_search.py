@@ -25,7 +25,6 @@ def evaluate_search(options: Options, names: Sequence[str], given: Mapping[str, 
     from gridzero.commands.evaluate import changed
     from gridzero.llm_rl.search.attempts import draw_problems, share
     from gridzero.llm_rl.search.strategies import Strategy, search
-    from gridzero.recipes.report import held_out_task
 
     strategy = Strategy.parse(options.search or "")
     scorer = None if options.scorer is None else load_scorer(options.scorer)
@@ -33,7 +32,7 @@ def evaluate_search(options: Options, names: Sequence[str], given: Mapping[str, 
     rows = []
     for name in names:
         agent: Any = runs.load(name, step=options.from_)
-        task = task_to_answer(agent, name, changed(agent.env, given) if given else None, held_out_task)
+        task = task_to_answer(agent, name, changed(agent.env, given) if given else None)
         problems = draw_problems(task, options.episodes, options.seed)
         rng = np.random.default_rng((options.seed, 1))
         found = search(strategy, agent.network, task, problems, rng, scorer=scorer, tokens=options.tokens)
@@ -74,13 +73,14 @@ def load_scorer(name: str) -> Scorer:
     return agent
 
 
-def task_to_answer(agent: Any, name: str, env: Any, held_out_task: Any) -> Any:
+def task_to_answer(agent: Any, name: str, env: Any) -> Any:
     """The task of the problems, those held out of training unless the environment is another.
 
     Raises:
         ValueError: for an agent that is no language model, or one that judges.
     """
     from gridzero.llm_rl.policies.language_policy import LanguagePolicy
+    from gridzero.recipes.report import held_out_task
 
     if not isinstance(getattr(agent, "network", None), LanguagePolicy):
         raise ValueError(f"{name} is a run of {agent.name}, no language model; --search is for those")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import inspect
 import itertools
 import json
@@ -145,19 +144,9 @@ def _figures() -> tuple[list[str], list[list[str]]]:
 
 
 def _recipes() -> tuple[list[str], list[list[str]]]:
-    columns = ["name", "what it makes"]
-    if importlib.util.find_spec("gridzero.recipes") is None:
-        return columns, []
-    recipes = importlib.import_module("gridzero.recipes")
-    return columns, [[name, _sentence(f"gridzero.recipes.{name.replace('-', '_')}")] for name in recipes.names()]
+    from gridzero import recipes
 
-
-def _sentence(module: str) -> str:
-    """The first sentence of a module, which is not imported for it."""
-    found = importlib.util.find_spec(module)
-    assert found is not None
-    assert found.origin is not None
-    return (ast.get_docstring(ast.parse(Path(found.origin).read_text(encoding="utf-8"))) or "").splitlines()[0]
+    return ["name", "what it makes"], [[name, recipes.load(name).about] for name in recipes.names()]
 
 
 def _tasks() -> tuple[list[str], list[list[str]]]:
@@ -192,10 +181,10 @@ def _templates() -> tuple[list[str], list[list[str]]]:
 
 def _policies() -> tuple[list[str], list[list[str]]]:
     """Options of the policies, read from the source: importing torch and transformers takes seconds."""
-    module = importlib.util.find_spec("gridzero.llm_rl.policies.language_options")
-    assert module is not None
-    assert module.origin is not None
-    tree = ast.parse(Path(module.origin).read_text(encoding="utf-8"))
+    from gridzero.llm_rl import policies
+
+    source = Path(policies.__path__[0]) / "language_options.py"
+    tree = ast.parse(source.read_text(encoding="utf-8"))
     options = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "LanguageOptions")
     rows = []
     for field, text in itertools.pairwise(options.body):

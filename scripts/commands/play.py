@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import gymnasium as gym
 import tyro
 
-from gridzero.commands.arguments import EnvironmentWords, parse
+from gridzero.commands.arguments import parse
 from gridzero.commands.conversation import converses, spells, verdict
+from gridzero.commands.environment_words import EnvironmentWords
 from gridzero.commands.watch import viewing
 from gridzero.process import until_interrupted
 

@@ -15,7 +15,8 @@ import tyro
 from gridzero import recipes
 from gridzero.agents import files, runs
 from gridzero.commands import train
-from gridzero.commands.arguments import EnvironmentWords, parse
+from gridzero.commands.arguments import parse
+from gridzero.commands.environment_words import EnvironmentWords
 from gridzero.commands.session import new_path
 from gridzero.envs import plugins
 from gridzero.plotting.groups import RECIPE

@@ -13,14 +13,8 @@ from typing import Any, Generic, TypeVar, cast
 from gridzero.agents.presets import Preset, preset, presets
 from gridzero.agents.registry import REGISTRY, config_class, default_config, registration
 from gridzero.agents.training import Budget
-from gridzero.commands.arguments import (
-    EnvironmentWords,
-    environment_help,
-    parse,
-    policy_help,
-    policy_options,
-    split_dotted,
-)
+from gridzero.commands.arguments import parse, split_dotted
+from gridzero.commands.environment_words import EnvironmentWords, environment_help, policy_help, policy_options
 from gridzero.envs.suggestions import closest
 
 NO_PRESET = "none"

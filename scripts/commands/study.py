@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from gridzero.agents.learner import Update
 from gridzero.agents.registry import agent_class
 from gridzero.commands.engines import ENGINES, Job
-from gridzero.commands.summary import POINTS_ON_THE_WAY, Row, best_is_low, draw_study, summarise
+from gridzero.commands.summary import Row, best_is_low, summarise
 from gridzero.commands.sweep import PICTURE, RESULTS, Sweep
+from gridzero.commands.sweep_pictures import draw_study
 from gridzero.envs import plugins
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 JOURNAL = "study.jsonl"
 """Optuna's journal in the folder of the sweep: one JSON object a line."""
+POINTS_ON_THE_WAY = 20
+"""Points of a run at which trials are compared with each other."""
 STARTUP_TRIALS, WARMUP_POINTS = 4, 4
 """Trials that are never pruned, and evaluations on the way before which none is."""
 
@@ -197,26 +200,25 @@ class Study(Sweep):
         return summarise(setting, self.trial_jobs(number, setting), self.options.metric)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialJob(Job):
     """A trial that is trained: one that was under way, or the next that the study chooses.
 
     Attributes:
         study: that it belongs to.
-        trial: the id of one that was under way.
+        trial: the id of one that was under way; None: the next.
     """
 
-    study: Study | None = None
-    trial: int | None = None
+    study: Study
+    trial: int | None
 
     def train(
-        self, stopped: Callable[[], bool] = lambda: False, heard: Callable[[Update], None] = lambda update: None
+        self, stopped: Callable[[], bool] = lambda: False, on_update: Callable[[Update], None] = lambda update: None
     ) -> None:
         """Train a run for each seed, and tell the study how the trial ended; one that is stopped is left under way."""
         import optuna
         from optuna.trial import TrialState
 
-        assert self.study is not None
         if stopped():
             return
         study = self.study.load()
@@ -226,7 +228,7 @@ class TrialJob(Job):
         planned = self.study.options.budget(agent_class(self.agent).default_steps).steps
         try:
             for job in jobs:
-                job.train(stopped, _Pruning(trial, job.seed, self.study.options.metric, planned).heard)
+                job.train(stopped, _Pruning(trial, job.seed, self.study.options.metric, planned).on_update)
                 if not job.finished:
                     return
             study.tell(trial, summarise(setting, jobs, self.study.options.metric).mean)
@@ -244,7 +246,7 @@ class _Pruning:
         self.trial, self.seed, self.metric, self.planned = trial, seed, metric or "evaluation_return", planned
         self._count = 0
 
-    def heard(self, update: Update) -> None:
+    def on_update(self, update: Update) -> None:
         """Take in an update.
 
         Raises:

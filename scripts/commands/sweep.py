@@ -23,8 +23,9 @@ from gridzero.agents import files, runs
 from gridzero.agents.files import Positive
 from gridzero.agents.registry import agent_class
 from gridzero.commands import memory
-from gridzero.commands.arguments import EnvironmentWords, coerce
+from gridzero.commands.arguments import coerce
 from gridzero.commands.engines import ENGINES, Job, label
+from gridzero.commands.environment_words import EnvironmentWords
 from gridzero.commands.session import new_path
 from gridzero.commands.settings import (
     Settings,
@@ -328,7 +329,8 @@ class Sweep:
         """Train the runs that are not finished, then report."""
         from gridzero.agents.training import interruptible
         from gridzero.commands import report
-        from gridzero.commands.summary import Watch, draw, summarise
+        from gridzero.commands.summary import Watch, summarise
+        from gridzero.commands.sweep_pictures import draw
 
         every = [job for group in self.jobs for job in group]
         todo = [job for job in every if not job.finished]

@@ -17,8 +17,8 @@ from gridzero.agents.neural import distributed
 from gridzero.agents.neural.distributed import ProcessGroup
 from gridzero.agents.registry import agent_class
 from gridzero.agents.runs import Which
-from gridzero.commands.arguments import EnvironmentWords, environment_options
 from gridzero.commands.conversation import converses
+from gridzero.commands.environment_words import EnvironmentWords, environment_options
 from gridzero.commands.session import Session, new_path
 from gridzero.commands.settings import (
     Settings,

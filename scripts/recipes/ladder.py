@@ -8,7 +8,7 @@ from gridzero.recipes.recipe import Recipe, Stage
 COMPLETIONS = 10_240
 
 RECIPE = Recipe(
-    about="one base, and what each method of post-training makes of it at equally many completions",
+    about="One base, and what each method of post-training makes of it at equally many completions",
     task="addition",
     stages=[
         Stage("base", "sft", 64_000, "three in four demonstrations skip the work"),

@@ -14,7 +14,7 @@ from gridzero.agents.files import fits
 from gridzero.agents.neural.configs.grpo import VARIANTS
 from gridzero.agents.presets import Preset, preset, presets
 from gridzero.commands import sweep
-from gridzero.commands.arguments import EnvironmentWords
+from gridzero.commands.environment_words import EnvironmentWords
 from gridzero.commands.settings import TrainingOptions, parse_settings
 
 EVERY = [known for agent in REGISTRY for known in presets(agent).values()]

@@ -19,7 +19,8 @@ import pytest
 
 from gridzero.__main__ import COMMANDS, main
 from gridzero.agents import REGISTRY, checkpoint, runs
-from gridzero.commands.arguments import coerce, condense, environment_options
+from gridzero.commands.arguments import coerce, condense
+from gridzero.commands.environment_words import environment_options
 
 LAKE = ["--env", "FrozenLake-v1"]
 WORDS = ["--env", "gridzero/TextGeneration-v0", "--env.task", "addition"]

@@ -86,12 +86,12 @@ def test_what_is_worse_at_the_same_point_is_pruned(monkeypatch: pytest.MonkeyPat
 
     for value in (1.0, 1.0):
         trial = made.ask()
-        _Pruning(trial, 0, None, 100).heard(Update(50, {"evaluation_return": value}))
+        _Pruning(trial, 0, None, 100).on_update(Update(50, {"evaluation_return": value}))
         made.tell(trial, value)
     bad = _Pruning(made.ask(), 0, None, 100)
-    bad.heard(Update(40, {"episode_return": -5.0}))  # no evaluation on the way
+    bad.on_update(Update(40, {"episode_return": -5.0}))  # no evaluation on the way
     with pytest.raises(optuna.TrialPruned):
-        bad.heard(Update(50, {"evaluation_return": 0.0}))
+        bad.on_update(Update(50, {"evaluation_return": 0.0}))
     assert study.WARMUP_POINTS > 0
 
 

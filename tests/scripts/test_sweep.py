@@ -21,7 +21,7 @@ from gridzero.agents import checkpoint, runs
 from gridzero.agents.registry import agent_class, make
 from gridzero.agents.tabular.temporal_difference import QLearning
 from gridzero.commands import engines, sweep
-from gridzero.commands.arguments import EnvironmentWords
+from gridzero.commands.environment_words import EnvironmentWords
 from gridzero.commands.settings import TrainingOptions, parse_settings
 from gridzero.commands.summary import summarise
 

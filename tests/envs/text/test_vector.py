@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode
 
 import gridzero  # noqa: F401 - registers the environments
 from gridzero.agents.environments import describe, make_environment, parameters
-from gridzero.commands.arguments import environment_options
+from gridzero.commands.environment_words import environment_options
 from gridzero.envs.tasks import TASKS
 from gridzero.envs.tasks.task import held_out
 
