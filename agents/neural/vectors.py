@@ -9,7 +9,7 @@ import gymnasium as gym
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from gridzero.agents.autoreset import resets_each
-from gridzero.agents.environments import specification
+from gridzero.agents.wrappers import specification
 
 NATIVE_ENVS = 64
 OTHER_ENVS = 8

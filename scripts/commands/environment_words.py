@@ -53,7 +53,7 @@ class EnvironmentWords:
         return {"id": find_spec(env_id).id, "kwargs": kwargs, "wrappers": self._wrappers()}
 
     def _wrappers(self) -> list[dict[str, Any]]:
-        from gridzero.agents.environments import wrapper_parameters
+        from gridzero.agents.wrappers import wrapper_parameters
 
         known = [wrapper_parameters(entry_point) for entry_point in self.wrappers]
         words: list[dict[str, str]] = [{} for _ in known]

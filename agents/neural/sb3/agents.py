@@ -28,7 +28,7 @@ from stable_baselines3.common.preprocessing import is_image_space
 
 from gridzero.agents.agent import Agent
 from gridzero.agents.autoreset import resets_each
-from gridzero.agents.environments import describe, wrapped
+from gridzero.agents.environments import describe
 from gridzero.agents.interaction import Interaction
 from gridzero.agents.learner import Update
 from gridzero.agents.neural.neural_agent import check_environment
@@ -38,6 +38,7 @@ from gridzero.agents.neural.sb3.vec_env import GymnasiumVecEnv, batched
 from gridzero.agents.neural.state_tables import StateTable
 from gridzero.agents.seeds import spawn_seeds
 from gridzero.agents.tabular.tabular import greedy_policy
+from gridzero.agents.wrappers import wrapped
 from gridzero.envs.mdp import FiniteMDP
 
 FloatArray = NDArray[np.float64]
