@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridzero.agents.agent import Agent
-from gridzero.agents.environments import describe, remake
+from gridzero.agents.environments import Description, describe, remake
 from gridzero.agents.files import (
     AtLeast,
     DamagedError,
     Natural,
-    Positive,
     fits,
     json_bytes,
     new_directory,
@@ -53,28 +52,12 @@ class NotFiniteError(ValueError):
     """A learned state with NaN or an infinity in it."""
 
 
-class Wrapper(TypedDict):
-    """A wrapper, ``module:Class``, and its keywords."""
-
-    entry_point: str
-    kwargs: dict[str, Any]
-
-
-class Environment(TypedDict):
-    """Description of an environment; see :func:`~gridzero.agents.environments.describe`."""
-
-    id: str
-    kwargs: dict[str, Any]
-    num_envs: Positive | None
-    wrappers: NotRequired[list[Wrapper]]
-
-
 class Identity(TypedDict):
     """Identity of an agent, its learning aside."""
 
     agent: str
     config: dict[str, Any]
-    environment: Environment | None
+    environment: Description | None
     seed: Natural
     imports: NotRequired[list[str]]
     versions: dict[str, str]
@@ -211,7 +194,7 @@ def rebuild(record: Identity | Manifest, env: Any = None, where: Any = "the reco
             described = record["environment"]
             if described is None:
                 raise ValueError(f"{where} does not say how to make its environment; give one")
-            env = remake(described, described["num_envs"])
+            env = remake(described, described.get("num_envs"))
         return build(record["agent"], env, make_config(record["agent"], record["config"]), seed=record["seed"])
     except ValueError:
         raise

@@ -8,7 +8,7 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
@@ -21,7 +21,8 @@ from gymnasium.vector import (
     VectorRewardWrapper,
 )
 
-from gridzero.agents.wrappers import added_wrappers, specification, wrapped
+from gridzero.agents.files import Positive
+from gridzero.agents.wrappers import Wrapper, added_wrappers, specification, wrapped
 from gridzero.envs import plugins
 from gridzero.envs.suggestions import closest
 
@@ -29,6 +30,22 @@ from gridzero.envs.suggestions import closest
 _SYNC_MODE = AutoresetMode.DISABLED
 _NOT_OF_THE_WORLD = ("render_mode", "num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
 _OF_VECTORS = (VectorObservationWrapper, VectorActionWrapper, VectorRewardWrapper)
+
+
+class Description(TypedDict):
+    """An environment as data, from which :func:`remake` makes another one like it.
+
+    Attributes:
+        id: its registered id.
+        kwargs: keywords of its constructor.
+        num_envs: how many; None for a single one.
+        wrappers: around each, the innermost first.
+    """
+
+    id: str
+    kwargs: dict[str, Any]
+    num_envs: NotRequired[Positive | None]
+    wrappers: NotRequired[list[Wrapper]]
 
 
 def find_spec(env_id: str) -> EnvSpec:
@@ -93,7 +110,7 @@ def make_environment(
     env_id: str,
     kwargs: Mapping[str, Any] | None = None,
     num_envs: int | None = None,
-    wrappers: Sequence[Mapping[str, Any]] = (),
+    wrappers: Sequence[Wrapper] = (),
 ) -> gym.Env[Any, Any] | VectorEnv[Any, Any, Any]:
     """An environment by id: one, or a vector of ``num_envs``.
 
@@ -149,7 +166,7 @@ def make_environment(
 
 
 def remake(
-    described: Mapping[str, Any], num_envs: int | None = None, **changed: Any
+    described: Description, num_envs: int | None = None, **changed: Any
 ) -> gym.Env[Any, Any] | VectorEnv[Any, Any, Any]:
     """An environment like the one described, but for its number and the keywords that change."""
     kwargs = {**described["kwargs"], **changed}
@@ -204,8 +221,8 @@ def _itself(env: Any) -> Any:
     return env
 
 
-def describe(env: Any) -> dict[str, Any] | None:
-    """Description from which :func:`remake` makes another one: ``id``, ``kwargs``, ``num_envs`` and ``wrappers``.
+def describe(env: Any) -> Description | None:
+    """Description from which :func:`remake` makes another environment like this one.
 
     None where that cannot be told: a ``FiniteMDP``, an environment without a specification, one in wrappers whose
     arguments are not known, or keywords that JSON cannot hold.
@@ -217,16 +234,29 @@ def describe(env: Any) -> dict[str, Any] | None:
     spec = getattr(env, "spec", None)
     if spec is None or spec.id not in gym.registry or isinstance(env, _OF_VECTORS):
         return None
-    wrappers: list[dict[str, Any]] | None = []
-    if isinstance(env, gym.Env):
-        wrappers = added_wrappers(env, specification(env) or spec)
-    elif isinstance(env.unwrapped, SyncVectorEnv):
-        single = env.unwrapped.envs[0]
-        wrappers = added_wrappers(single, specification(single) or spec)
-    elif spec.additional_wrappers or "wrappers" in spec.kwargs:
-        wrappers = None
+    wrappers = _wrappers_of(env, spec)
     if wrappers is None:
         return None
+    num_envs = env.num_envs if isinstance(env, VectorEnv) else None
+    described = Description(id=spec.id, kwargs=_keywords_of(env, spec), num_envs=num_envs, wrappers=wrappers)
+    try:
+        return described if json.loads(json.dumps(described)) == described else None
+    except (TypeError, ValueError):
+        return None
+
+
+def _wrappers_of(env: Any, spec: EnvSpec) -> list[Wrapper] | None:
+    """Wrappers around an environment, or around each of a vector's; None where that cannot be told."""
+    if isinstance(env, gym.Env):
+        return added_wrappers(env, specification(env) or spec)
+    if isinstance(env.unwrapped, SyncVectorEnv):
+        single = env.unwrapped.envs[0]
+        return added_wrappers(single, specification(single) or spec)
+    return None if spec.additional_wrappers or "wrappers" in spec.kwargs else []
+
+
+def _keywords_of(env: Any, spec: EnvSpec) -> dict[str, Any]:
+    """Keywords of an environment's constructor, a map as text; its time limit and mode where they are not the usual."""
     kwargs = {name: value for name, value in spec.kwargs.items() if name not in _NOT_OF_THE_WORLD}
     if isinstance(env, VectorEnv):
         # Before Gymnasium 1.3 all vectors of a class share their metadata; the attribute is each one's own.
@@ -235,23 +265,14 @@ def describe(env: Any) -> dict[str, Any] | None:
         kwargs.pop("autoreset_mode", None)
         if isinstance(mode, AutoresetMode) and mode is not usual:
             kwargs["autoreset_mode"] = mode.value
-    registered = gym.registry[spec.id].max_episode_steps
-    if spec.max_episode_steps != registered:
+    if spec.max_episode_steps != gym.registry[spec.id].max_episode_steps:
         kwargs["max_episode_steps"] = spec.max_episode_steps
     layout = kwargs.get("layout")
     if layout is not None and not isinstance(layout, str):
         kwargs["layout"] = layout.text() if hasattr(layout, "text") else str(layout)
     if isinstance(kwargs.get("layout"), str) and _is_file(kwargs["layout"]):
         kwargs["layout"] = env.unwrapped.layout.text()  # the file may change or move
-    kwargs = {name: list(value) if isinstance(value, tuple) else value for name, value in kwargs.items()}
-    num_envs = env.num_envs if isinstance(env, VectorEnv) else None
-    described = {"id": spec.id, "kwargs": kwargs, "num_envs": num_envs, "wrappers": wrappers}
-    try:
-        if json.loads(json.dumps(described)) != described:
-            return None
-    except (TypeError, ValueError):
-        return None
-    return described
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in kwargs.items()}
 
 
 def _is_file(text: str) -> bool:

@@ -11,7 +11,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gridzero.agents.agent import Agent
-from gridzero.agents.environments import describe, find_spec, remake, second
+from gridzero.agents.environments import Description, describe, find_spec, remake, second
 from gridzero.agents.tabular.simulation import SimulatedMDP
 from gridzero.agents.tabular.tabular import draw_choices
 from gridzero.envs.mdp import FiniteMDP
@@ -51,7 +51,7 @@ def copy_environment(env: Any, native: int, others: int, single: bool = False) -
     """
     if single and isinstance(env, gym.Env):
         return second(env, others), int(getattr(env.spec, "max_episode_steps", None) or STEP_LIMIT)
-    described: dict[str, Any] | None = {"id": env, "kwargs": {}} if isinstance(env, str) else describe(env)
+    described = Description(id=env, kwargs={}) if isinstance(env, str) else describe(env)
     if described is None:
         limit = getattr(env.spec, "max_episode_steps", None)
         return second(env, others, STEP_LIMIT if limit is None else None), int(limit or STEP_LIMIT)

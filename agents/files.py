@@ -175,11 +175,13 @@ def check_record(record: Mapping[str, Any], schema: type, path: Path) -> None:
     Raises:
         DamagedError: in one line, for a field that is missing or of another type.
     """
-    for name, hint in get_type_hints(schema, include_extras=True).items():
+    hints = get_type_hints(schema, include_extras=True)
+    required = _required(schema, hints)
+    for name, hint in hints.items():
         if name in record:
             if not fits(record[name], hint):
                 raise DamagedError(f"{path} is damaged: {name} cannot be {_short(record[name])}")
-        elif name in schema.__required_keys__:  # type: ignore[attr-defined]
+        elif name in required:
             raise DamagedError(f"{path} is damaged: it has no {name}")
 
 
@@ -226,9 +228,14 @@ def fits(value: Any, hint: Any) -> bool:
 
 def _fits_fields(value: Mapping[str, Any], schema: Any) -> bool:
     hints = get_type_hints(schema, include_extras=True)
-    return schema.__required_keys__ <= value.keys() and all(
+    return _required(schema, hints) <= value.keys() and all(
         fits(value[name], hint) for name, hint in hints.items() if name in value
     )
+
+
+def _required(schema: Any, hints: Mapping[str, Any]) -> set[str]:
+    """The fields that a ``TypedDict`` must have; what it says itself does not know of NotRequired in a string."""
+    return {name for name in schema.__required_keys__ if get_origin(hints[name]) is not NotRequired}
 
 
 def _short(value: Any) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypedDict
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
@@ -15,10 +15,17 @@ from gridzero.envs import plugins
 MADE_BY_GYMNASIUM = (gym.wrappers.PassiveEnvChecker, gym.wrappers.OrderEnforcing)
 
 
+class Wrapper(TypedDict):
+    """A wrapper, ``module:Class``, and its keywords."""
+
+    entry_point: str
+    kwargs: dict[str, Any]
+
+
 class Specified(gym.Wrapper[Any, Any, Any, Any]):
     """An environment whose specification has the keywords of its wrappers, recorded by themselves or not."""
 
-    def __init__(self, env: gym.Env[Any, Any], wrappers: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> None:
         super().__init__(env)
         self.wrappers = tuple(wrappers)
 
@@ -38,7 +45,7 @@ class Specified(gym.Wrapper[Any, Any, Any, Any]):
         return spec
 
 
-def wrapped(env: gym.Env[Any, Any], wrappers: Sequence[Mapping[str, Any]]) -> gym.Env[Any, Any]:
+def wrapped(env: gym.Env[Any, Any], wrappers: Sequence[Wrapper]) -> gym.Env[Any, Any]:
     """The environment with wrappers around it, the first one innermost."""
     if not wrappers:
         return env
@@ -102,7 +109,7 @@ def specification(env: gym.Env[Any, Any]) -> EnvSpec | None:
     return spec
 
 
-def added_wrappers(env: gym.Env[Any, Any], spec: EnvSpec) -> list[dict[str, Any]] | None:
+def added_wrappers(env: gym.Env[Any, Any], spec: EnvSpec) -> list[Wrapper] | None:
     """Wrappers around the registered environment, the innermost first; None where that cannot be told.
 
     What an environment's own constructor wraps around it lies below what ``gymnasium.make`` does.

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gridzero.agents.environments import Description
 from gridzero.agents.learner import Update
 from gridzero.agents.runs import EVALUATION
 from gridzero.commands.session import Session
@@ -45,7 +46,7 @@ class Job:
 
     path: Path
     agent: str
-    environment: Mapping[str, Any]
+    environment: Description
     num_envs: int | None
     config: Any
     options: TrainingOptions

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gridzero.agents.environments import Description, find_spec, parameters
+from gridzero.agents.wrappers import Wrapper, wrapper_parameters
 from gridzero.commands.arguments import dotted_options, split_dotted, take_repeated
 from gridzero.envs.suggestions import closest
 
@@ -41,20 +43,16 @@ class EnvironmentWords:
     def __bool__(self) -> bool:
         return bool(self.options or self.wrappers or self.wrapper_options)
 
-    def described(self, env_id: str) -> dict[str, Any]:
-        """The environment as data: ``id``, ``kwargs`` and ``wrappers``, as :func:`remake` takes them.
+    def described(self, env_id: str) -> Description:
+        """The environment as data, as :func:`~gridzero.agents.environments.remake` takes it.
 
         Raises:
             ValueError: for an unknown environment, keyword or wrapper, or a word that is not of the type.
         """
-        from gridzero.agents.environments import find_spec
-
         kwargs = environment_options(env_id, self.options)
         return {"id": find_spec(env_id).id, "kwargs": kwargs, "wrappers": self._wrappers()}
 
-    def _wrappers(self) -> list[dict[str, Any]]:
-        from gridzero.agents.wrappers import wrapper_parameters
-
+    def _wrappers(self) -> list[Wrapper]:
         known = [wrapper_parameters(entry_point) for entry_point in self.wrappers]
         words: list[dict[str, str]] = [{} for _ in known]
         for name, text in self.wrapper_options.items():
@@ -79,8 +77,6 @@ def environment_options(env_id: str, given: Mapping[str, str]) -> dict[str, Any]
     Raises:
         ValueError: for an unknown environment or keyword, or a word that is not of the type.
     """
-    from gridzero.agents.environments import parameters
-
     return dotted_options("env", env_id, parameters(env_id, given), given)
 
 
@@ -94,8 +90,6 @@ def environment_help(env_id: str, given: Mapping[str, str] | None = None) -> str
     >>> environment_help("FrozenLake-v1").splitlines()[1]
     "--env.desc None, --env.map_name '4x4', --env.is_slippery True, --env.success_rate 0.33..., ..."
     """
-    from gridzero.agents.environments import find_spec, parameters
-
     defaults = find_spec(env_id).kwargs
     words = []
     for name, parameter in parameters(env_id, given).items():

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gridzero.agents.environments import Description, find_spec, remake
+
 GIB = 1 << 30
 _NATIVE, _OBJECT = 64, 1024
 """Bytes of an environment in a native vector, and as a Python object, besides its observations: lower bounds."""
@@ -19,7 +21,7 @@ _PER_RANK = 1024
 _COLUMN = 1 << 16
 
 
-def check(described: Mapping[str, Any], num_envs: int | None, config: Any) -> None:
+def check(described: Description, num_envs: int | None, config: Any) -> None:
     """Check that an environment's vector, an agent's rollouts and its networks can be held in memory.
 
     Args:
@@ -31,8 +33,6 @@ def check(described: Mapping[str, Any], num_envs: int | None, config: Any) -> No
         ValueError: where all need more than is free; it names the first setting that does by itself, or the one that
             needs the most.
     """
-    from gridzero.agents.environments import find_spec, remake
-
     settings: dict[str, Any] = {"num_envs": num_envs} if num_envs else {}
     names = ("num_envs", "rollout_steps", "hidden", "groups", "group_size", "policy")
     settings |= {name: getattr(config, name) for name in names if getattr(config, name, None)}

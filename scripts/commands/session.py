@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gridzero.agents.agent import Agent
+from gridzero.agents.environments import Description, remake
 from gridzero.agents.learner import Update
 from gridzero.agents.neural.distributed import ALONE, ProcessGroup
 from gridzero.agents.runs import Which
@@ -41,7 +42,7 @@ class Session:
         cls,
         path: Path,
         name: str,
-        described: Mapping[str, Any],
+        described: Description,
         num_envs: int | None,
         config: Any,
         options: TrainingOptions,
@@ -62,7 +63,6 @@ class Session:
             watch: open a window on the agent at work.
             group: the processes that learn together.
         """
-        from gridzero.agents.environments import remake
         from gridzero.agents.episodes import check_second_environment
         from gridzero.agents.registry import build
         from gridzero.agents.run_writer import Run

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from gridzero.agents.environments import remake
 from gridzero.agents.presets import Preset, preset, presets
 from gridzero.agents.registry import REGISTRY, config_class, default_config, registration
 from gridzero.agents.training import Budget
@@ -230,8 +231,6 @@ def _policy_options(
     agent: str, env: Any, env_id: str | None, environment: EnvironmentWords, words: Mapping[str, str]
 ) -> dict[str, Any]:
     """Options of the policy from the words of the command line."""
-    from gridzero.agents.environments import remake
-
     if env is None and env_id is not None and "policy" in config_class(agent).__dataclass_fields__:
         remake(environment.described(env_id))  # says what is wrong with the environment
     if env is None:
@@ -241,8 +240,6 @@ def _policy_options(
 
 def _sample_environment(env_id: str, words: EnvironmentWords) -> Any:
     """One such environment, to see what kind it is; None where it cannot be made so, which is told later."""
-    from gridzero.agents.environments import remake
-
     try:
         return remake(words.described(env_id))
     except ValueError:

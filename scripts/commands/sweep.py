@@ -20,6 +20,7 @@ from typing import Any, Literal, TypedDict
 import tyro
 
 from gridzero.agents import files, runs
+from gridzero.agents.environments import Description, describe, parameters, remake
 from gridzero.agents.files import Positive
 from gridzero.agents.registry import agent_class
 from gridzero.commands import memory
@@ -151,10 +152,8 @@ def main(argv: Sequence[str]) -> int:
     return sweep.run()
 
 
-def _settled(given: Mapping[str, Any]) -> dict[str, Any]:
+def _settled(given: Description) -> Description:
     """The environment as a record holds it: a map's text for the name of its file, which may change or move."""
-    from gridzero.agents.environments import describe, remake
-
     kwargs = given["kwargs"]
     described = describe(remake(given))
     if described is None:
@@ -162,18 +161,11 @@ def _settled(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, "kwargs": {name: described["kwargs"].get(name, value) for name, value in kwargs.items()}}
 
 
-class Described(TypedDict):
-    """An environment, without how many there are."""
-
-    id: str
-    kwargs: dict[str, Any]
-
-
 class Record(TypedDict):
     """``sweep.json``: what a sweep was begun with."""
 
     agent: str
-    environment: Described
+    environment: Description
     imports: list[str]
     num_envs: Positive | None
     config: dict[str, Any]
@@ -213,7 +205,7 @@ class Sweep:
 
     path: Path
     agent: str
-    environment: Mapping[str, Any]
+    environment: Description
     num_envs: int | None
     config: Any
     options: Options
@@ -232,8 +224,6 @@ class Sweep:
 
     def _values(self, text: str) -> tuple[str, list[Any]]:
         """``learning_rate=1e-4,3e-4`` as the name and the values of a setting."""
-        from gridzero.agents.environments import parameters
-
         key, given, words = text.partition("=")
         key = key.strip().replace("-", "_")
         hints = typing.get_type_hints(type(self.config))
@@ -276,19 +266,18 @@ class Sweep:
             for seed in range(self.options.seeds)
         ]
 
-    def _with(self, setting: Mapping[str, Any]) -> tuple[Any, dict[str, Any], int | None]:
+    def _with(self, setting: Mapping[str, Any]) -> tuple[Any, Description, int | None]:
         """Config, environment, and number of environments of a combination."""
         kwargs = {name[4:]: value for name, value in setting.items() if name.startswith("env.")}
-        environment = {**self.environment, "kwargs": {**self.environment["kwargs"], **kwargs}}
+        environment: Description = {**self.environment, "kwargs": {**self.environment["kwargs"], **kwargs}}
         own = {name: value for name, value in setting.items() if hasattr(self.config, name)}
         if "variant" in own:
             own = {**self._defaults_of_variant(own["variant"], environment), **own}
         num_envs = self.num_envs if "num_envs" in own else setting.get("num_envs", self.num_envs)
         return dataclasses.replace(self.config, **own), environment, num_envs
 
-    def _defaults_of_variant(self, variant: Any, environment: Mapping[str, Any]) -> dict[str, Any]:
+    def _defaults_of_variant(self, variant: Any, environment: Description) -> dict[str, Any]:
         """Defaults that come with a variant, of the fields that are at their defaults without it."""
-        from gridzero.agents.environments import remake
         from gridzero.agents.registry import default_config
 
         given = {"policy": self.config.policy}
@@ -301,7 +290,6 @@ class Sweep:
 
     def begin(self) -> None:
         """Check that every combination can be built, then write the sweep's record."""
-        from gridzero.agents.environments import remake
         from gridzero.agents.episodes import check_second_environment
         from gridzero.agents.registry import build
 
@@ -317,7 +305,7 @@ class Sweep:
         left_out = ("env", "run", "resume", "jobs", "engine", "json")
         record = {
             "agent": self.agent,
-            "environment": dict(self.environment),
+            "environment": self.environment,
             "imports": plugins.imported(),
             "num_envs": self.num_envs,
             "config": dataclasses.asdict(self.config),

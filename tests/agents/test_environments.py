@@ -9,7 +9,8 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 import gridzero.envs  # noqa: F401 - registers the environments
-from gridzero.agents.environments import describe, make_environment, remake_single
+from gridzero.agents.environments import Description, describe, make_environment, remake_single
+from gridzero.agents.files import fits
 from gridzero.agents.neural.state_tables import StateTable
 from gridzero.agents.search.simulator import Simulator
 from gridzero.commands.watch import single
@@ -45,3 +46,9 @@ def test_searches_and_tables_take_vectors_of_any_autoreset_mode() -> None:
         observations, _ = StateTable(vector).read()
         assert len(observations) == vector.unwrapped.mdp.num_states  # type: ignore[attr-defined]
         assert Simulator(vector).settable
+
+
+def test_a_description_needs_an_id_and_keywords_alone() -> None:
+    assert fits({"id": "FrozenLake-v1", "kwargs": {}}, Description)
+    assert not fits({"id": "FrozenLake-v1"}, Description)
+    assert not fits({"id": "FrozenLake-v1", "kwargs": {}, "num_envs": 0}, Description)
