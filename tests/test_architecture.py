@@ -20,6 +20,7 @@ ORDER: list[list[str]] = [
         "agents/neural/batches",
         "agents/neural/choices",
         "agents/neural/distributed",
+        "agents/neural/muon",
         "agents/neural/objectives",
         "agents/neural/optimiser",
         "agents/neural/policy",

@@ -1,4 +1,4 @@
-"""Adam over one flat vector of all parameters: one operation where there would be one for each tensor."""
+"""Adam over one flat vector of all parameters, one operation where there would be one a tensor; Muon for matrices."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gridzero.agents.neural.distributed import process_group
+from gridzero.agents.neural.muon import Muon
 
 
 class Optimiser:
@@ -25,6 +26,8 @@ class Optimiser:
         max_norm: of the gradient of all parameters together; 0 for no clipping.
         betas: decay of the averages of gradients and of their squares.
         weight_decay: the share of each weight that a step at learning rate 1 takes away (AdamW).
+        matrices: those of the parameters that take Muon's steps in place of Adam's; see
+            :class:`~gridzero.agents.neural.muon.Muon`.
 
     Attributes:
         vector: the weights that Adam changes, those of parameters in half precision first.
@@ -42,6 +45,7 @@ class Optimiser:
         max_norm: float,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
+        matrices: Sequence[nn.Parameter] = (),
     ) -> None:
         rounded = [parameter for parameter in parameters if parameter.element_size() < 4]
         exact = [parameter for parameter in parameters if parameter.element_size() >= 4]
@@ -56,6 +60,9 @@ class Optimiser:
         _lay_out(rounded, self._rounded, self._rounded_gradient)
         count = len(self._rounded)
         _lay_out(exact, self.vector.data[count:], self.gradient[count:])
+        chosen, order = {id(matrix) for matrix in matrices}, rounded + exact
+        places = zip(order, _parts(self.vector.data, order), _parts(self.gradient, order), strict=True)
+        self.muon = Muon([(values, own) for parameter, values, own in places if id(parameter) in chosen])
         self.adam = torch.optim.AdamW([self.vector], eps=epsilon, betas=betas, weight_decay=weight_decay, fused=True)
 
     def step(self, losses: Iterable[Tensor], learning_rate: float) -> Tensor:
@@ -75,15 +82,20 @@ class Optimiser:
         norm: Tensor = torch.linalg.vector_norm(self.gradient)
         if self.max_norm > 0:
             self.gradient.mul_((self.max_norm / (norm + 1e-6)).clamp(max=1.0))
+        self.muon.step(learning_rate)
         self.adam.param_groups[0]["lr"] = learning_rate
         self.adam.step()
         self._rounded.copy_(self.vector.data[:count])
         return norm
 
     def state_dict(self) -> dict[str, Any]:
-        """Adam's moments and step count, and the master weights of parameters in half precision."""
+        """Adam's moments and step count, Muon's momenta, and the master weights of parameters in half precision."""
         state = dict(self.adam.state.get(self.vector, {}))
-        return state | {"master": self.vector.detach()[: len(self._rounded)]} if state and len(self._rounded) else state
+        if state and len(self._rounded):
+            state["master"] = self.vector.detach()[: len(self._rounded)]
+        if state and self.muon.count:
+            state["momenta"] = self.muon.state()
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state``, with the parameters as they were then.
@@ -101,14 +113,20 @@ class Optimiser:
         tensors = {name: torch.as_tensor(value).clone().to(device) for name, value in state.items()}
         if count:
             self.vector.data[:count] = tensors.pop("master")
+        if self.muon.count:
+            self.muon.load(tensors.pop("momenta"))
         self.adam.state[self.vector] = tensors
 
 
 def _lay_out(parameters: Sequence[nn.Parameter], values: Tensor, gradients: Tensor) -> None:
     """Make parameters and their gradients views of these vectors."""
-    offset = 0
-    for parameter in parameters:
-        end = offset + parameter.numel()
-        parameter.data = values[offset:end].view_as(parameter)
-        parameter.grad = gradients[offset:end].view_as(parameter)
-        offset = end
+    for parameter, own, gradient in zip(
+        parameters, _parts(values, parameters), _parts(gradients, parameters), strict=True
+    ):
+        parameter.data, parameter.grad = own, gradient
+
+
+def _parts(vector: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """The views of a vector that are the parameters', one after the other."""
+    parts = torch.split(vector, [parameter.numel() for parameter in parameters])
+    return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]

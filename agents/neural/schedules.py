@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import numpy as np
+
+Optimisation = Literal["adamw", "muon"]
 
 
 class OptimiserSettings(TypedDict):

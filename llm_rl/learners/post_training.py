@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gridzero.agents.agent import Agent
 from gridzero.agents.learner import Update
 from gridzero.agents.neural.distributed import process_group
+from gridzero.agents.neural.muon import hidden_matrices
 from gridzero.agents.neural.optimiser import Optimiser
 from gridzero.agents.neural.schedules import OPTIMISER, warm_cosine
 from gridzero.envs.tasks.task import Task
@@ -83,7 +84,9 @@ class PostTrainingLearner(Agent, Generic[Item]):
         self.metrics: dict[str, float] = {}
         self.samples: Sequence[Mapping[str, Any]] = ()
         self.set_up()
-        self.optimiser = Optimiser(self.trained(), **OPTIMISER)
+        policy = self.network
+        matrices = hidden_matrices(policy.whole, policy.trained()) if config.optimiser == "muon" else ()
+        self.optimiser = Optimiser(self.trained(), **OPTIMISER, matrices=matrices)
 
     def build(self, seed: int, adapter_seed: int) -> LanguagePolicy:
         """The language model to begin with.

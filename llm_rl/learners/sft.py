@@ -19,6 +19,9 @@ from gridzero.llm_rl.policies.language_options import device_of, dtype_of, langu
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 from gridzero.llm_rl.scoring.completions import completion_loss
 
+PICTURES = 38_400
+"""Examples that a new model is usually shown that sees."""
+
 
 class SupervisedLearner(PostTrainingLearner[Example]):
     """Base of learners that imitate completions: the loss is the mean of -log p over their tokens.
@@ -105,6 +108,8 @@ class SFT(SupervisedLearner):
         """Begin without examples."""
         super().set_up()
         self.examples: list[Example] | None = None
+        if _shows_pictures(self.env) and language_options(self.config.policy).model is None:
+            self.default_steps = PICTURES
 
     def open_source(self) -> None:
         """Read the file, or see that the task has worked solutions."""
@@ -115,9 +120,11 @@ class SFT(SupervisedLearner):
 
     @classmethod
     def defaults(cls, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Smaller batches and a smaller learning rate for a model that is given."""
-        pretrained = fields.get("policy", {}).get("model") is not None
-        return super().defaults(env, fields) | ({"minibatch_size": 32} if pretrained else {})
+        """Smaller batches and a smaller learning rate for a model that is given; Muon for a new one that sees."""
+        usual: dict[str, Any] = {"minibatch_size": 32}
+        if fields.get("policy", {}).get("model") is None:
+            usual = {"minibatch_size": 16, "optimiser": "muon"} if _shows_pictures(env) else {}
+        return super().defaults(env, fields) | usual
 
     def _generator(self, number: int) -> np.random.Generator:
         """The generator of a demonstration that comes again; the learner has the first three children of its seed."""
@@ -137,3 +144,8 @@ class SFT(SupervisedLearner):
                 numbers = passes(self.config.demonstrations, self.seed, self.steps, size)
                 items = [demonstrate(self.task, self._generator(number), policy.renderer) for number in numbers]
             yield Batch([item.cut(self.max_length) for item in items], size)
+
+
+def _shows_pictures(env: Any) -> bool:
+    task = getattr(getattr(env, "unwrapped", env), "task", None)
+    return getattr(task, "picture_shape", None) is not None

@@ -147,7 +147,7 @@ def tiny_image_text_model(
     Args:
         vocabulary_size: V.
         shape: (H, W, 3), of the pictures it is meant for.
-        width: D, of the residual streams of both parts.
+        width: D, of the language model's residual stream; the vision transformer's is half as wide.
         layers: of the language model; the vision transformer has one, which small pictures take least examples with.
         heads: of attention, in each layer.
         positions: the longest sequence it is meant for, in tokens, pictures included.
@@ -164,8 +164,8 @@ def tiny_image_text_model(
 
     if shape[0] % (2 * patch) or shape[1] % (2 * patch):
         raise ValueError(f"pictures of {shape[0]} by {shape[1]} pixels are not made of patches of {2 * patch}")
-    if width % (4 * heads):
-        raise ValueError(f"width must be a multiple of 4 · heads, not {width} with {heads} heads")
+    if width % (8 * heads):
+        raise ValueError(f"width must be a multiple of 8 · heads, not {width} with {heads} heads")
     settings: dict[str, Any] = dict(  # noqa: C408
         text_config=tiny_config(
             vocabulary_size, width=width, layers=layers, heads=heads, positions=positions, architecture=text
@@ -176,11 +176,11 @@ def tiny_image_text_model(
             "pos_emb_width": shape[1] // patch,
             "num_attention_heads": heads,
             "num_hidden_layers": 1,
-            "hidden_size": width,
-            "intermediate_size": 2 * width,
-            "initializer_range": width**-0.5,
+            "hidden_size": width // 2,
+            "intermediate_size": width,
+            "initializer_range": (width // 2) ** -0.5,
         },
-        projection_hidden_size=width,
+        projection_hidden_size=width // 2,
         image_token_id=vocabulary_size,  # beyond the tokens of text, where they cannot be drawn
         video_token_id=vocabulary_size + 1,
         vision_start_token_id=vocabulary_size + 2,

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from gridzero.agents.neural.muon import hidden_matrices
 from gridzero.agents.neural.optimiser import Optimiser
-from gridzero.agents.neural.schedules import OPTIMISER, warm_cosine
+from gridzero.agents.neural.schedules import OPTIMISER, Optimisation, warm_cosine
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.task import Task
 from gridzero.envs.tasks.vocabulary import Vocabulary
@@ -57,6 +58,8 @@ class Recipe:
     """Adam's at its height, after a rise over a twentieth of the steps; then it falls to 0 as a cosine."""
     seed: int = 0
     """Decides everything that is random."""
+    optimiser: Optimisation = "adamw"
+    """Of the matrices; "muon" for models that see."""
 
 
 RECIPES = {
@@ -82,7 +85,7 @@ def base_model(task: Task, recipe: Recipe | None = None, *, text: Architecture =
     Raises:
         ValueError: for a task without worked solutions.
     """
-    recipe = recipe or replace(RECIPES.get(task.name, Recipe()), text=text)
+    recipe = recipe or usual_recipe(task, text)
     name = base_name(task, recipe)
     load = load_model if task.picture_shape is None else load_image_text_model
     for folder in (SHIPPED / name, cache() / name):
@@ -96,6 +99,12 @@ def base_model(task: Task, recipe: Recipe | None = None, *, text: Architecture =
     return model, tokenizer
 
 
+def usual_recipe(task: Task, text: Architecture = "llama") -> Recipe:
+    """Sizes and training that are usual for a task."""
+    recipe = replace(RECIPES.get(task.name, Recipe()), text=text)
+    return recipe if task.picture_shape is None else replace(recipe, optimiser="muon")
+
+
 def base_name(task: Task, recipe: Recipe) -> str:
     """A name that depends on the task, its options and the recipe."""
     options = {name: value for name, value in vars(task).items() if isinstance(value, int | float | str | bool)}
@@ -104,8 +113,9 @@ def base_name(task: Task, recipe: Recipe) -> str:
         if not options.get(name, True):
             del options[name]
     settings = asdict(recipe)
-    if recipe.text == "llama":
-        del settings["text"]
+    for setting, unsaid in (("text", "llama"), ("optimiser", "adamw")):
+        if settings[setting] == unsaid:
+            del settings[setting]
     record = json.dumps([options, task.template.name, settings], sort_keys=True)
     return f"{task.name}-{hashlib.sha256(record.encode()).hexdigest()[:12]}"
 
@@ -133,7 +143,9 @@ def warm_up(task: Task, recipe: Recipe, report: Callable[[int, int, float], None
         text=recipe.text,
         seed=int(initial.generate_state(1)[0]),
     )
-    optimiser = Optimiser(list(model.parameters()), **OPTIMISER)
+    weights = list(model.parameters())
+    matrices = hidden_matrices(model, weights) if recipe.optimiser == "muon" else ()
+    optimiser = Optimiser(weights, **OPTIMISER, matrices=matrices)
     causal = model if task.picture_shape is None else seeing_model(model)
     renderer = _renderer(vocabulary, task, causal)
     balance = ExpertBalance(causal)
@@ -233,7 +245,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder; by default among those that come with the package")
     arguments = parser.parse_args(argv)
     task = make_task(arguments.task)
-    recipe = RECIPES.get(task.name, Recipe())
+    recipe = usual_recipe(task)
     out = arguments.out or SHIPPED / base_name(task, recipe)
     if out.exists():
         parser.error(f"{out} exists")

@@ -80,6 +80,7 @@ class LanguagePolicy(Policy):
     Attributes:
         limit: tokens that the model may write in one conversation.
         renderer: makes tokens of conversations.
+        whole: the model with all its parts.
     """
 
     Options = LanguageOptions
@@ -102,7 +103,7 @@ class LanguagePolicy(Policy):
         self.limit = limit
         self.tokenizer = tokenizer
         model = adapt(model, options, seed=seed)
-        self.model = model.eval()
+        self.model = self.whole = model.eval()
         self._engine: VLLMEngine | None = None
         if options.decoder == "vllm":
             check_vllm(model, Sampling(options.temperature, options.top_k, options.top_p))

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
+from gridzero.agents.neural.schedules import Optimisation
+
 Schedule = Literal["cosine", "constant"]
 
 
@@ -24,6 +26,8 @@ class PostTrainingConfig:
     all."""
     gradient_steps: int = 10
     """Gradient steps in an update."""
+    optimiser: Optimisation = "adamw"
+    """"adamw"; or "muon", which makes the steps of all matrices but the tables of tokens orthogonal."""
     learning_rate: float = 3e-4
     """AdamW's at its height; by default 1e-5 for a model that is given."""
     learning_rate_schedule: Schedule = "cosine"
@@ -46,6 +50,7 @@ class PostTrainingConfig:
         if not math.isfinite(self.learning_rate):
             raise ValueError(f"learning_rate must be finite, not {self.learning_rate}")
         self.check_choice("learning_rate_schedule", Schedule)
+        self.check_choice("optimiser", Optimisation)
 
     def check_positive(self, *names: str) -> None:
         """Raise ValueError for a number that is not above 0; None passes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from gridzero.agents.neural.schedules import Optimisation
 from gridzero.llm_rl.learners.configs.post_training import PostTrainingConfig
 
 
@@ -33,7 +34,10 @@ class SFTConfig(SupervisedConfig):
     demonstrations: int | None = None
     """So many different worked solutions, passed over in random order; by default fresh ones without end."""
     minibatch_size: int = 128
-    """Examples in a gradient step; by default 32 for a model that is given."""
+    """Examples in a gradient step; by default 32 for a model that is given, 16 for a new one that sees."""
+    optimiser: Optimisation = "adamw"
+    """"adamw"; or "muon", which makes the steps of all matrices but the tables of tokens orthogonal; by default for a
+    new model that sees."""
     learning_rate: float = 3e-3
     """AdamW's at its height; by default 1e-5 for a model that is given."""
     width: int = 64

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from gridzero.agents.neural.muon import hidden_matrices
 from gridzero.agents.neural.optimiser import Optimiser
 
 SETTINGS = {"epsilon": 1e-8, "max_norm": 0.0}
@@ -83,3 +84,36 @@ def test_a_state_without_master_weights_is_refused() -> None:
     other.step([loss(single, 0)], 1e-3)
     with pytest.raises(ValueError, match="no master weights"):
         Optimiser(list(half.parameters()), **SETTINGS).load_state_dict(other.state_dict())
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (12, 5), (5, 12)])
+def test_muon_steps_along_the_gradients_singular_vectors_and_equally_far(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    slope = torch.randn(shape, generator=generator)
+    matrix, other = nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.zeros(shape))
+    optimiser = Optimiser([other, matrix], **SETTINGS, matrices=[matrix])
+    optimiser.step([(slope * (matrix + other)).sum()], 0.5)
+    torch.testing.assert_close(other, -0.5 * slope.sign())  # Adam's first step
+    left, _, right = torch.linalg.svd(slope, full_matrices=False)
+    moved = left.T @ matrix.detach() @ right.T / (-0.5 * 0.2 * max(shape) ** 0.5)
+    assert (moved.diagonal() - 0.93).abs().max() < 0.28  # the iteration's own bounds, .68 to 1.14, and a little
+    assert (moved - moved.diagonal().diag()).abs().max() < 1e-4
+
+
+def test_muon_goes_on_from_its_state() -> None:
+    def made() -> tuple[nn.Sequential, Optimiser]:
+        one = network(torch.float32)
+        return one, Optimiser(list(one.parameters()), **SETTINGS, matrices=hidden_matrices(one, [*one.parameters()]))
+
+    (whole, first), (part, second) = made(), made()
+    for step in range(6):
+        first.step([loss(whole, step)], 1e-2)
+        if step == 3:
+            state = {name: torch.as_tensor(value).clone() for name, value in second.state_dict().items()}
+            weights = {name: value.clone() for name, value in part.state_dict().items()}
+            part, second = made()
+            part.load_state_dict(weights)
+            second.load_state_dict(state)
+        second.step([loss(part, step)], 1e-2)
+    for a, b in zip(whole.parameters(), part.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gridzero.agents.neural.muon import hidden_matrices
 from gridzero.envs.tasks import make_task
 from gridzero.llm_rl.data.examples import Example
 from gridzero.llm_rl.decoding.decoder import ModelDecoder
@@ -162,9 +163,20 @@ def test_it_is_saved_in_hugging_faces_format(architecture: Any, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("sizes", "message"),
-    [({"patch": 3}, "not made of patches of 6"), ({"heads": 3}, "width must be a multiple of 4 · heads")],
+    [({"patch": 3}, "not made of patches of 6"), ({"heads": 3}, "width must be a multiple of 8 · heads")],
 )
 def test_sizes_that_do_not_fit_are_refused(sizes: dict[str, Any], message: str) -> None:
     given: dict[str, Any] = {"width": 16, "layers": 1, "heads": 2, "positions": 32, "patch": PATCH} | sizes
     with pytest.raises(ValueError, match=message):
         tiny_image_text_model(VOCABULARY, SHAPE, **given)
+
+
+def test_muon_takes_the_matrices_of_both_parts_and_no_table() -> None:
+    model = tiny()
+    seeing_model(model)
+    names = {id(one): name for name, one in model.named_parameters()}
+    chosen = {names[id(one)] for one in hidden_matrices(model, [*model.parameters()])}
+    assert any("vision_tower" in name for name in chosen)
+    assert any("mm_projector" in name for name in chosen)
+    assert all(model.get_parameter(name).ndim == 2 for name in chosen)
+    assert not [name for name in chosen if "embed" in name or "head" in name]
