@@ -1,4 +1,4 @@
-"""Checks of agents' settings: each raises ValueError with the name of the field and what is allowed.
+"""Checks of settings, of agents and of commands: each raises ValueError with the name of the field and what is allowed.
 
 A field that is None is not set, and passes.
 """

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gridzero.agents.agent import Agent
+from gridzero.agents.config_checks import check_above_zero, check_at_least
 from gridzero.agents.episodes import check_second_environment
 from gridzero.agents.evaluation import Evaluation, evaluate
 from gridzero.agents.learner import Update
@@ -53,14 +54,9 @@ class Budget:
     stop_at: float | None = None
 
     def __post_init__(self) -> None:
-        if self.evaluate_every is not None and self.evaluate_every < 0:
-            raise ValueError(f"evaluate_every must be at least 0, not {self.evaluate_every}")
-        for name in ("steps", "checkpoint_every", "evaluation_episodes", "keep"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
-        if self.seconds is not None and not self.seconds > 0:
-            raise ValueError(f"seconds must be positive, not {self.seconds}")
+        check_at_least(self, 0, "evaluate_every")
+        check_at_least(self, 1, "steps", "checkpoint_every", "evaluation_episodes", "keep")
+        check_above_zero(self, "seconds")
         if self.stop_at is not None and not math.isfinite(self.stop_at):
             raise ValueError(f"stop_at must be finite, not {self.stop_at}")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gridzero.agents.config_checks import check_at_least, check_between
 from gridzero.commands.arguments import parse
 from gridzero.commands.watch import play, viewing
 
@@ -71,10 +72,8 @@ class Options:
     """Decides everything that is random."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.fps <= 100:
-            raise ValueError(f"fps must be from 1 to 100, not {self.fps}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, not {self.seed}")
+        check_between(self, 1, 100, "fps")
+        check_at_least(self, 0, "seed")
 
 
 def main(argv: Sequence[str]) -> int:

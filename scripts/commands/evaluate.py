@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from gridzero.agents.config_checks import check_at_least
 from gridzero.agents.runs import Which
 from gridzero.commands.arguments import parse, split_dotted
 from gridzero.commands.environment_words import environment_options
@@ -45,14 +46,10 @@ class Options:
     """With --search: tokens that may be written for a problem, in place of N."""
 
     def __post_init__(self) -> None:
-        if self.episodes < 1:
-            raise ValueError(f"episodes must be at least 1, not {self.episodes}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, not {self.seed}")
+        check_at_least(self, 1, "episodes", "tokens")
+        check_at_least(self, 0, "seed")
         if self.search is None and (self.scorer is not None or self.tokens is not None):
             raise ValueError("--scorer and --tokens need --search")
-        if self.tokens is not None and self.tokens < 1:
-            raise ValueError(f"tokens must be at least 1, not {self.tokens}")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ from typing import Literal
 import tyro
 
 from gridzero import figures
+from gridzero.agents.config_checks import check_at_least
 from gridzero.commands.arguments import parse
 
 
@@ -37,8 +38,7 @@ class Options:
     """Of the pictures."""
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, not {self.seed}")
+        check_at_least(self, 0, "seed")
         if self.all and self.names:
             raise ValueError("names of figures, or --all: not both")
 

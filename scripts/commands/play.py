@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import gymnasium as gym
 import tyro
 
+from gridzero.agents.config_checks import check_at_least, check_between
 from gridzero.commands.arguments import parse
 from gridzero.commands.conversation import converses, spells, verdict
 from gridzero.commands.environment_words import EnvironmentWords
@@ -56,10 +57,8 @@ class Options:
     """Decides every episode; another one each time if not given."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma must be from 0 to 1, not {self.gamma}")
-        if self.seed is not None and self.seed < 0:
-            raise ValueError(f"seed must be at least 0, not {self.seed}")
+        check_between(self, 0, 1, "gamma")
+        check_at_least(self, 0, "seed")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 
 from gridzero.agents import runs
+from gridzero.agents.config_checks import check_at_least
 from gridzero.agents.registry import REGISTRY, agent_class
 from gridzero.commands.arguments import parse
 from gridzero.envs.suggestions import closest
@@ -53,10 +54,8 @@ class Options:
     """The file to write: .png, .svg or .pdf."""
 
     def __post_init__(self) -> None:
-        if self.points < 2:
-            raise ValueError(f"points must be at least 2, not {self.points}")
-        if self.smooth < 1:
-            raise ValueError(f"smooth must be at least 1, not {self.smooth}")
+        check_at_least(self, 2, "points")
+        check_at_least(self, 1, "smooth")
         if self.output.suffix.lower() not in figure.SUFFIXES:
             suffix = self.output.suffix or "in nothing"
             raise ValueError(f"output must end in {', '.join(figure.SUFFIXES)}, not {suffix!r}")

@@ -14,6 +14,7 @@ import tyro
 
 from gridzero import recipes
 from gridzero.agents import files, runs
+from gridzero.agents.config_checks import check_above_zero, check_at_least
 from gridzero.commands import train
 from gridzero.commands.arguments import parse
 from gridzero.commands.environment_words import EnvironmentWords
@@ -53,13 +54,9 @@ class Options:
     """Completions of each that are drawn for the report."""
 
     def __post_init__(self) -> None:
-        for name in ("threads", "problems", "samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, not {self.seed}")
-        if not 0 < self.scale < float("inf"):
-            raise ValueError(f"scale must be above 0, not {self.scale}")
+        check_at_least(self, 1, "threads", "problems", "samples")
+        check_at_least(self, 0, "seed")
+        check_above_zero(self, "scale")
 
 
 class Record(TypedDict):

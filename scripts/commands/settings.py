@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from gridzero.agents.config_checks import check_at_least
 from gridzero.agents.environments import remake
 from gridzero.agents.presets import Preset, preset, presets
 from gridzero.agents.registry import REGISTRY, config_class, default_config, registration
@@ -48,8 +49,7 @@ class TrainingOptions:
     environment, if there are any. What is given by flags counts before them."""
 
     def __post_init__(self) -> None:
-        if self.threads < 1:
-            raise ValueError(f"threads must be at least 1, not {self.threads}")
+        check_at_least(self, 1, "threads")
         self.budget()
 
     def budget(self, default_steps: int | None = None) -> Budget:
@@ -72,8 +72,7 @@ class VectorOptions:
     """Learn from so many environments at once."""
 
     def __post_init__(self) -> None:
-        if self.num_envs is not None and self.num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1, not {self.num_envs}")
+        check_at_least(self, 1, "num_envs")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypedDict
 import tyro
 
 from gridzero.agents import files, runs
+from gridzero.agents.config_checks import check_at_least
 from gridzero.agents.environments import Description, describe, parameters, remake
 from gridzero.agents.files import Positive
 from gridzero.agents.registry import agent_class
@@ -104,12 +105,7 @@ class Options(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.seeds < 1:
-            raise ValueError(f"seeds must be at least 1, not {self.seeds}")
-        if self.jobs is not None and self.jobs < 1:
-            raise ValueError(f"jobs must be at least 1, not {self.jobs}")
-        if self.trials is not None and self.trials < 1:
-            raise ValueError(f"trials must be at least 1, not {self.trials}")
+        check_at_least(self, 1, "seeds", "jobs", "trials")
         if (self.sampler == "optuna") != (self.trials is not None):
             raise ValueError("--sampler optuna and --trials N belong together")
         if self.sampler == "optuna" and importlib.util.find_spec("optuna") is None:

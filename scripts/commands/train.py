@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from gridzero.agents import runs
+from gridzero.agents.config_checks import check_at_least
 from gridzero.agents.neural import distributed
 from gridzero.agents.neural.distributed import ProcessGroup
 from gridzero.agents.registry import agent_class
@@ -83,8 +84,7 @@ class Options(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, not {self.seed}")
+        check_at_least(self, 0, "seed")
         if self.from_ is not None and not self.resume:
             raise ValueError("--from needs --resume")
         if self.log is not None and importlib.util.find_spec(self.log) is None:

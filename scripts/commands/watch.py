@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from gridzero.agents.config_checks import check_at_least, check_between, check_choice
 from gridzero.agents.runs import Which
 from gridzero.commands.arguments import parse
 from gridzero.commands.conversation import conversations, converses, spells
@@ -65,19 +66,10 @@ class Options:
     """The step of the run's checkpoint, or "best" by the evaluations on the way; the last one if not given."""
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "max_steps", "frames", "columns"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
-        for name in ("temperature", "delay"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
-        if self.fps is not None and not 1 <= self.fps <= 100:
-            raise ValueError(f"fps must be from 1 to 100, not {self.fps}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, not {self.seed}")
-        if self.layer not in (*LAYERS, ATTENTION):
-            raise ValueError(f"layer must be one of {', '.join((*LAYERS, ATTENTION))}, not {self.layer!r}")
+        check_at_least(self, 1, "episodes", "max_steps", "frames", "columns")
+        check_at_least(self, 0, "temperature", "delay", "seed")
+        check_between(self, 1, 100, "fps")
+        check_choice(self, "layer", (*LAYERS, ATTENTION))
 
 
 def main(argv: Sequence[str]) -> int:

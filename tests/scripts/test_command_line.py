@@ -71,7 +71,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["train", "q-learning", *LAKE, "--steps", "abc"], "--steps takes a whole number"),
     (["train", "q-learning", *LAKE, "--steps"], "--steps needs a value"),
     (["train", "q-learning", *LAKE, "--steps", "1e5"], "--steps takes a whole number"),
-    (["train", "q-learning", *LAKE, "--seconds", "0"], "positive"),
+    (["train", "q-learning", *LAKE, "--seconds", "0"], "above 0"),
     (["train", "q-learning", *LAKE, "--seed", "-1"], "seed must be at least 0"),
     (["train", "q-learning", *LAKE, "--num-envs", "0"], "num_envs must be at least 1"),
     (["train", "q-learning", *LAKE, "--threads", "0"], "threads must be at least 1"),

@@ -103,7 +103,7 @@ def test_actions_are_called_as_the_environment_calls_them():
         (["Pendulum-v1"], "PendulumEnv cannot be played with keys: its actions are Box"),
         (["Pendulum-v1", "--env.g", "9"], "not Discrete"),
         (["FrozenLake-v1", "--env.sise", "3"], "no option"),
-        (["FrozenLake-v1", "--gamma", "2"], "gamma must be from 0 to 1"),
+        (["FrozenLake-v1", "--gamma", "2"], "gamma must be between 0 and 1"),
     ],
 )
 def test_errors_are_one_line(capsys, arguments, message):

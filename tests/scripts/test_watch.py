@@ -89,7 +89,7 @@ def test_an_environment_without_a_picture_is_refused_before_anything_starts(tmp_
         (["--record", "a.avi"], ".gif, .mp4 or .png"),
         (["--record", "there.gif"], "exists"),
         (["--record", "no/a.gif"], "no folder"),
-        (["--fps", "0"], "fps must be from 1 to 100"),
+        (["--fps", "0"], "fps must be between 1 and 100"),
         (["--episodes", "0"], "episodes must be at least 1"),
         (["--layer", "q"], "values, actions, visits, none"),
         (["--recrod", "a.gif"], "did you mean --record"),
