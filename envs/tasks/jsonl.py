@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, Unpack, get_args
+from typing import Literal, Unpack, get_args
 
 import numpy as np
 
 from gridzero.envs.tasks.child import ChildError, call
+from gridzero.envs.tasks.json_lines import Record, check_text, read_json_lines
 from gridzero.envs.tasks.numbers import read_number, same_number, shown
 from gridzero.envs.tasks.task import CommonOptions, Problem, Task
 from gridzero.envs.tasks.templates import TAGS
 
 Comparison = Literal["number", "text", "math"]
-MAX_LINE = 1 << 20
 _MARK = "####"
 _CALCULATION = re.compile(r"<<[^<>]*>>")
 _VULGAR = re.compile("([0-9]+)?([¼½¾⅐-⅞])")
@@ -67,7 +67,7 @@ class Jsonl(Task):
             call(f"{__name__}:same_mathematics", "math_verify", "1", "1")  # whether the judge can start
         self.path = str(path)
         self.compare = compare
-        self.problems = self._read()
+        self.problems = read_json_lines(Path(path), self._problem)
         self.contents = hashlib.sha256(json.dumps([vars(problem) for problem in self.problems]).encode()).hexdigest()
         texts = (problem.question + problem.reference + problem.metadata["work"] for problem in self.problems)
         self.characters = "".join(sorted(set().union(*texts)))
@@ -91,35 +91,7 @@ class Jsonl(Task):
     def work(self, problem: Problem, rng: np.random.Generator, completions: Sequence[str] = ()) -> str:  # noqa: D102
         return str(problem.metadata["work"])
 
-    def _read(self) -> list[Problem]:
-        problems = []
-        try:
-            with Path(self.path).open("rb") as file:
-                for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), 1):
-                    if line.strip():
-                        try:
-                            problems.append(self._problem(line))
-                        except ValueError as error:
-                            raise ValueError(f"{self.path}, line {number}: {error}") from None
-        except OSError as error:
-            raise ValueError(f"cannot read {self.path}: {error.strerror}") from None
-        if not problems:
-            raise ValueError(f"{self.path} has no problems")
-        return problems
-
-    def _problem(self, line: bytes) -> Problem:
-        if len(line) > MAX_LINE:
-            raise ValueError(f"it is longer than {MAX_LINE:,} bytes")
-        try:
-            entry = json.loads(line.decode("utf-8-sig"))
-        except UnicodeDecodeError:
-            raise ValueError("it is not UTF-8 text") from None
-        except json.JSONDecodeError as error:
-            raise ValueError(f"it is not JSON: {error.msg} in column {error.colno}") from None
-        except (RecursionError, ValueError):
-            raise ValueError("it is not JSON that can be read: too deep, or with too long a number") from None
-        if not isinstance(entry, dict):
-            raise ValueError('it is not an object with "question" and "answer"')
+    def _problem(self, entry: Record) -> Problem:
         question, answer = self._field(entry, "question"), self._field(entry, "answer")
         work, _, reference = answer.rpartition(_MARK)
         work, reference = _CALCULATION.sub("", work).strip(), reference.strip()
@@ -130,15 +102,14 @@ class Jsonl(Task):
         return Problem(question, reference, {"work": work})
 
     @staticmethod
-    def _field(entry: dict[str, Any], key: str) -> str:
+    def _field(entry: Record, key: str) -> str:
         value = entry.get(key)
         if key == "answer" and isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)
-        if not isinstance(value, str) or not value.strip():
-            raise ValueError(f'"{key}" must be a text, not {shown(json.dumps(value))}')
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError(f'"{key}" has half a surrogate pair, which is no character')
-        return value
+        text = check_text(key, value)
+        if not text.strip():
+            raise ValueError(f'"{key}" is empty')
+        return text
 
 
 def same_mathematics(expected: str, answer: str) -> bool:

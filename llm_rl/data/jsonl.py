@@ -10,60 +10,17 @@ A prompt and a completion are texts, or conversational: lists of messages ``{"ro
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias
 
+from gridzero.envs.tasks.json_lines import Record, check_text, read_json_lines
 from gridzero.envs.tasks.numbers import shown
 from gridzero.llm_rl.data.examples import Example, Pair, StepExample
 from gridzero.llm_rl.models.rendering import ChatRenderer, Message, renderer_of
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 
-MAX_LINE = 1 << 24
-"""Bytes; a longer line is refused."""
-Item = TypeVar("Item")
-Record = Mapping[str, Any]
 Content: TypeAlias = "str | list[Message]"
 _ROLES = ("system", "user", "assistant")
-
-
-def read_records(path: Path, make: Callable[[Record], Item]) -> list[Item]:
-    """Items that ``make`` makes of the lines that are not blank.
-
-    Raises:
-        ValueError: for a file that cannot be read or is empty, or a line that is wrong: in one line, with its number.
-    """
-    found: list[Item] = []
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), 1):
-                if not line.strip():
-                    continue
-                try:
-                    found.append(make(_record(line)))
-                except ValueError as error:
-                    raise ValueError(f"{path}, line {number}: {error}") from None
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    if not found:
-        raise ValueError(f"{path} is empty")
-    return found
-
-
-def _record(line: bytes) -> Record:
-    if len(line) > MAX_LINE:
-        raise ValueError(f"it is longer than {MAX_LINE:,} bytes")
-    try:
-        entry = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise ValueError("it is not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON: {error.msg} in column {error.colno}") from None
-    except (RecursionError, ValueError):
-        raise ValueError("it is not JSON that can be read: too deep, or with too long a number") from None
-    if not isinstance(entry, dict):
-        raise ValueError(f"it is not a JSON object, but {shown(json.dumps(entry))}")
-    return entry
 
 
 def read_completions(path: Path, policy: LanguagePolicy) -> list[Example]:
@@ -72,7 +29,7 @@ def read_completions(path: Path, policy: LanguagePolicy) -> list[Example]:
     def make(record: Record) -> Example:
         return rendered(policy, _content(record, "prompt"), _content(record, "completion"))
 
-    return read_records(path, make)
+    return read_json_lines(path, make)
 
 
 def read_preferences(path: Path, policy: LanguagePolicy) -> list[Pair]:
@@ -88,7 +45,7 @@ def read_preferences(path: Path, policy: LanguagePolicy) -> list[Pair]:
             raise ValueError(f'"probability" must be a number from 0 to 1, not {shown(json.dumps(probability))}')
         return Pair(rendered(policy, prompt, chosen), rendered(policy, prompt, rejected), float(probability))
 
-    return read_records(path, make)
+    return read_json_lines(path, make)
 
 
 def read_steps(path: Path, policy: LanguagePolicy, separator: str) -> list[StepExample]:
@@ -102,10 +59,10 @@ def read_steps(path: Path, policy: LanguagePolicy, separator: str) -> list[StepE
             raise ValueError(f'"labels" must be a list of {len(steps)}, not {shown(json.dumps(labels))}')
         if not all(isinstance(label, bool | int | float) and 0 <= label <= 1 for label in labels):
             raise ValueError(f'"labels" must be true, false or numbers from 0 to 1, not {shown(json.dumps(labels))}')
-        texts = [_checked("completions", step) for step in steps]
+        texts = [check_text("completions", step) for step in steps]
         return step_example(policy, prompt, texts, [float(label) for label in labels], separator)
 
-    return read_records(path, make)
+    return read_json_lines(path, make)
 
 
 def step_example(
@@ -161,7 +118,7 @@ def _content(record: Record, key: str) -> Content:
     for turn in value:
         if not isinstance(turn, dict) or turn.get("role") not in _ROLES:
             raise ValueError(f'"{key}" must have messages of {", ".join(_ROLES)}, not {shown(json.dumps(turn))}')
-        turns.append({"role": turn["role"], "content": _checked(f"{key}: content", turn.get("content"))})
+        turns.append({"role": turn["role"], "content": check_text(f"{key}: content", turn.get("content"))})
     if not turns:
         raise ValueError(f'"{key}" has no message')
     return turns
@@ -170,12 +127,4 @@ def _content(record: Record, key: str) -> Content:
 def _text(record: Record, key: str) -> str:
     if key not in record:
         raise ValueError(f'"{key}" is missing')
-    return _checked(key, record[key])
-
-
-def _checked(key: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f'"{key}" must be a text, not {shown(json.dumps(value))}')
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError(f'"{key}" has half a surrogate pair, which is no character')
-    return value
+    return check_text(key, record[key])

@@ -70,12 +70,12 @@ def test_text_is_compared_but_for_white_space(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "has no problems"),
-        (["", "  "], "has no problems"),
+        ([], "is empty"),
+        (["", "  "], "is empty"),
         ([entry("q", 1), "{"], "line 2: it is not JSON: Expecting property name"),
-        ([entry("q", 1), "", "[]"], "line 3: it is not an object"),
+        ([entry("q", 1), "", "[]"], "line 3: it is not a JSON object, but []"),
         (['{"question": "q"}'], 'line 1: "answer" must be a text, not null'),
-        ([entry("", 1)], 'line 1: "question" must be a text, not ""'),
+        ([entry("", 1)], 'line 1: "question" is empty'),
         ([entry("q", True)], 'line 1: "answer" must be a text, not true'),
         ([entry("q", "24 or 25")], "line 1: 24 or 25 is not a number"),
         ([entry("q", "work ####")], "line 1: its answer is empty"),
@@ -84,7 +84,7 @@ def test_text_is_compared_but_for_white_space(tmp_path: Path) -> None:
         (['{"question": "\\ud800", "answer": 1}'], 'line 1: "question" has half a surrogate pair'),
         (["[" * 100_000], "line 1: it is not JSON"),
         (['{"question": "q", "answer": ' + "1" * 10_000 + "}"], "line 1: it is not JSON"),
-        (["x" * 2_000_000], "line 1: it is longer than 1,048,576 bytes"),
+        (["x" * 17_000_000], "line 1: it is longer than 16,777,216 bytes"),
     ],
     ids=str,
 )
