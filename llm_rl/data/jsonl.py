@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from gridzero.envs.tasks.json_lines import Record, check_text, read_json_lines
 from gridzero.envs.tasks.numbers import shown
@@ -23,17 +23,28 @@ Content: TypeAlias = "str | list[Message]"
 _ROLES = ("system", "user", "assistant")
 
 
-def read_completions(path: Path, policy: LanguagePolicy) -> list[Example]:
-    """Examples of a file of prompts and completions, as the tokens of a policy's model."""
+def read_completions(path: Path, policy: LanguagePolicy, length: int) -> list[Example]:
+    """Examples of a file of prompts and completions.
+
+    Args:
+        path: of the file.
+        policy: makes tokens of texts.
+        length: tokens of an example that will be read; what comes later is for nothing.
+
+    Raises:
+        ValueError: for a file that cannot be read, or a line that is wrong or whose completion begins after ``length``.
+    """
 
     def make(record: Record) -> Example:
-        return rendered(policy, _content(record, "prompt"), _content(record, "completion"))
+        example = rendered(policy, _content(record, "prompt"), _content(record, "completion"))
+        _check_length(example, length)
+        return example
 
     return read_json_lines(path, make)
 
 
-def read_preferences(path: Path, policy: LanguagePolicy) -> list[Pair]:
-    """Pairs of a file of preferences, as the tokens of a policy's model."""
+def read_preferences(path: Path, policy: LanguagePolicy, length: int) -> list[Pair]:
+    """Pairs of a file of preferences; see :func:`read_completions`."""
 
     def make(record: Record) -> Pair:
         prompt = _content(record, "prompt")
@@ -43,26 +54,51 @@ def read_preferences(path: Path, policy: LanguagePolicy) -> list[Pair]:
         probability = record.get("probability", 1.0)
         if isinstance(probability, bool) or not isinstance(probability, int | float) or not 0 <= probability <= 1:
             raise ValueError(f'"probability" must be a number from 0 to 1, not {shown(json.dumps(probability))}')
-        return Pair(rendered(policy, prompt, chosen), rendered(policy, prompt, rejected), float(probability))
+        pair = Pair(rendered(policy, prompt, chosen), rendered(policy, prompt, rejected), float(probability))
+        _check_length(pair.chosen, length)
+        _check_length(pair.rejected, length)
+        return pair
 
     return read_json_lines(path, make)
 
 
-def read_steps(path: Path, policy: LanguagePolicy, separator: str) -> list[StepExample]:
-    """Completions of a file of stepwise supervision, their steps with ``separator`` between, as tokens."""
+def read_steps(path: Path, policy: LanguagePolicy, separator: str, length: int) -> list[StepExample]:
+    """Completions of a file of stepwise supervision, their steps with ``separator`` between; see
+    :func:`read_completions`.
+    """
 
     def make(record: Record) -> StepExample:
-        prompt, steps, labels = _text(record, "prompt"), record.get("completions"), record.get("labels")
-        if not isinstance(steps, list) or not steps:
-            raise ValueError(f'"completions" must be a list of texts, not {shown(json.dumps(steps))}')
-        if not isinstance(labels, list) or len(labels) != len(steps):
+        prompt = _text(record, "prompt")
+        steps, labels = _list(record, "completions"), _list(record, "labels")
+        if not steps:
+            raise ValueError('"completions" has no step')
+        if len(labels) != len(steps):
             raise ValueError(f'"labels" must be a list of {len(steps)}, not {shown(json.dumps(labels))}')
         if not all(isinstance(label, bool | int | float) and 0 <= label <= 1 for label in labels):
             raise ValueError(f'"labels" must be true, false or numbers from 0 to 1, not {shown(json.dumps(labels))}')
         texts = [check_text("completions", step) for step in steps]
-        return step_example(policy, prompt, texts, [float(label) for label in labels], separator)
+        found = step_example(policy, prompt, texts, [float(label) for label in labels], separator)
+        _check_length(found.example, length, found.ends[0] + 1)
+        return found
 
     return read_json_lines(path, make)
+
+
+def _check_length(example: Example, length: int, needed: int | None = None) -> None:
+    """Raise ValueError for an example of which so many tokens leave nothing to learn.
+
+    Args:
+        example: the tokens of a line.
+        length: how many of them are read.
+        needed: how many must be; by default the first of the completion that follows another token.
+    """
+    if example.learned == 0:
+        raise ValueError("there is nothing to learn: prompt and completion are empty")
+    first = needed or example.completion.index(True, 1) + 1
+    if first > length:
+        raise ValueError(
+            f"what there is to learn begins with token {first}, and {length} tokens of an example are read at most"
+        )
 
 
 def step_example(
@@ -125,6 +161,17 @@ def _content(record: Record, key: str) -> Content:
 
 
 def _text(record: Record, key: str) -> str:
+    return check_text(key, _value(record, key))
+
+
+def _list(record: Record, key: str) -> list[Any]:
+    value = _value(record, key)
+    if not isinstance(value, list):
+        raise ValueError(f'"{key}" must be a list, not {shown(json.dumps(value))}')
+    return value
+
+
+def _value(record: Record, key: str) -> Any:
     if key not in record:
         raise ValueError(f'"{key}" is missing')
-    return check_text(key, record[key])
+    return record[key]

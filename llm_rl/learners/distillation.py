@@ -53,6 +53,8 @@ class Distillation(SamplingLearner):
             raise ValueError("on_policy needs a teacher with the student's vocabulary")
         if not self.one_vocabulary and self.task.turns > 1:
             raise ValueError("a task that answers back needs a teacher with the student's vocabulary")
+        if config.on_policy:  # the teacher reads what the student writes
+            self.max_length = self.teacher.room((), self.max_length)
 
     def writer(self) -> LanguagePolicy:
         """The student on policy, else the teacher."""

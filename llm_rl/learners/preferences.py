@@ -43,7 +43,7 @@ class PairSource:
             ValueError: for a file that cannot be read, or an environment that cannot be copied.
         """
         if self.config.data is not None:
-            self.pairs = read_preferences(Path(self.config.data), self.learner.network)
+            self.pairs = read_preferences(Path(self.config.data), self.learner.network, self.learner.max_length)
         else:
             self.sampler = Sampler(self.learner.env, self.config.sampling_size, 2, self.learner.seed)
 

@@ -51,7 +51,7 @@ class ProcessRewardModel(ScoringLearner[StepExample]):
         """Read the file of steps, or make the environments that completions are written in."""
         config = self.config
         if config.data is not None:
-            self.examples = read_steps(Path(config.data), self.network, config.separator)
+            self.examples = read_steps(Path(config.data), self.network, config.separator, self.max_length)
             return
         if self.task.turns > 1:
             raise ValueError(f"{self.task.name} answers back; steps are of completions of one turn")

@@ -114,7 +114,7 @@ class SFT(SupervisedLearner):
     def open_source(self) -> None:
         """Read the file, or see that the task has worked solutions."""
         if self.config.data is not None:
-            self.examples = read_completions(Path(self.config.data), self.network)
+            self.examples = read_completions(Path(self.config.data), self.network, self.max_length)
         else:
             self.task.demonstrate(self.task.sample(np.random.default_rng(self.seed)), np.random.default_rng(self.seed))
 

@@ -12,12 +12,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+import transformers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 import gridzero
 from gridzero.__main__ import main
 from gridzero.agents.checkpoint import flatten, unflatten
 from gridzero.envs.tasks import make_task
-from gridzero.envs.tasks.vocabulary import Vocabulary
+from gridzero.envs.tasks.vocabulary import END, Vocabulary
 from gridzero.llm_rl.learners.post_training import passes
 from gridzero.llm_rl.models.causal import tiny_model
 from gridzero.llm_rl.models.pretrained import save_model
@@ -125,6 +127,40 @@ def test_microbatches_give_the_gradient_of_the_whole(model: str) -> None:
     whole, parts = make("sft", model), make("sft", model, microbatch_size=3)
     for one, other in zip(learn(whole, 2), learn(parts, 2), strict=True):
         assert one[1] == pytest.approx(other[1], rel=1e-3)
+
+
+def test_a_teacher_reads_no_more_than_it_has_positions_for(model: str, tmp_path: Path) -> None:
+    vocabulary = Vocabulary.for_task(make_task("addition", digits=1, template="plain", split="all"))
+    short = tiny_model(len(vocabulary), width=16, layers=1, heads=2, positions=8)
+    save_model(short, character_tokenizer(vocabulary), tmp_path / "short")
+    assert make("distillation", model, teacher=str(tmp_path / "short"), on_policy=True).max_length == 8
+    assert make("distillation", model, teacher=model, on_policy=True).max_length == 64
+
+
+@pytest.fixture(scope="module")
+def ending_in_padding(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model like GPT-2, which pads with its end token."""
+    letters = [END, *sorted(make_task("addition", digits=1, template="plain", split="all").alphabet())]
+    tokens = Tokenizer(models.WordLevel({letter: place for place, letter in enumerate(letters)}))
+    tokens.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokens.decoder = decoders.Fuse()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=tokens, pad_token=END, eos_token=END)
+    built = tiny_model(len(letters), width=16, layers=1, heads=2, positions=64, seed=1)
+    for settings in (built.config, built.generation_config):
+        settings.pad_token_id = settings.eos_token_id = 0
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(built, tokenizer, folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_the_end_token_may_be_the_padding_too(name: str, ending_in_padding: str) -> None:
+    agent = make(name, ending_in_padding)
+    assert (agent.network.pad, agent.network.end) == (0, (0,))
+    updates = learn(agent, 2)
+    assert all(math.isfinite(value) for _, metrics in updates for value in metrics.values())
+    assert updates[0][1].get("truncations", 0.0) < 1
+    assert not any(END in text for text in agent.act(["1+2=\n"] * 4, explore=True))
 
 
 def test_a_run_is_a_model_and_a_reward(model: str, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:

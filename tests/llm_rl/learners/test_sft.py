@@ -189,6 +189,11 @@ def test_what_cannot_be_is_refused(env: str, fields: dict[str, Any], message: st
         gridzero.agents.make("sft", env, **(TINY | fields))
 
 
+def test_a_batch_without_completions_is_an_error_and_no_loss_of_nothing() -> None:
+    with pytest.raises(ValueError, match="all completions are cut away: they begin after 4 tokens"):
+        next(make(max_length=4).learn())
+
+
 def test_it_trains_resumes_and_evaluates_from_the_command_line(tmp_path: Path, capsys: Any) -> None:
     run = str(tmp_path / "sft")
     size = ["--width", "16", "--layers", "1", "--heads", "2", "--minibatch-size", "8", "--episode-limit", "16"]
