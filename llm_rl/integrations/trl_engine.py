@@ -64,6 +64,7 @@ class TRLGRPO(GRPO):
             or for settings that TRL does not have.
     """
 
+    network: LanguagePolicy
     resumable = False
 
     def __init__(self, env: Any, config: GRPOConfig, *, seed: int = 0, policy: Any = None) -> None:
@@ -87,7 +88,6 @@ class TRLGRPO(GRPO):
         """One :class:`Update` per generation; ends with a linear schedule, else never."""
         self.prepare()
         config, policy = self.config, self.network
-        assert isinstance(policy, LanguagePolicy)
         with tempfile.TemporaryDirectory() as folder:
             trainer = self.trainer(Path(folder))
             for update in _in_turn(trainer, gradient_steps(config)):
@@ -107,7 +107,6 @@ class TRLGRPO(GRPO):
         from datasets import Dataset
 
         config, policy = self.config, self.network
-        assert isinstance(policy, LanguagePolicy)
         updates = self._planned_updates()
         options = policy.options
         arguments = trl.GRPOConfig(
@@ -125,9 +124,8 @@ class TRLGRPO(GRPO):
         for parameter in policy.trained():
             parameter.grad = None
         given = policy.model.config._name_or_path
-        if config.kl_coefficient > 0 and not is_adapted(
-            policy.model
-        ):  # TRL reads the reference from where the model is
+        if config.kl_coefficient > 0 and not is_adapted(policy.model):
+            # TRL reads the reference from where the model is.
             save_model(policy.model, policy.tokenizer, folder / "reference")
             policy.model.config._name_or_path = str(folder / "reference")
         trainer = trl.GRPOTrainer(
@@ -158,7 +156,7 @@ class TRLGRPO(GRPO):
             problem: Problem = few[int(self.rng.integers(len(few)))] if few else source.task.sample(self.rng)
             return problem
 
-        chat = isinstance(self.network, LanguagePolicy) and isinstance(self.network.renderer, ChatRenderer)
+        chat = isinstance(self.network.renderer, ChatRenderer)
         return [row(source.task, draw(), conversational=chat) for _ in range(count)]
 
 

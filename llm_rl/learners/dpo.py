@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -38,11 +38,8 @@ class DPO(PostTrainingLearner[Pair]):
 
     def set_up(self) -> None:
         """Keep the reference, and find where pairs come from."""
-        self.network.make_reference()
-        writer = self.network
-        if self.config.writer == "reference":
-            writer = copy.deepcopy(self.network).requires_grad_(False)
-        self.source = PairSource(self, writer)
+        self.reference = self.network.reference = self.network.as_reference()
+        self.source = PairSource(self, self.reference.model if self.config.writer == "reference" else nullcontext)
 
     def open_source(self) -> None:
         """Read the file of pairs, or make the environments that completions are written in."""
@@ -63,8 +60,7 @@ class DPO(PostTrainingLearner[Pair]):
         examples = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
         temperature = policy.options.temperature
         log_probs = sequence_log_probs(policy.model, examples, policy.pad, temperature=temperature)
-        assert policy.reference is not None
-        with torch.no_grad(), policy.reference.model() as model:
+        with torch.no_grad(), self.reference.model() as model:
             reference = sequence_log_probs(model, examples, policy.pad, temperature=temperature)
         four = (*log_probs.chunk(2), *reference.chunk(2))
         labels, smoothing = log_probs.new_tensor([pair.probability for pair in pairs]), config.label_smoothing

@@ -111,7 +111,10 @@ class PostTrainingLearner(Agent, Generic[Item]):
 
     @classmethod
     def defaults(cls, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The limit that is usual for the task, and a small learning rate for a model that is given."""
+        """The limit that is usual for the task, and a small learning rate for a model that is given.
+
+        The schedule is the same for all: examples are passed over within a budget.
+        """
         limit = LanguagePolicy.defaults("GRPO", env, fields)["episode_limit"] if _has_texts(env) else 1000
         pretrained = fields.get("policy", {}).get("model") is not None
         return {"episode_limit": limit, "learning_rate": cls.learning_rates[pretrained]}

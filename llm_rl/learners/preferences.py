@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from gridzero.llm_rl.data.jsonl import read_preferences
 from gridzero.llm_rl.learners.configs.preferences import PreferenceConfig
 from gridzero.llm_rl.learners.post_training import Batch, PostTrainingLearner, passes
 from gridzero.llm_rl.learners.sampling import Sampler, Written
-from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 
 _PATIENCE = 100
 
@@ -23,18 +23,22 @@ class PairSource:
     """Minibatches of pairs for a learner.
 
     Args:
-        learner: learns from them.
-        writer: writes completions where no file is given.
+        learner: learns from them; its network writes completions where no file is given.
+        writing: what it does so within, such as the weights that it had at first.
 
     Attributes:
         pairs: those that are passed over again and again; None where each is fresh, or before they are written.
+        sampler: where no file is given, once it is open.
     """
 
-    def __init__(self, learner: PostTrainingLearner[Pair], writer: LanguagePolicy) -> None:
-        self.learner, self.writer = learner, writer
+    sampler: Sampler
+
+    def __init__(
+        self, learner: PostTrainingLearner[Pair], writing: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> None:
+        self.learner, self.writing = learner, writing
         self.config: PreferenceConfig = learner.config
         self.pairs: list[Pair] | None = None
-        self.sampler: Sampler | None = None
 
     def open(self) -> None:
         """Read the file, or make the environments that completions are written in.
@@ -79,9 +83,9 @@ class PairSource:
 
     def _write(self) -> list[Pair]:
         """One round of pairs, labelled by the rewards of their completions."""
-        assert self.sampler is not None
         learner = self.learner
-        groups = self.sampler(self.writer, self.config.episode_limit, learner.rng)
+        with self.writing():
+            groups = self.sampler(learner.network, self.config.episode_limit, learner.rng)
         learner.metrics |= self.sampler.metrics
         learner.samples = self.sampler.samples
         uniform = learner.rng.random(len(groups)).tolist()

@@ -39,7 +39,7 @@ class RewardModel(ScoringLearner[Pair]):
         """Make the scorer, and find where pairs come from."""
         super().set_up()
         self.max_length -= 1  # room for the end token
-        self.source = PairSource(self, self.network)
+        self.source = PairSource(self)
         self._seen: list[tuple[float, float]] = []
 
     def open_source(self) -> None:

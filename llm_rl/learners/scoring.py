@@ -25,13 +25,14 @@ class ScoringLearner(PostTrainingLearner[Item]):
 
     Attributes:
         network: the language model as it was, which writes; it does not learn.
-        scorer: the model that learns to judge, which began as a copy of it, with a head of one number.
+        scorer: the model that learns to judge, which began as a copy of it.
+        head: of the scorer, of one number.
     """
 
     def set_up(self) -> None:
         """Copy the language model, and give the copy a head."""
         self.scorer = copy.deepcopy(self.network)
-        self.scorer.value_head = ValueHead(self.scorer.model).to(self.scorer.device)
+        self.head = self.scorer.value_head = ValueHead(self.scorer.model).to(self.scorer.device)
         self.network.requires_grad_(False)
 
     def trained(self) -> list[nn.Parameter]:
@@ -47,8 +48,7 @@ class ScoringLearner(PostTrainingLearner[Item]):
         policy = self.scorer
         prompts = [max(1, one.prompt_length) for one in examples]
         states = states_at(policy.model, [one.tokens for one in examples], marked, prompts, policy.pad)
-        assert policy.value_head is not None
-        numbers: Tensor = policy.value_head(states)
+        numbers: Tensor = self.head(states)
         return numbers
 
     @abstractmethod

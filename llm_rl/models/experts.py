@@ -120,8 +120,7 @@ class ExpertBalance:
             return {}
         counts = process_group().all_gather(None if self.loads is None else self.loads.tolist())
         self.loads = None
-        loads = sum(torch.tensor(one, dtype=torch.float64) for one in counts if one is not None)
-        assert isinstance(loads, Tensor)
+        loads = torch.tensor([one for one in counts if one is not None], dtype=torch.float64).sum(0)
         for router, load in zip(self.routers, loads, strict=True):
             bias = router.e_score_correction_bias
             bias += factor * self.rate * torch.sign(load.mean() - load).to(bias)

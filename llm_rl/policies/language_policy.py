@@ -121,7 +121,11 @@ class LanguagePolicy(Policy):
 
     @classmethod
     def defaults(cls, agent: str, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings for language models: no discount, no bonus, and for pretrained ones a small learning rate."""
+        """Settings for language models: no discount, no bonus, and for one that is given a small constant rate.
+
+        The tiny model of a task learns within a budget, to the end of a schedule; a model that is given counts as a
+        pretrained one, whatever its size, and such runs end when they are good enough.
+        """
         model = fields.get("policy", {}).get("model")
         pretrained = model is not None
         limit = usual_limit(getattr(env.unwrapped, "task", None), model)
@@ -347,8 +351,12 @@ class LanguagePolicy(Policy):
         measured["expert_agreement"] = agreement(before, experts_of(self.model, tokens.to(self.device), mask))
 
     def make_reference(self) -> None:
-        """Keep the model as it is now: a copy of the weights that learn."""
-        self.reference = Reference(self.model)
+        """Keep the model as it is now; see :meth:`as_reference`."""
+        self.reference = self.as_reference()
+
+    def as_reference(self) -> Reference:
+        """The model as it is now: a copy of the weights that learn."""
+        return Reference(self.model)
 
     def reference_log_probs(self, steps: Steps) -> Tensor:
         """(B, T) log-probabilities of the reference, without gradients."""
@@ -364,6 +372,11 @@ class LanguagePolicy(Policy):
 
     # On disk
 
+    @property
+    def saved(self) -> Any:
+        """The model that is written to disk; where it has adapters, they alone are."""
+        return self.model
+
     def tensors(self) -> dict[str, Tensor]:
         """The value head; the model is among the files."""
         return {} if self.value_head is None else dict(self.value_head.state_dict())
@@ -375,18 +388,18 @@ class LanguagePolicy(Policy):
 
     def save_artifacts(self, folder: Path) -> None:
         """Write the model and, where there is one, the reference, in Hugging Face's format."""
-        write_model(self.model, self.tokenizer, folder / "model")
+        write_model(self.saved, self.tokenizer, folder / "model")
         if self.reference is not None:
-            with self.reference.model() as model:
-                write_model(model, self.tokenizer, folder / "reference")
+            with self.reference.model():
+                write_model(self.saved, self.tokenizer, folder / "reference")
 
     def load_artifacts(self, folder: Path) -> None:
         """Continue from the files that :meth:`save_artifacts` wrote into ``folder``."""
-        read_weights(self.model, folder / "model")
+        read_weights(self.saved, folder / "model")
         if (folder / "reference").is_dir():
-            self.reference = Reference(self.model)
-            with self.reference.model() as model:
-                read_weights(model, folder / "reference")
+            self.reference = self.reference or self.as_reference()
+            with self.reference.model():
+                read_weights(self.saved, folder / "reference")
 
 
 def _per_step(steps: Steps, numbers: Tensor) -> Tensor:

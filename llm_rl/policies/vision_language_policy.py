@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import nn
 from gridzero.llm_rl.models.image_families import image_family
 from gridzero.llm_rl.models.image_text import seeing_model, vision_parameters
 from gridzero.llm_rl.models.peft import Reference, is_adapted
-from gridzero.llm_rl.models.pretrained import load_image_text_model, read_weights, with_adapters, write_model
+from gridzero.llm_rl.models.pretrained import load_image_text_model, with_adapters
 from gridzero.llm_rl.models.tokenizer import known_tokens
 from gridzero.llm_rl.policies.language_options import LanguageOptions
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
@@ -92,24 +91,11 @@ class VisionLanguagePolicy(LanguagePolicy):
         rows, columns = self.pictures.grid
         return np.asarray(shares.cpu().double().numpy()).reshape(rows, columns)
 
-    def make_reference(self) -> None:
-        """Keep the model as it is now: a copy of the weights that learn."""
-        self.reference = Reference(self.model, vision_parameters(self.whole))
+    def as_reference(self) -> Reference:
+        """The model as it is now: a copy of the weights that learn, the vision tower's among them."""
+        return Reference(self.model, vision_parameters(self.whole))
 
-    def save_artifacts(self, folder: Path) -> None:
-        """Write the image-text model, or the adapters, and the reference, in Hugging Face's format."""
-        kept = self.model if is_adapted(self.model) else self.whole
-        write_model(kept, self.tokenizer, folder / "model")
-        if self.reference is not None:
-            with self.reference.model():
-                write_model(kept, self.tokenizer, folder / "reference")
-
-    def load_artifacts(self, folder: Path) -> None:
-        """Continue from the files that :meth:`save_artifacts` wrote into ``folder``."""
-        kept = self.model if is_adapted(self.model) else self.whole
-        read_weights(kept, folder / "model")
-        if (folder / "reference").is_dir():
-            reference = Reference(self.model, vision_parameters(self.whole))
-            with reference.model():
-                read_weights(kept, folder / "reference")
-            self.reference = reference
+    @property
+    def saved(self) -> Any:
+        """The image-text model; with adapters, the language model that has them."""
+        return self.model if is_adapted(self.model) else self.whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
 
@@ -60,13 +61,12 @@ class Tree:
             open_ones = [child for child in node.children if not child.closed]
             if not open_ones:
                 return node
-            node = max(open_ones, key=lambda child: self._bound(child))
+            node = max(open_ones, key=functools.partial(self._bound, node))
 
-    def _bound(self, child: Node) -> float:
-        assert child.parent is not None
+    def _bound(self, parent: Node, child: Node) -> float:
         scale = self.high - self.low
         mean = (child.total / child.visits - self.low) / scale if child.visits and scale > 0 else 0.0
-        return mean + EXPLORATION * child.prior * math.sqrt(child.parent.visits + 1) / (1 + child.visits)
+        return mean + EXPLORATION * child.prior * math.sqrt(parent.visits + 1) / (1 + child.visits)
 
     def grow(self, node: Node, found: list[Prefix], values: dict[Prefix, float]) -> None:
         """Take in continuations of a node: new children with their values; a node without a new one is closed."""

@@ -69,12 +69,22 @@ class Strategy:
 
     def check(self, scorer: Scorer | None) -> None:
         """Raise ValueError where the scorer is not what the search needs."""
-        if self.name in SCORED and scorer is None:
-            raise ValueError(f"{self.name} needs --scorer RUN, a run of a reward model or a process reward model")
-        if self.name not in SCORED and scorer is not None:
+        if self.name == "beam":
+            self._process_scorer(scorer)
+        elif self.name in SCORED:
+            self._scorer(scorer)
+        elif scorer is not None:
             raise ValueError(f"{self.name} takes no scorer")
-        if self.name == "beam" and not isinstance(scorer, ProcessScorer):
-            raise ValueError("beam needs the run of a process-reward-model as --scorer")
+
+    def _scorer(self, scorer: Scorer | None) -> Scorer:
+        if scorer is None:
+            raise ValueError(f"{self.name} needs --scorer RUN, a run of a reward model or a process reward model")
+        return scorer
+
+    def _process_scorer(self, scorer: Scorer | None) -> ProcessScorer:
+        if not isinstance(scorer, ProcessScorer):
+            raise ValueError(f"{self.name} needs --scorer RUN, a run of a process-reward-model")
+        return scorer
 
 
 @dataclass(frozen=True)
@@ -122,14 +132,12 @@ def search(
         rows = attempts(policy, task, problems, 1, rng, greedy=True)
         return [Found(row[0].text, row[0].verdict.correct, row[0].tokens) for row in rows]
     if strategy.name in ("beam", "mcts"):
-        assert scorer is not None
         separator = scorer.config.separator if isinstance(scorer, ProcessScorer) else SEPARATOR
         writer = StepWriter(policy, task, problems, separator, rng)
         if strategy.name == "beam":
-            assert isinstance(scorer, ProcessScorer)
-            texts = beam_search(writer, scorer, strategy.size, tokens)
+            texts = beam_search(writer, strategy._process_scorer(scorer), strategy.size, tokens)
         else:
-            texts = tree_search(writer, scorer, strategy.size, tokens)
+            texts = tree_search(writer, strategy._scorer(scorer), strategy.size, tokens)
         spent = writer.spent.tolist()
         return [
             Found(text, task.verify(problem, text).correct, count)
@@ -142,8 +150,7 @@ def search(
         elif strategy.name == "pass":
             one = next((each for each in row if each.verdict.correct), row[0])
         else:
-            assert scorer is not None
-            scores = scorer.scores([task.prompt(problem)] * len(row), [each.text for each in row])
+            scores = strategy._scorer(scorer).scores([task.prompt(problem)] * len(row), [each.text for each in row])
             one = votes.best_of(row, scores)
             if strategy.name == "vote":
                 weights = scores if isinstance(scorer, ProcessScorer) else votes.softmax(scores)
