@@ -151,12 +151,17 @@ def fast_decoder(model: Any, length: int, max_tokens: int) -> Decoder | None:
         return GraphDecoder(model, inner, max_tokens)
     if device.type != "cpu" or not cpu_kernels.enabled("decoding"):
         return None
-    if sum(parameter.numel() for parameter in model.parameters()) > _SMALL:
+    if not is_small(model):
         return None
     weights = LlamaWeights.of(model, length)
     if weights is None or weights.embedding.element_size() < 4:
         return None
     return FastDecoder(model, weights, max_tokens)
+
+
+def is_small(model: nn.Module) -> bool:
+    """Whether the compiled loops decode a model faster than it does itself."""
+    return sum(parameter.numel() for parameter in model.parameters()) <= _SMALL
 
 
 def _decode(

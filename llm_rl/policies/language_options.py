@@ -20,7 +20,9 @@ class LanguageOptions:
     """The options of a language model as a policy: ``--policy.KEY VALUE``."""
 
     model: str | None = None
-    """A folder in Hugging Face's format, or a GGUF file; by default a tiny model warmed up on the task's solutions."""
+    """A run, a folder in Hugging Face's format, or a GGUF file; by default a tiny model warmed up on the task's
+    solutions. What is given learns like pretrained models, where nothing else is said: at a rate of 1e-6, constant in
+    reinforcement learning, and from examples at 1e-5 or less."""
     text: Architecture = "llama"
     """Architecture of a new tiny model, or of the text side of one that sees: "llama", "qwen3", or "deepseek_v3", which
     has a mixture of experts."""

@@ -112,6 +112,19 @@ def is_fast(model: Any, length: int = 20) -> bool:
 FAST = [name for name in CONFIGS if name.startswith(("llama", "qwen", "mistral")) and "window" not in name]
 
 
+def test_a_model_of_135_million_weights_is_small() -> None:
+    """SmolLM2-135M's sizes; one of 360 million is not."""
+    sizes = {"vocab_size": 49_152, "tie_word_embeddings": True}
+    for small, widths in (
+        (True, {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9}),
+        (False, {"hidden_size": 960, "intermediate_size": 2560, "num_hidden_layers": 32, "num_attention_heads": 15}),
+    ):
+        heads = widths["num_attention_heads"] // 3
+        with torch.device("meta"):
+            model = tf.LlamaForCausalLM(tf.LlamaConfig(**sizes, **widths, num_key_value_heads=heads))
+        assert rollout.is_small(model) is small
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_log_probabilities_are_those_of_a_plain_pass(name: str, any_decoder: str) -> None:
     model = make(name)

@@ -112,6 +112,20 @@ def test_adapters_are_saved_alone_and_found_again_with_their_base(folder: Path, 
         read_weights(add_lora(load_model(folder)[0], 3, 4), folder.parent / "adapters")
 
 
+def test_adapters_to_a_base_model_of_ours_follow_it_where_it_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRIDZERO_CACHE", str(tmp_path / "cache"))
+    save_model(tiny(), character_tokenizer(VOCABULARY), tmp_path / "cache" / "tiny")
+    model, tokenizer = load_model(tmp_path / "cache" / "tiny")
+    adapted = add_lora(model, 2, 4)
+    scramble(adapted)
+    save_model(adapted, tokenizer, tmp_path / "adapters")
+    (tmp_path / "cache").rename(tmp_path / "moved")
+    monkeypatch.setenv("GRIDZERO_CACHE", str(tmp_path / "moved"))
+    assert torch.equal(logits(load_model(tmp_path / "adapters")[0]), logits(adapted))
+
+
 def test_adapters_without_their_base_are_refused(folder: Path) -> None:
     model, tokenizer = load_model(folder)
     save_model(add_lora(model, 2, 4), tokenizer, folder.parent / "adapters")

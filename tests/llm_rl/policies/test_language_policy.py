@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 
 import gridzero
 from gridzero.__main__ import main
-from gridzero.agents import checkpoint
+from gridzero.agents import checkpoint, registry
 from gridzero.agents.neural.objectives import group_advantages
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.reward import Rewards, StepReward
@@ -55,6 +55,16 @@ def test_prompts_that_leave_too_few_positions_are_refused_before_training(saved)
         gridzero.agents.make(
             "grpo", gym.make("gridzero/TextGeneration-v0"), policy={"model": saved}, episode_limit=510, groups=2
         )
+
+
+def test_a_model_that_is_given_learns_slowly_and_reinforced_at_a_constant_rate():
+    env = gym.make("gridzero/TextGeneration-v0")
+    for policy, reinforced, rate in (({}, (3e-4, "linear"), 3e-3), ({"model": "it"}, (1e-6, "constant"), 1e-5)):
+        for agent in ("grpo", "ppo", "reinforce"):
+            config = registry.default_config(agent, env, {"policy": policy})
+            assert (config.learning_rate, config.learning_rate_schedule) == reinforced
+        config = registry.default_config("sft", env, {"policy": policy})
+        assert (config.learning_rate, config.learning_rate_schedule) == (rate, "cosine")
 
 
 # Scores
