@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gridzero.figures.figure import Figure, Row, claim, compare, panels
+from gridzero.figures.figure import Figure, Row, add_legend, claim, compare, panels
 from gridzero.llm_rl.scoring.tiled_attention import tiled_attention
 
 LENGTHS = (128, 256, 512, 1024, 2048)
@@ -92,8 +92,7 @@ def make(seed: int) -> Figure:
     right.set(xlabel="tokens", ylabel="CPU seconds", title="time, forward and backward")
     for axes in (left, right):
         axes.set_xticks(LENGTHS, [str(length) for length in LENGTHS])
-        axes.grid(alpha=0.3)
-        axes.legend()
+        add_legend(axes)
     tiles = _exponent(memory[f"tiles of {BLOCK}"])
     rows: list[Row] = [
         claim("gradients of both", "equal", f"differ by {difference:.1e} at most", difference < 1e-4),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gridzero.agents import make as make_agent
 from gridzero.envs import GridWorld
-from gridzero.figures.figure import panels
+from gridzero.figures.figure import Row, claim, panels
 from gridzero.figures.repetitions import FloatArray
 
 EVERY = 25
@@ -18,20 +19,46 @@ RUNS, PLANNING_STEPS = 30, 10
 LEARNERS: dict[str, dict[str, Any]] = {"dyna-q-plus": {"bonus": 1e-3}, "dyna-q": {}}
 
 
-def rewards(
-    name: str, layout: str, change: int, edits: Mapping[tuple[int, int], str], steps: int, seed: int
-) -> FloatArray:
-    """(1 + steps / EVERY,) what one run has earned by then; each episode's end pays 1.
+@dataclass(frozen=True)
+class ChangingMaze:
+    """A maze that becomes another one.
 
-    Args:
-        name: of the learner.
+    Attributes:
         layout: the maze at first.
         change: after how many steps it becomes another.
         edits: tiles by (row, column) that it has then.
         steps: in all.
-        seed: of the run.
     """
-    world = GridWorld(layout=layout)
+
+    layout: str
+    change: int
+    edits: Mapping[tuple[int, int], str]
+    steps: int
+
+    def rewards(self, seed: int) -> dict[str, FloatArray]:
+        """For each learner (R, 1 + steps / EVERY): what each run has earned by then; each episode's end pays 1."""
+        return {name: np.array([_rewards(self, name, seed + run) for run in range(RUNS)]) for name in LEARNERS}
+
+    def draw(self, curves: Mapping[str, FloatArray]) -> Any:
+        """A picture of mean cumulative rewards."""
+        picture, (axes,) = panels(1, width=6.4, height=4.0)
+        for name, color in zip(LEARNERS, ("tab:red", "tab:blue"), strict=True):
+            axes.plot(EVERY * np.arange(len(curves[name])), curves[name], color=color, label=name)
+        axes.axvline(self.change, color="0.5", ls="--", lw=0.8, label="the maze changes")
+        title = f"{self.layout.replace('-', ' ')}, {PLANNING_STEPS} planning steps; mean of {RUNS} runs"
+        axes.set(xlabel="steps", ylabel="cumulative reward", title=title)
+        axes.legend()
+        return picture
+
+    def compared(self, curves: Mapping[str, FloatArray]) -> Row:
+        """The row of the mean cumulative rewards in the end."""
+        plus, plain = (float(curves[name][-1]) for name in LEARNERS)
+        quantity = f"Dyna-Q+ against Dyna-Q after {self.steps:,} steps"
+        return claim(quantity, "more", f"{plus:.0f} against {plain:.0f}", plus > plain)
+
+
+def _rewards(maze: ChangingMaze, name: str, seed: int) -> FloatArray:
+    world = GridWorld(layout=maze.layout)
     agent: Any = make_agent(
         name,
         world,
@@ -47,10 +74,10 @@ def rewards(
     earned, waiting = [0], True
     for update in agent.learn():
         earned.append(agent.interaction.episodes)
-        if update.step >= steps:
+        if update.step >= maze.steps:
             break
-        if waiting and update.step >= change and divmod(world.cell, world.layout.cells.shape[1]) not in edits:
-            for (row, column), tile in edits.items():
+        if waiting and update.step >= maze.change and divmod(world.cell, world.layout.cells.shape[1]) not in maze.edits:
+            for (row, column), tile in maze.edits.items():
                 world.edit(row, column, tile)
             waiting = False
     return np.array(earned, dtype=np.float64)
@@ -59,14 +86,3 @@ def rewards(
 def mean_rate(curve: FloatArray, start: int, end: int) -> float:
     """Episodes in 1,000 steps between two times in steps."""
     return float(curve[end // EVERY] - curve[start // EVERY]) / (end - start) * 1000
-
-
-def draw(curves: Mapping[str, FloatArray], change: int, title: str) -> Any:
-    """A picture of mean cumulative rewards."""
-    picture, (axes,) = panels(1, width=6.4, height=4.0)
-    for name, color in zip(LEARNERS, ("tab:red", "tab:blue"), strict=True):
-        axes.plot(EVERY * np.arange(len(curves[name])), curves[name], color=color, label=name)
-    axes.axvline(change, color="0.5", ls="--", lw=0.8, label="the maze changes")
-    axes.set(xlabel="steps", ylabel="cumulative reward", title=title)
-    axes.legend()
-    return picture

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from gridzero.agents.neural.objectives import categorical_entropy, clipped_surrogate, group_advantages
-from gridzero.figures.figure import Figure, FloatArray, Row, claim, panels, shown
+from gridzero.figures.figure import Figure, FloatArray, Row, add_legend, claim, panels, shown
 
 QUESTIONS, ANSWERS, RIGHT, GROUP = 512, 64, 16, 16
 UPDATES, EPOCHS, RATE = 100, 8, 1.0
@@ -64,8 +64,7 @@ def make(seed: int) -> Figure:
     entropy.set(xlabel="updates", ylabel="nats", title="entropy, right answers rewarded")
     accuracy.set(xlabel="updates", title="right answers, where rewarded")
     for axes in (chance, entropy, accuracy):
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        add_legend(axes, fontsize=8)
     ours = ", ".join(f"{last[name]:.2f}" for name in CLIPS)
     falls = last["0.2"] < last["0.28"] < last["none"]
     rows.insert(0, claim("entropy at the end, by chance, upper clip 0.2, 0.28, none", "more with higher", ours, falls))

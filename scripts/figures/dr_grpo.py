@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gridzero.agents.neural.choices import Baseline, Normalisation
 from gridzero.agents.neural.objectives import group_advantages, step_weights
-from gridzero.figures.figure import Figure, FloatArray, Row, claim, compare, panels
+from gridzero.figures.figure import Figure, FloatArray, Row, add_legend, claim, compare, panels
 
 LONGEST = 400
 """Tokens; a completion that ends with probability 0.1 at each is practically never longer."""
@@ -84,8 +84,7 @@ def make(seed: int) -> Figure:
     pulls.set(xlabel="share of right answers to a question", ylabel="gradient over that of the mean reward")
     pulls.set(title=f"weight of a question, groups of {GROUP}")
     for axes in (lengths, pulls):
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        add_legend(axes, fontsize=8)
     return Figure(picture, _rows(ends), "Liu et al. (2025), Dr. GRPO: the biases of GRPO, exactly")
 
 

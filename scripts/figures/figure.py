@@ -92,6 +92,12 @@ def panels(count: int, *, columns: int = 2, width: float = 4.6, height: float = 
     return picture, axes[:count]
 
 
+def add_legend(axes: Any, **options: Any) -> None:
+    """Draw a faint grid and the legend, with Matplotlib's options of legends."""
+    axes.grid(alpha=0.3)
+    axes.legend(**options)
+
+
 ARROWS = {0: (0, -1), 1: (1, 0), 2: (0, 1), 3: (-1, 0)}
 """Up, right, down, left as (x, y) in rows and columns that grow down and right."""
 

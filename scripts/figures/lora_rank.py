@@ -6,7 +6,7 @@ Source: Hu et al. (2021), LoRA, section 7.2 and table 6.
 from __future__ import annotations
 
 from gridzero.figures.adaptation import Adaptation, lora
-from gridzero.figures.figure import Figure, Row, claim, panels, shown
+from gridzero.figures.figure import Figure, Row, add_legend, claim, panels, shown
 
 RANKS = (1, 2, 8)
 RATES, FULL_RATES = (1e-2, 3e-2), (1e-3, 3e-3)
@@ -31,8 +31,7 @@ def make(seed: int) -> Figure:
         panel.set(
             xlabel="rank", ylabel="accuracy on held-out problems", ylim=(-0.03, 1.03), title=f"{skill}, {steps} steps"
         )
-        panel.grid(alpha=0.3)
-        panel.legend(fontsize=8)
+        add_legend(panel, fontsize=8)
         rows.append(shown(f"{skill}, all weights", f"{full:.3f}"))
         if skill == "form":
             good = reached[2] >= full - 0.03

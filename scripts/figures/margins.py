@@ -14,7 +14,7 @@ import torch
 
 from gridzero.agents.neural.choices import HEADS, HeadName
 from gridzero.agents.neural.networks.heads import MARGINS, arcface_target, cosface_target, cosines, sphereface_target
-from gridzero.figures.figure import Figure, FloatArray, Row, compare, panels, shown
+from gridzero.figures.figure import Figure, FloatArray, Row, add_legend, compare, panels, shown
 
 APART = math.pi / 3
 """Angle between the weights of the two classes."""
@@ -53,8 +53,7 @@ def make(seed: int) -> Figure:
     axes[5].set(xlabel="θ (degrees)", title="right class's logit over its scale")
     axes[6].set(xlabel="θ₁ (degrees)", ylabel="θ₂ (degrees)", xlim=(0, 90), ylim=(0, 90), title="class 1 is above")
     for panel in axes[5:]:
-        panel.grid(alpha=0.3)
-        panel.legend(fontsize=7)
+        add_legend(panel, fontsize=7)
     return Figure(picture, _rows(), "SphereFace, CosFace and ArcFace: boundaries between two classes")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from gridzero.agents.tabular.features import TileCoding
 from gridzero.agents.tabular.linear_kernels import begin, n_step, traced
 from gridzero.agents.tabular.td_kernels import kernel, uniform
 from gridzero.agents.tabular.trace_kernels import REPLACING
+from gridzero.figures.figure import add_legend, panels
 
 FloatArray = NDArray[np.float64]
 
@@ -95,6 +97,18 @@ def mean_lengths(n: int, step_size: float, episodes: int, runs: int, seed: int, 
     seeds = np.random.SeedSequence(seed).generate_state(runs)
     found = [Car(n, step_size, int(own), **traces).drive(episodes, LONGEST * episodes) for own in seeds]
     return np.asarray(np.mean(found, axis=0))
+
+
+def draw_lengths(curves: Mapping[str, FloatArray], runs: int) -> Any:
+    """A picture of the steps of each episode, the mean of several runs, by label."""
+    picture, (axes,) = panels(1, width=6.4, height=4.4)
+    for label, lengths in curves.items():
+        axes.semilogy(np.arange(1, len(lengths) + 1), lengths, lw=1.1, label=label)
+    axes.set(xlabel="episode", ylabel="steps per episode", title=f"mean of {runs} runs", ylim=(95, 1100))
+    axes.set_yticks([100, 200, 400, 1000], ["100", "200", "400", "1000"])
+    axes.minorticks_off()
+    add_legend(axes)
+    return picture
 
 
 @kernel

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gridzero.agents.tabular.features import Features
 from gridzero.envs.chains import random_walk
+from gridzero.figures.figure import add_legend
 from gridzero.figures.walks import Task, draw_walks
 
 EPISODES, RUNS = 10, 100
@@ -46,5 +47,4 @@ def draw_curves(axes: Any, found: Mapping[float, NDArray[np.float64]], letter: s
     for value, errors in found.items():
         axes.plot(STEP_SIZES, errors, "o-", ms=2.5, lw=1.2, label=f"{letter} = {value:g}")
     axes.set(xlabel="step size α", ylabel="RMS error", ylim=(0.22, 0.64), xlim=(0, 1), title=title)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=6.5, ncols=4, loc="upper center", columnspacing=1.0)
+    add_legend(axes, fontsize=6.5, ncols=4, loc="upper center", columnspacing=1.0)

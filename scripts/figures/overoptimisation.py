@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gridzero.envs.tasks.task import Problem
-from gridzero.figures.figure import Figure, Row, claim, panels, shown
+from gridzero.figures.figure import Figure, Row, add_legend, claim, panels, shown
 from gridzero.figures.text_world import LIMIT, TextWorld, taste
 from gridzero.llm_rl.scoring.enumeration import FloatArray, best_of, divergence, expected, tilted
 
@@ -103,8 +103,7 @@ def make(seed: int) -> Figure:
         if name == "RL":
             panel.plot(_root(grpo), grpo.gold, ":", color="tab:blue", label="true reward, GRPO")
         panel.set(xlabel="√KL(π ‖ π_ref)", ylabel="expected reward", title=f"{name}, {MODELS} reward models")
-        panel.grid(alpha=0.3)
-        panel.legend(fontsize=8)
+        add_legend(panel, fontsize=8)
     rows: list[Row] = []
     for name, (_, way) in ways.items():
         peak = int(way.gold.argmax())

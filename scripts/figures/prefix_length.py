@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from gridzero.figures.adaptation import Adaptation, lora
-from gridzero.figures.figure import Figure, Row, claim, panels, shown
+from gridzero.figures.figure import Figure, Row, add_legend, claim, panels, shown
 
 LENGTHS = (1, 4, 16)
 STEPS = 60
@@ -42,8 +42,7 @@ def make(seed: int) -> Figure:
         rows.append(_row(name, accuracy, weights, rate))
     axes.set(xlabel="weights that are trained", ylabel="accuracy on held-out problems", ylim=(-0.06, 1.06))
     axes.set(xscale="log", title="addition, always with its work")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    add_legend(axes, fontsize=8)
     shortest, *longer = reached["prefix"]
     gain = max(longer) - shortest
     rows.append(claim("prefix: the best length beside the shortest", "better", f"{gain:+.3f}", gain > 0))

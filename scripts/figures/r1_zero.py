@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from gridzero.agents import make as make_agent
-from gridzero.figures.figure import Figure, FloatArray, Row, claim, panels
+from gridzero.figures.figure import Figure, FloatArray, Row, add_legend, claim, panels
 
 RUNS, EPISODES = 1, 20_480
 METRICS = ("accuracy", "thought_length")
@@ -38,8 +38,7 @@ def make(seed: int) -> Figure:
         for k, found in enumerate(runs):
             axes.plot(found["step"] / 1000, found[name], label=f"seed {RUNS * seed + k}")
         axes.set(xlabel="thousand completions", title=title)
-        axes.grid(alpha=0.3)
-        axes.legend()
+        add_legend(axes)
         first, last = (
             float(np.mean([found[name][part].mean() for found in runs])) for part in (slice(3), slice(-3, None))
         )

@@ -5,10 +5,8 @@ Sutton & Barto (2018), Reinforcement learning, figure 10.2: semi-gradient Sarsa 
 
 from __future__ import annotations
 
-import numpy as np
-
-from gridzero.figures.figure import Figure, Row, claim, panels, shown
-from gridzero.figures.mountain_car import mean_lengths
+from gridzero.figures.figure import Figure, Row, claim, shown
+from gridzero.figures.mountain_car import draw_lengths, mean_lengths
 
 RUNS, EPISODES = 100, 500
 STEP_SIZES = (0.1, 0.2, 0.5)
@@ -18,14 +16,7 @@ STEP_SIZES = (0.1, 0.2, 0.5)
 def make(seed: int, runs: int = RUNS, episodes: int = EPISODES) -> Figure:
     """Steps of each episode, the mean of the runs."""
     curves = {size: mean_lengths(1, size / 8, episodes, runs, seed) for size in STEP_SIZES}
-    picture, (axes,) = panels(1, width=6.4, height=4.4)
-    for size, lengths in curves.items():
-        axes.semilogy(np.arange(1, episodes + 1), lengths, lw=1.1, label=f"α = {size}/8")
-    axes.set(xlabel="episode", ylabel="steps per episode", title=f"mean of {runs} runs", ylim=(95, 1100))
-    axes.set_yticks([100, 200, 400, 1000], ["100", "200", "400", "1000"])
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend()
+    picture = draw_lengths({f"α = {size}/8": lengths for size, lengths in curves.items()}, runs)
     early = {size: float(lengths[:100].mean()) for size, lengths in curves.items()}
     late = {size: float(lengths[-50:].mean()) for size, lengths in curves.items()}
     rows: list[Row] = [

@@ -5,10 +5,8 @@ Sutton & Barto (2018), Reinforcement learning, figure 10.3: good step sizes, α 
 
 from __future__ import annotations
 
-import numpy as np
-
-from gridzero.figures.figure import Figure, Row, claim, panels, shown
-from gridzero.figures.mountain_car import mean_lengths
+from gridzero.figures.figure import Figure, Row, claim, shown
+from gridzero.figures.mountain_car import draw_lengths, mean_lengths
 
 RUNS, EPISODES = 100, 500
 STEP_SIZES = {1: 0.5, 8: 0.3}
@@ -17,14 +15,7 @@ STEP_SIZES = {1: 0.5, 8: 0.3}
 def make(seed: int, runs: int = RUNS, episodes: int = EPISODES) -> Figure:
     """Steps of each episode, the mean of the runs."""
     curves = {n: mean_lengths(n, size / 8, episodes, runs, seed) for n, size in STEP_SIZES.items()}
-    picture, (axes,) = panels(1, width=6.4, height=4.4)
-    for n, lengths in curves.items():
-        axes.semilogy(np.arange(1, episodes + 1), lengths, lw=1.1, label=f"n = {n}, α = {STEP_SIZES[n]}/8")
-    axes.set(xlabel="episode", ylabel="steps per episode", title=f"mean of {runs} runs", ylim=(95, 1100))
-    axes.set_yticks([100, 200, 400, 1000], ["100", "200", "400", "1000"])
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend()
+    picture = draw_lengths({f"n = {n}, α = {STEP_SIZES[n]}/8": lengths for n, lengths in curves.items()}, runs)
     early = {n: float(steps[:50].mean()) for n, steps in curves.items()}
     late = {n: float(steps[-100:].mean()) for n, steps in curves.items()}
     rows: list[Row] = [

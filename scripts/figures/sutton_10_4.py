@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gridzero.figures.figure import Figure, Row, claim, panels, shown
+from gridzero.figures.figure import Figure, Row, add_legend, claim, panels, shown
 from gridzero.figures.mountain_car import mean_lengths
 
 RUNS, EPISODES = 100, 50
@@ -30,8 +30,7 @@ def make(seed: int, runs: int = RUNS, lengths: tuple[int, ...] = tuple(STEP_SIZE
         axes.plot(STEP_SIZES[n], steps, "o-", ms=3, lw=1.2, label=f"n = {n}")
     title = f"first {EPISODES} episodes, mean of {runs} runs"
     axes.set(xlabel="step size α × number of tilings (8)", ylabel="steps per episode", title=title, ylim=(215, 305))
-    axes.grid(alpha=0.3)
-    axes.legend()
+    add_legend(axes)
     lowest = {n: float(steps.min()) for n, steps in curves.items()}
     sizes = {n: STEP_SIZES[n][int(steps.argmin())] for n, steps in curves.items()}
     best = min(lowest, key=lowest.__getitem__)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gridzero.figures.figure import Figure, Row, claim, panels, shown
+from gridzero.figures.figure import Figure, Row, add_legend, claim, panels, shown
 from gridzero.figures.mountain_car import mean_lengths
 
 RUNS, EPISODES = 40, 50
@@ -33,8 +33,7 @@ def make(seed: int, runs: int = RUNS, decays: tuple[float, ...] = DECAYS) -> Fig
     titles = "Sarsa(λ) with replacing traces", "n-step Sarsa"
     for axes, title in zip((left, right), titles, strict=True):
         axes.set(xlabel="α × number of tilings (8)", ylabel="steps per episode", title=title, ylim=(160, 305))
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        add_legend(axes, fontsize=8)
     lowest = {decay: float(np.min(lengths)) for decay, lengths in traces.items()}
     best = min(lowest, key=lowest.__getitem__)
     n_best = min(float(np.min(lengths)) for lengths in steps.values())

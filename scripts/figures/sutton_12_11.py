@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from gridzero.agents.tabular.temporal_difference import TRACES
-from gridzero.figures.figure import Figure, Row, claim, panels, shown
+from gridzero.figures.figure import Figure, Row, add_legend, claim, panels, shown
 from gridzero.figures.mountain_car import LONGEST, mean_lengths
 
 RUNS, EPISODES = 100, 20
@@ -33,8 +33,7 @@ def make(seed: int, runs: int = RUNS) -> Figure:
         axes.plot(sizes[kind], rewards, "o-", ms=3, lw=1.2, label=NAMES[kind])
     title = f"λ = 0.9, first {EPISODES} episodes, mean of {runs} runs"
     axes.set(xlabel="α × number of tilings (8)", ylabel="reward per episode", title=title, ylim=(-560, -230))
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    add_legend(axes, loc="lower right")
     best = {kind: float(rewards.max()) for kind, rewards in curves.items()}
     better = [int((curves[kind][COMMON] >= curves["dutch"][COMMON]).sum()) for kind in ("replacing", "accumulating")]
     failed = [size for size, reward in zip(STEP_SIZES, curves["accumulating"], strict=False) if reward < -LONGEST / 4]

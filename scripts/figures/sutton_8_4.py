@@ -6,24 +6,17 @@ blocked and a longer one on the left is open. The book does not say κ, α and t
 
 from __future__ import annotations
 
-import numpy as np
-
-from gridzero.figures.changing_mazes import EVERY, LEARNERS, PLANNING_STEPS, RUNS, draw, mean_rate, rewards
+from gridzero.figures.changing_mazes import EVERY, RUNS, ChangingMaze, mean_rate
 from gridzero.figures.figure import Figure, Row, claim, shown
 
 CHANGE, STEPS = 1000, 3000
-EDITS = {(3, 0): ".", (3, 8): "#"}
+MAZE = ChangingMaze("blocking-maze", CHANGE, {(3, 0): ".", (3, 8): "#"}, STEPS)
 
 
 def make(seed: int) -> Figure:
     """Cumulative rewards of both."""
-    runs = {
-        name: np.array([rewards(name, "blocking-maze", CHANGE, EDITS, STEPS, seed + run) for run in range(RUNS)])
-        for name in LEARNERS
-    }
+    runs = MAZE.rewards(seed)
     curves = {name: earned.mean(axis=0) for name, earned in runs.items()}
-    picture = draw(curves, CHANGE, f"blocking maze, {PLANNING_STEPS} planning steps; mean of {RUNS} runs")
-    plus, plain = curves["dyna-q-plus"], curves["dyna-q"]
     before = {name: mean_rate(curve, 500, CHANGE) for name, curve in curves.items()}
     after = {name: mean_rate(curve, CHANGE, CHANGE + 200) for name, curve in curves.items()}
     late = {name: mean_rate(curve, STEPS - 500, STEPS) for name, curve in curves.items()}
@@ -51,11 +44,6 @@ def make(seed: int) -> Figure:
             "runs that earn in these steps",
             f"Dyna-Q+ {found['dyna-q-plus']} of {RUNS}, Dyna-Q {found['dyna-q']} of {RUNS}",
         ),
-        claim(
-            "Dyna-Q+ against Dyna-Q after 3,000 steps",
-            "more",
-            f"{plus[-1]:.0f} against {plain[-1]:.0f}",
-            bool(plus[-1] > plain[-1]),
-        ),
+        MAZE.compared(curves),
     ]
-    return Figure(picture, rows, "Sutton & Barto, figure 8.4: Dyna-Q and Dyna-Q+ in the blocking maze")
+    return Figure(MAZE.draw(curves), rows, "Sutton & Barto, figure 8.4: Dyna-Q and Dyna-Q+ in the blocking maze")

@@ -6,13 +6,11 @@ old one stays. The book does not say κ, α and the planning steps: 0.001, 1 and
 
 from __future__ import annotations
 
-import numpy as np
-
-from gridzero.figures.changing_mazes import EVERY, LEARNERS, PLANNING_STEPS, RUNS, draw, mean_rate, rewards
+from gridzero.figures.changing_mazes import EVERY, RUNS, ChangingMaze, mean_rate
 from gridzero.figures.figure import Figure, Row, claim
 
 CHANGE, STEPS = 3000, 6000
-EDITS = {(3, 8): "."}
+MAZE = ChangingMaze("shortcut-maze", CHANGE, {(3, 8): "."}, STEPS)
 LAST = 1000
 NEEDS = 16
 """Steps of the old way; the shortcut needs 10."""
@@ -20,13 +18,8 @@ NEEDS = 16
 
 def make(seed: int) -> Figure:
     """Cumulative rewards of both."""
-    runs = {
-        name: np.array([rewards(name, "shortcut-maze", CHANGE, EDITS, STEPS, seed + run) for run in range(RUNS)])
-        for name in LEARNERS
-    }
+    runs = MAZE.rewards(seed)
     curves = {name: earned.mean(axis=0) for name, earned in runs.items()}
-    picture = draw(curves, CHANGE, f"shortcut maze, {PLANNING_STEPS} planning steps; mean of {RUNS} runs")
-    plus, plain = curves["dyna-q-plus"], curves["dyna-q"]
     # More episodes than the old way could give, even without exploring.
     switched = {
         name: int((earned[:, -1] - earned[:, -1 - LAST // EVERY] > LAST / NEEDS).sum()) for name, earned in runs.items()
@@ -60,11 +53,6 @@ def make(seed: int) -> Figure:
             "{:.0f} and {:.0f}".format(*rates["dyna-q-plus"]),
             rates["dyna-q-plus"][1] > 1.2 * rates["dyna-q-plus"][0],
         ),
-        claim(
-            "Dyna-Q+ against Dyna-Q after 6,000 steps",
-            "more",
-            f"{plus[-1]:.0f} against {plain[-1]:.0f}",
-            bool(plus[-1] > plain[-1]),
-        ),
+        MAZE.compared(curves),
     ]
-    return Figure(picture, rows, "Sutton & Barto, figure 8.5: Dyna-Q and Dyna-Q+ in the shortcut maze")
+    return Figure(MAZE.draw(curves), rows, "Sutton & Barto, figure 8.5: Dyna-Q and Dyna-Q+ in the shortcut maze")

@@ -12,6 +12,7 @@ from gridzero.agents.tabular.features import Aggregation, FeatureMap
 from gridzero.agents.tabular.linear_theory import on_policy_distribution, td_fixed_point
 from gridzero.agents.tabular.simulation import SimulatedMDP
 from gridzero.envs.chains import random_walk
+from gridzero.figures.figure import add_legend
 
 FloatArray = NDArray[np.float64]
 
@@ -59,8 +60,7 @@ def draw_values(axes: Any, values: dict[str, FloatArray], title: str) -> None:
     for i, (label, v) in enumerate(values.items()):
         axes.plot(states, v[INSIDE], "--" if i == 0 else "-", color="k" if i == 0 else None, lw=1.2, label=label)
     axes.set(xlabel="state", ylabel="value", title=title, xlim=(0, STATES + 1), ylim=(-1.05, 1.05))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="upper left")
+    add_legend(axes, fontsize=8, loc="upper left")
 
 
 def draw_errors(axes: Any, curves: dict[str, FloatArray], title: str) -> None:
@@ -68,5 +68,4 @@ def draw_errors(axes: Any, curves: dict[str, FloatArray], title: str) -> None:
     for label, errors in curves.items():
         axes.plot(np.arange(1, len(errors) + 1), errors, lw=1.1, label=label)
     axes.set(xlabel="episode", ylabel="root of the value error, √VE", title=f"mean of {title}", ylim=(0, 0.5))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    add_legend(axes, fontsize=8)

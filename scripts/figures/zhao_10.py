@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from gridzero.agents import make as make_agent
-from gridzero.figures.figure import Figure, FloatArray, Row, claim, compare, panels
+from gridzero.figures.figure import Figure, FloatArray, Row, add_legend, claim, compare, panels
 from gridzero.figures.zhao_grid import GAMMA, model, optimal_values
 
 STEPS = 400_000
@@ -66,8 +66,7 @@ def _learning(axes: Any, seed: int) -> list[Row]:
         rows.append(claim(f"{name}: greedy policy short of v*", "little", f"{gap:.2f} of {best:.2f}", gap < 0.4))
     axes.axhline(best, color="0.3", lw=0.8, label="optimal")
     axes.set(xlabel="steps", ylabel="mean state value, exact", title="learning")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    add_legend(axes, fontsize=7)
     return rows
 
 
@@ -90,8 +89,7 @@ def _baselines(axes: Any, seed: int) -> list[Row]:
     for name, numbers in found.items():
         axes.semilogy(np.sort(numbers)[::-1], ".-", label=f"baseline {name}")
     axes.set(xlabel="states, the largest first", ylabel="variance of a step", title="10.2.1: baselines")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    add_legend(axes, fontsize=8)
     least = bool((found["optimal"] <= found["v"] + 1e-12).all() and (found["optimal"] <= found["0"] + 1e-12).all())
     share = float(found["v"].mean() / found["0"].mean())
     return [
@@ -110,8 +108,7 @@ def _importance(axes: Any, seed: int) -> list[Row]:
         axes.plot(count, numbers[0].cumsum() / count, label=label)
     axes.plot(count, draws[0], ".", color="0.7", ms=3, label="samples")
     axes.set(xlabel="samples", ylim=(-2, 2), title="10.2: importance sampling")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    add_legend(axes, fontsize=8)
     return [
         compare("10.2: mean of the averages", 0.6, float(draws.mean()), 0.01),
         compare("10.2: mean of the weighted averages", 0.0, float(weighted.mean()), 0.01),

@@ -11,7 +11,7 @@ import numpy as np
 
 from gridzero.agents import make as make_agent
 from gridzero.envs import GridWorld
-from gridzero.figures.figure import Figure, FloatArray, Row, claim, compare_all, panels, shown
+from gridzero.figures.figure import Figure, FloatArray, Row, add_legend, claim, compare_all, panels, shown
 from gridzero.figures.zhao_grid import FORBIDDEN, GAMMA, OPTIMAL, TARGET, draw, model, numbers, optimal_values
 
 SWEEPS = (3, 10, 50)
@@ -58,8 +58,7 @@ def make(seed: int) -> Figure:
     left.set_yscale("symlog", linthresh=1e-2)
     left.set_ylim(0, 200)
     for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+        add_legend(axes, fontsize=7)
     draw(beginning, policies[0], np.eye(5)[np.full(25, STAY)], "4.4a: the first policy and its values")
     draw(end, policies[-1], greedy(mdp, policies[-1]), f"4.4h: after {len(policies) - 1} improvements")
     return Figure(picture, [*_hand_examples(), *_rows(paths, policies, best)], "Zhao, chapter 4: planning")

@@ -13,7 +13,7 @@ import numpy as np
 
 from gridzero.agents import make as make_agent
 from gridzero.envs import FiniteMDP, GridWorld
-from gridzero.figures.figure import Figure, FloatArray, Row, claim, compare_all, panels, shown
+from gridzero.figures.figure import Figure, FloatArray, Row, add_legend, claim, compare_all, panels, shown
 from gridzero.figures.zhao_grid import GAMMA, OPTIMAL, TARGET, draw, epsilon_greedy, model, numbers, policy_of
 
 LENGTHS = {  # of episodes: published state values (figure 5.4)
@@ -93,8 +93,7 @@ def _episode_lengths(axes: Any, seed: int) -> list[Row]:
     axes.semilogx([*LENGTHS], published_means, "s", mfc="none", ms=9, color="0.4", label="published")
     axes.semilogx([*LENGTHS], means, ".-", label="mc-basic")
     axes.set(xlabel="steps in an episode", ylabel="mean state value", title="5.4: MC Basic")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    add_legend(axes)
     return rows
 
 
@@ -126,8 +125,7 @@ def _prices(axes: Any, grid: Any) -> list[Row]:
         printed = [numbers(pair[k]).mean() for pair in EPSILONS.values()]
         axes.plot([*EPSILONS], printed, marker, mfc="none", ms=8, color=f"C{k}", label="published" if k == 0 else None)
     axes.set(xlabel="ε", ylabel="mean state value", title="what exploring costs")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    add_legend(axes)
     return rows
 
 
@@ -144,8 +142,7 @@ def _visits(axes: Any, seed: int) -> list[Row]:
         counts[epsilon] = np.sort(agent.memory["visits"].ravel())[::-1]
         axes.semilogy(counts[epsilon], label=f"ε {epsilon:g}")
     axes.set(xlabel="pairs of state and action, the most visited first", ylabel="visits", title="5.8: a million steps")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    add_legend(axes)
     even, uneven = counts[1.0], counts[0.5]
     return [
         claim(

@@ -14,7 +14,7 @@ from gridzero.agents.tabular.stochastic_approximation import (
     robbins_monro,
     stochastic_gradient,
 )
-from gridzero.figures.figure import Figure, Row, claim, compare, panels, shown
+from gridzero.figures.figure import Figure, Row, add_legend, claim, compare, panels, shown
 
 RUNS = 1000
 """Repetitions from which probabilities are counted."""
@@ -28,8 +28,7 @@ def make(seed: int) -> Figure:
     picture, (running, cubic, hyperbolic, descent) = panels(4)
     rows = [*_mean(running, rng), *_cubic(cubic, rng), *_hyperbolic(hyperbolic), *_descent(descent, rng)]
     for axes in (running, cubic, hyperbolic, descent):
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        add_legend(axes, fontsize=8)
     return Figure(picture, rows, "Zhao, chapter 6: stochastic approximation")
 
 

@@ -13,13 +13,20 @@ import numpy as np
 from gridzero.agents import make as make_agent
 from gridzero.agents.tabular.td_kernels import draw as draw_action
 from gridzero.agents.tabular.temporal_difference import QLearning
-from gridzero.figures.figure import Figure, FloatArray, Row, claim, compare, panels
-from gridzero.figures.zhao_grid import GAMMA, TARGET, draw, epsilon_greedy, model, optimal_values, policy_of
+from gridzero.figures.figure import Figure, FloatArray, Row, add_legend, claim, compare, panels
+from gridzero.figures.zhao_grid import (
+    GAMMA,
+    SHORTEST,
+    draw,
+    epsilon_greedy,
+    model,
+    moves_to_target,
+    optimal_values,
+    policy_of,
+)
 
 EPISODES = 500
 STEPS = 100_000
-SHORTEST = 11
-"""Moves from the top left to the target without a forbidden cell; each costs 1, and the last nothing."""
 WAYS: dict[str, dict[str, Any]] = {"sarsa": {}, "n-step-sarsa": {"n": 3}, "q-learning": {}}
 INITIAL = {0.0: 7.9, 10.0: 2.6, 100.0: 92.0}
 """First guess of all action values: root mean square error that figures 7.4f to 7.4h begin with."""
@@ -55,7 +62,7 @@ def _on_policy(axes: Any, grid: Any, seed: int) -> list[Row]:
         axes.plot(np.convolve(found, np.ones(20) / 20, mode="valid"), label=f"{name}, mean of 20")
         before, after = np.mean(found[:20]), np.mean(found[-100:])
         rows.append(claim(f"{name}: sums of rewards grow", "yes", f"{before:.0f} to {after:.0f}", bool(after > before)))
-        moves = _moves(agent.policy_table())
+        moves = moves_to_target(agent.policy_table())
         rows.append(
             claim(f"{name}: moves to the target", f"{SHORTEST} or little more", f"{moves}", moves <= SHORTEST + 2)
         )
@@ -64,18 +71,8 @@ def _on_policy(axes: Any, grid: Any, seed: int) -> list[Row]:
     )
     draw(grid, agent.state_values(), agent.policy_table(), "7.3: Q-learning's greedy policy and values")
     axes.set(xlabel="episode", ylabel="sum of rewards", title="7.2 and 7.3: while learning")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    add_legend(axes, fontsize=8)
     return rows
-
-
-def _moves(policy: FloatArray) -> int:
-    """Moves from the top left to the target; 100 if it is never reached."""
-    following = model().successors[np.arange(25), policy.argmax(axis=1), 0]
-    cell, moves = 0, 0
-    while cell != TARGET[0] * 5 + TARGET[1] and moves < 100:
-        cell, moves = int(following[cell]), moves + 1
-    return moves
 
 
 class Behaving(QLearning):
@@ -127,6 +124,5 @@ def _off_policy(initial: Any, behaviour: Any, seed: int) -> list[Row]:
         rows.append(claim(f"{name}: error after 100,000 steps", f"about {printed:g}", f"{found[-1]:.2f}", agrees))
     for axes, title in ((initial, "7.4: Q-learning, uniform behaviour"), (behaviour, "7.5: by behaviour, from q = 0")):
         axes.set(xlabel="step in the episode", ylabel="error of the values", title=title)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        add_legend(axes, fontsize=8)
     return rows

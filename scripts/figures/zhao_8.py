@@ -14,9 +14,9 @@ from gridzero.agents import make as make_agent
 from gridzero.agents.tabular.features import FeatureMap, Fourier, Polynomial
 from gridzero.agents.tabular.linear_theory import td_fixed_point
 from gridzero.agents.tabular.value_errors import rms_error
-from gridzero.figures.figure import Figure, FloatArray, Row, claim, compare_all, panels
+from gridzero.figures.figure import Figure, FloatArray, Row, add_legend, claim, compare_all, panels
 from gridzero.figures.walks import Task, draw_walks
-from gridzero.figures.zhao_grid import GAMMA, TARGET, draw, model, numbers
+from gridzero.figures.zhao_grid import GAMMA, SHORTEST, draw, model, moves_to_target, numbers
 
 TRUE = (
     "-3.8 -3.8 -3.6 -3.1 -3.2 -3.8 -3.8 -3.8 -3.1 -2.9 -3.6 -3.9 -3.4 -3.2 -2.9 "
@@ -29,8 +29,6 @@ POLICY = np.full((25, 5), 0.2)
 EVENLY = np.full(25, 1 / 25)
 EPISODES, STEPS, RUNS = 500, 500, 5
 STEP_SIZE = 0.0005
-SHORTEST = 11
-"""Moves from the top left to the target without a forbidden cell."""
 CONTROL = {"8.9: Sarsa": ("sarsa-linear", 0.003), "8.10: Q-learning": ("q-linear", 0.02)}
 """Learner, and step size for the features of a state, one weight vector for each action."""
 
@@ -86,8 +84,7 @@ def _limit(features: FeatureMap) -> FloatArray:
 
 def _decorate(panel: Any, title: str) -> None:
     panel.set(xlabel="episode", ylabel="RMS error of the state values", title=title, yscale="log", ylim=(0.05, 6))
-    panel.grid(alpha=0.3)
-    panel.legend(fontsize=8)
+    add_legend(panel, fontsize=8)
 
 
 def _control(panel: Any, grid: Any, title: str, name: str, step_size: float, seed: int) -> list[Row]:
@@ -109,10 +106,9 @@ def _control(panel: Any, grid: Any, title: str, name: str, step_size: float, see
         panel.plot(np.convolve(found, np.ones(20) / 20, mode="valid"), lw=1.2, label=f"{label}, mean of 20")
     panel.set(xlabel="episode", title=f"{title}, α = {step_size}")
     panel.set_yscale("symlog", linthresh=10)
-    panel.grid(alpha=0.3)
-    panel.legend(fontsize=8)
+    add_legend(panel, fontsize=8)
     draw(grid, agent.state_values(), agent.policy_table(), f"values and greedy policy of {name}")
-    way = _way(agent.policy_table())
+    way = moves_to_target(agent.policy_table())
     before, after = float(np.mean(returns[:20])), float(np.mean(returns[-100:]))
     first, last = float(np.mean(lengths[:20])), float(np.mean(lengths[-100:]))
     return [
@@ -121,12 +117,3 @@ def _control(panel: Any, grid: Any, title: str, name: str, step_size: float, see
         claim("greedy way to the target", "found", f"{way} moves", SHORTEST <= way <= SHORTEST + 4),
         Row("step size, with features of the action too", "0.001", f"{step_size:g}, without", None),
     ]
-
-
-def _way(policy: FloatArray) -> int:
-    """Moves from the top left to the target; 100 if it is never reached."""
-    following = model().successors[np.arange(25), policy.argmax(axis=1), 0]
-    cell, moves = 0, 0
-    while cell != TARGET[0] * 5 + TARGET[1] and moves < 100:
-        cell, moves = int(following[cell]), moves + 1
-    return moves

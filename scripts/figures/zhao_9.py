@@ -12,7 +12,7 @@ import numpy as np
 
 from gridzero.agents import make as make_agent
 from gridzero.envs import FiniteMDP
-from gridzero.figures.figure import Figure, FloatArray, Row, claim, panels
+from gridzero.figures.figure import Figure, FloatArray, Row, add_legend, claim, panels
 from gridzero.figures.zhao_grid import GAMMA, draw, model, optimal_values
 
 BASELINES = ("none", "mean", "value")
@@ -49,8 +49,7 @@ def make(seed: int) -> Figure:
     curves.set(xlabel="updates of 64 episodes", ylabel="mean state value, exact", title="9.1: REINFORCE")
     entropies.set(xlabel="updates of 64 episodes", ylabel="nats", title="entropy of the policy")
     for axes in (curves, entropies):
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        add_legend(axes, fontsize=8)
     draw(first, best, None, "optimal values")
     draw(last, mdp.policy_values(policy, GAMMA), policy, f"the greedy policy learnt, baseline {BASELINES[-1]}")
     return Figure(picture, rows, "Zhao, chapter 9: policy gradients on the 5x5 grid")

@@ -13,6 +13,8 @@ from gridzero.figures.figure import FloatArray, draw_grid
 GAMMA = 0.9
 FORBIDDEN = ((1, 1), (1, 2), (2, 2), (3, 1), (3, 3), (4, 1))
 TARGET = (3, 2)
+SHORTEST = 11
+"""Moves from the top left to the target without a forbidden cell."""
 MOVES = "urdlo"
 """Up, right, down, left, stay, as :func:`policy_of` reads them."""
 
@@ -51,6 +53,15 @@ def policy_of(moves: str) -> FloatArray:
 def epsilon_greedy(moves: FloatArray, epsilon: float) -> FloatArray:
     """(25, 5) probabilities of a deterministic policy with ε/5 more for every action."""
     return np.asarray(epsilon / 5 + (1 - epsilon) * moves)
+
+
+def moves_to_target(policy: FloatArray) -> int:
+    """Moves of a deterministic policy (25, 5) from the top left to the target; 100 if it is never reached."""
+    following = model().successors[np.arange(25), policy.argmax(axis=1), 0]
+    cell, moves = 0, 0
+    while cell != TARGET[0] * 5 + TARGET[1] and moves < 100:
+        cell, moves = int(following[cell]), moves + 1
+    return moves
 
 
 def draw(axes: Any, values: FloatArray, policy: FloatArray | None = None, title: str = "") -> None:
