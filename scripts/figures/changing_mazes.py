@@ -35,9 +35,36 @@ class ChangingMaze:
     edits: Mapping[tuple[int, int], str]
     steps: int
 
+    def earned(self, name: str, seed: int) -> FloatArray:
+        """(1 + steps / EVERY,) what a run of a learner has earned by then; each episode's end pays 1."""
+        world = GridWorld(layout=self.layout)
+        agent: Any = make_agent(
+            name,
+            world,
+            planning_steps=PLANNING_STEPS,
+            model_outcomes=1,
+            gamma=0.95,
+            step_size="1",
+            epsilon="0.1",
+            steps_per_update=EVERY,
+            seed=seed,
+            **LEARNERS[name],
+        )
+        earned, waiting = [0], True
+        for update in agent.learn():
+            earned.append(agent.interaction.episodes)
+            if update.step >= self.steps:
+                break
+            free = divmod(world.cell, world.layout.cells.shape[1]) not in self.edits
+            if waiting and free and update.step >= self.change:
+                for (row, column), tile in self.edits.items():
+                    world.edit(row, column, tile)
+                waiting = False
+        return np.array(earned, dtype=np.float64)
+
     def rewards(self, seed: int) -> dict[str, FloatArray]:
-        """For each learner (R, 1 + steps / EVERY): what each run has earned by then; each episode's end pays 1."""
-        return {name: np.array([_rewards(self, name, seed + run) for run in range(RUNS)]) for name in LEARNERS}
+        """(R, 1 + steps / EVERY) what each run has earned by then, for each learner."""
+        return {name: np.array([self.earned(name, seed + run) for run in range(RUNS)]) for name in LEARNERS}
 
     def draw(self, curves: Mapping[str, FloatArray]) -> Any:
         """A picture of mean cumulative rewards."""
@@ -55,32 +82,6 @@ class ChangingMaze:
         plus, plain = (float(curves[name][-1]) for name in LEARNERS)
         quantity = f"Dyna-Q+ against Dyna-Q after {self.steps:,} steps"
         return claim(quantity, "more", f"{plus:.0f} against {plain:.0f}", plus > plain)
-
-
-def _rewards(maze: ChangingMaze, name: str, seed: int) -> FloatArray:
-    world = GridWorld(layout=maze.layout)
-    agent: Any = make_agent(
-        name,
-        world,
-        planning_steps=PLANNING_STEPS,
-        model_outcomes=1,
-        gamma=0.95,
-        step_size="1",
-        epsilon="0.1",
-        steps_per_update=EVERY,
-        seed=seed,
-        **LEARNERS[name],
-    )
-    earned, waiting = [0], True
-    for update in agent.learn():
-        earned.append(agent.interaction.episodes)
-        if update.step >= maze.steps:
-            break
-        if waiting and update.step >= maze.change and divmod(world.cell, world.layout.cells.shape[1]) not in maze.edits:
-            for (row, column), tile in maze.edits.items():
-                world.edit(row, column, tile)
-            waiting = False
-    return np.array(earned, dtype=np.float64)
 
 
 def mean_rate(curve: FloatArray, start: int, end: int) -> float:

@@ -11,7 +11,7 @@ from gridzero import figures
 from gridzero.agents import make as make_agent
 from gridzero.envs import FiniteMDP, GridWorld
 from gridzero.envs.chains import random_walk
-from gridzero.figures import blackjack_hands, changing_mazes
+from gridzero.figures import blackjack_hands, changing_mazes, sutton_8_5
 from gridzero.figures.repetitions import Repetitions, greedy_way, record
 
 
@@ -93,7 +93,7 @@ def test_mazes_that_change() -> None:
     """Figure 8.5, one run: only Dyna-Q+ is faster after a shortcut was opened than the old way allows."""
     rates = {}
     for name in changing_mazes.LEARNERS:
-        earned = changing_mazes.rewards(name, "shortcut-maze", 3000, {(3, 8): "."}, 6000, 0)
+        earned = sutton_8_5.MAZE.earned(name, 0)
         rates[name] = changing_mazes.mean_rate(earned, 5000, 6000)
     assert rates["dyna-q"] < 1000 / 16 < rates["dyna-q-plus"]
 
