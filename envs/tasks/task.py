@@ -154,7 +154,7 @@ class Task(ABC):
 
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """Judge a completion, whatever it is: never raises, runs nothing, in bounded time."""
-        answer, well_formed, reason = self.template.extract(completion)
+        answer, well_formed, reason = self.template.extract(completion, problem.question)
         if answer is None:
             return Verdict(False, well_formed, None, reason)
         correct, why = self.check(problem, answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -17,7 +18,22 @@ MAX_ANSWER = 2_000
 
 _BLANK = " \t\r\n"
 _MAX_BLANK = 1_000
+_SPACED_SIGN = re.compile(r"(?<![ \t])[ \t]*([^\w\s])[ \t]*")
 _THINK, _END_THINK, _ANSWER, _END_ANSWER = TAGS
+
+
+class CutOff(str):
+    """A completion, or the end of one, that its writer had not ended when a limit cut it off; else text as any other.
+
+    Example:
+        >>> isinstance("so it is " + CutOff("1"), CutOff)
+        True
+    """
+
+    __slots__ = ()
+
+    def __radd__(self, before: str) -> CutOff:
+        return CutOff(f"{before}{self}")
 
 
 class Extraction(NamedTuple):
@@ -37,7 +53,8 @@ class Template:
         before: the text before the question.
         after: the text after it; where it ends in ``<think>``, completions begin inside the thought.
         form: "tags": ``<think>…</think> <answer>…</answer>`` and nothing else but white space; "last-line": the answer
-            is the last line that is not blank.
+            is the last line that is not blank, or what it adds to the question where it says that again; a
+            completion that was cut off has none, since the line may have gone on.
         explains: whether prompts say in words what is asked, for models that were not made for the task.
         is_conversation: whether a prompt is a conversation in words already, so that no chat template goes around it.
 
@@ -53,6 +70,8 @@ class Template:
         >>> template.extract("<answer>2</answer>")
         Extraction(answer='2', well_formed=False, reason='there is no thought')
         >>> template.extract("<think></think> <answer>2</answer> <answer>3</answer>").answer
+        >>> find_template("plain").extract("That is easy:\n8 + 6 = 14", "8+6=")
+        Extraction(answer='14', well_formed=True, reason='')
     """
 
     name: str
@@ -85,8 +104,12 @@ class Template:
             return f"{thought}\n{answer}" if thought else answer
         return ("" if self.opened else _THINK) + f"{thought}{_END_THINK} {_ANSWER}{answer}{_END_ANSWER}"
 
-    def extract(self, completion: str) -> Extraction:
+    def extract(self, completion: str, question: str = "") -> Extraction:
         """Find the answer of a completion, whatever it is: never raises, in time linear in its length.
+
+        Args:
+            completion: the text, :class:`CutOff` where it was.
+            question: what it answers; one that ends in ``=`` may stand before the answer in the last line.
 
         The answer and the form are apart: an answer counts if it is the only one and is not part of the thought, even
         where the form is not kept. Tags are these exact characters; anything like them is text.
@@ -95,6 +118,8 @@ class Template:
             return Extraction(None, False, f"the completion is longer than {MAX_COMPLETION:,} characters")
         if self.form == "tags":
             extraction = _between_tags(_THINK + completion if self.opened else completion)
+        elif isinstance(completion, CutOff):
+            return Extraction(None, False, "the completion was cut off")
         else:
             extraction = _last_line(completion)
         if extraction.answer is None:
@@ -102,6 +127,8 @@ class Template:
         if len(extraction.answer) > MAX_ANSWER:
             return Extraction(None, extraction.well_formed, f"the answer is longer than {MAX_ANSWER:,} characters")
         answer = extraction.answer.strip(_BLANK)
+        if self.form == "last-line":
+            answer = _without_question(answer, question)
         return extraction._replace(answer=answer) if answer else Extraction(None, False, "the answer is empty")
 
 
@@ -111,6 +138,18 @@ def _last_line(text: str) -> Extraction:
     if end and not newline and len(text) > MAX_ANSWER + 1:  # the line may have begun before
         line = text[-MAX_ANSWER - 1 :]
     return Extraction(line, True, "")
+
+
+def _without_question(line: str, question: str) -> str:
+    """What a line adds to a question that ends in ``=``; all of it where it does not begin with that question.
+
+    Nothing but blanks around signs may differ: of any other equation it is not known whether it is true.
+    """
+    if not question.endswith("="):
+        return line
+    parts = line.split("=", question.count("="))
+    said, answer = "=".join(parts[:-1]) + "=", parts[-1].strip(_BLANK)
+    return answer if _SPACED_SIGN.sub(r"\1", said) == _SPACED_SIGN.sub(r"\1", question) else line
 
 
 def _between_tags(text: str) -> Extraction:

@@ -221,7 +221,8 @@ def rollout_labels(
         prompts = [renderer.prompt(task.prompt(problems[i])) + renderer.text(begun[i, k]) for i, k in part]
         if not prompts:
             continue
-        texts = policy.decode(policy.generate(prompts, rollouts, sampling, rng).tokens.cpu().numpy())
+        written = policy.generate(prompts, rollouts, sampling, rng)
+        texts = policy.decode(written.tokens.cpu().numpy(), written.ended.tolist())
         for number, (i, k) in enumerate(part):
             own_texts = texts[number * rollouts : (number + 1) * rollouts]
             labels[i][k] = float(any(task.verify(problems[i], begun[i, k] + text).correct for text in own_texts))

@@ -85,4 +85,5 @@ def completion_texts(policy: LanguagePolicy, examples: Sequence[Example]) -> lis
         return []
     rows = [[token for token, own in zip(one.tokens, one.completion, strict=True) if own] for one in examples]
     width = max(map(len, rows))
-    return policy.decode(np.array([row + [policy.pad] * (width - len(row)) for row in rows], dtype=np.int64))
+    padded = np.array([row + [policy.pad] * (width - len(row)) for row in rows], dtype=np.int64)
+    return policy.decode(padded, [row[-1] in policy.end for row in rows])

@@ -29,6 +29,8 @@ class LanguageOptions:
     chat: str = "auto"
     """Whether the tokenizer's chat template is around prompts: "on", "off", or "auto": where it has one and the task's
     template is no conversation itself."""
+    stop: str = "end"
+    """What ends a completion: "end", an end token; "line", the end of a line too, for base models that do not end."""
     temperature: float = 1.0
     """Divides the logits, in acting and in learning."""
     top_k: int = 0
@@ -69,6 +71,7 @@ class LanguageOptions:
         choices = {
             "text": get_args(Architecture),
             "chat": ("auto", "on", "off"),
+            "stop": ("end", "line"),
             "decoder": ("auto", "vllm"),
             "dtype": ("auto", "float32", "bfloat16"),
             "device": ("auto", "cpu", "cuda"),

@@ -16,6 +16,7 @@ from gridzero.agents.neural.batches import Steps
 from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.policy import Policy, Scores, ValuedScores
 from gridzero.envs.tasks.task import Task
+from gridzero.envs.tasks.templates import CutOff
 from gridzero.envs.text.scene import texts_and_pictures
 from gridzero.llm_rl.data.examples import picture_of
 from gridzero.llm_rl.decoding.generate import Completions, OnToken, check_positions, generate
@@ -112,7 +113,7 @@ class LanguagePolicy(Policy):
         self.device: torch.device = next(model.parameters()).device
         self.value_head = ValueHead(model).to(self.device) if critic else None
         self.reference: Reference | None = None
-        self.end = end_tokens(model, tokenizer)
+        self.end = end_tokens(model, tokenizer, lines=options.stop == "line")
         self.pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end[0])
         self.renderer = renderer_of(
             tokenizer, self.end, chat=uses_chat(tokenizer, options, task), system=getattr(task, "system", "")
@@ -222,13 +223,13 @@ class LanguagePolicy(Policy):
                 return History(history.tokens + self.renderer.reply(text[len(before) :], picture), history.written)
         return History(self.renderer.prompt(text, picture), 0)
 
-    def decode(self, tokens: NDArray[np.int64]) -> list[str]:
-        """The texts of completions (B, T) of which nothing after the end token counts, which is left out."""
+    def decode(self, tokens: NDArray[np.int64], ended: Sequence[bool]) -> list[str]:
+        """The texts of completions (B, T) before their end tokens; ``CutOff`` where they have not ended (B,)."""
         rows = tokens.tolist()
         stops = {*self.end, self.pad}
         cut = [row[: next((i for i, token in enumerate(row) if token in stops), len(row))] for row in rows]
         texts: list[str] = self.tokenizer.batch_decode(cut, clean_up_tokenization_spaces=False)
-        return texts
+        return [text if whole else CutOff(text) for text, whole in zip(texts, ended, strict=True)]
 
     def sampling(self, limit: int, *, greedy: bool = False) -> Sampling:
         """Settings of drawing tokens."""
@@ -261,7 +262,7 @@ class LanguagePolicy(Policy):
             sampling = self.sampling(max(limits), greedy=rng is None)
             new = self.generate([histories[i].tokens for i in going], 1, sampling, drawn, limits=limits)
             tokens, lengths = new.tokens.cpu().numpy(), new.lengths.tolist()
-            for row, (i, text) in enumerate(zip(going, self.decode(tokens), strict=True)):
+            for row, (i, text) in enumerate(zip(going, self.decode(tokens, new.ended.tolist()), strict=True)):
                 own = tokens[row, : lengths[row]].tolist()
                 texts[i], histories[i] = text, History(histories[i].tokens + own, histories[i].written + len(own))
         self._histories = [

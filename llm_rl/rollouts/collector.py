@@ -66,7 +66,7 @@ class ConversationCollector(Collector):
             tokens, log_probs = new.tokens.cpu(), new.log_probs.cpu()
             lengths, ended = new.lengths.tolist(), new.ended.tolist()
             written += sum(lengths)
-            texts = policy.decode(tokens.numpy())
+            texts = policy.decode(tokens.numpy(), ended)
             actions = [""] * env.num_envs
             for row, i in enumerate(active):
                 actions[i] = texts[row]

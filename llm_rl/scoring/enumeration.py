@@ -35,7 +35,7 @@ class Enumeration:
                 if ends.isdisjoint(tokens[:-1]) and (length == limit or tokens[-1] in ends):
                     self.completions.append(list(tokens))
         padded = [row + [policy.pad] * (limit - len(row)) for row in self.completions]
-        self.texts: list[str] = policy.decode(np.array(padded))
+        self.texts: list[str] = policy.decode(np.array(padded), [row[-1] in ends for row in self.completions])
         self.prompts = [policy.encode(prompt) for prompt in prompts]
 
     @torch.no_grad()

@@ -65,7 +65,7 @@ def attempts(
         prompts = [policy.renderer.prompt(task.prompt(problem)) for problem in part]
         written = policy.generate(prompts, copies, sampling, rng)
         tokens, lengths = written.tokens.cpu().numpy(), written.lengths.tolist()
-        texts = policy.decode(tokens)
+        texts = policy.decode(tokens, written.ended.tolist())
         for i, problem in enumerate(part):
             rows = range(i * copies, (i + 1) * copies)
             found.append(

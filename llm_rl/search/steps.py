@@ -82,7 +82,8 @@ class StepWriter:
                 limits=[limit for limit in limits for _ in range(copies)],
             )  # fmt: skip
             tokens, lengths = written.tokens.cpu().numpy(), written.lengths.tolist()
-            texts = policy.decode(tokens)
+            last = [row[length - 1] for row, length in zip(tokens, lengths, strict=True)]
+            texts = policy.decode(tokens, [token in policy.end for token in last])
             for i, prefix in enumerate(part):
                 found.append([])
                 for row in range(i * copies, (i + 1) * copies):

@@ -127,7 +127,7 @@ class Conversations:
             new = policy.generate(prompts, 1, sampling, self._rng, limits=limits, on_token=on_token)
             last = [(i, reader.rest()) for i, reader in zip(active, readers, strict=True)]
             show([(i, segment) for i, segment in last if segment is not None])
-            texts, going_on = policy.decode(new.tokens.cpu().numpy()), []
+            texts, going_on = policy.decode(new.tokens.cpu().numpy(), new.ended.tolist()), []
             for row, i in enumerate(active):
                 length = int(new.lengths[row])
                 written[i] += length

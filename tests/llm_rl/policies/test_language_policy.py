@@ -15,6 +15,7 @@ from gridzero.agents import checkpoint, registry
 from gridzero.agents.neural.objectives import group_advantages
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.reward import Rewards, StepReward
+from gridzero.envs.tasks.templates import CutOff
 from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl.decoding.sampling import Draws
 from gridzero.llm_rl.models.causal import tiny_model
@@ -304,6 +305,27 @@ def test_rewards_of_steps_land_on_the_tokens_of_their_span():
         expected[-1] += 2.0 * 0.5
         torch.testing.assert_close(t.rewards[i, : len(reply)], torch.tensor(expected), atol=1e-3, rtol=0)
     assert collector.metrics()["reward/places"] > 0
+
+
+def test_what_was_cut_off_and_what_ends_a_line():
+    """A limit leaves a completion unended; with ``stop`` a new line ends it as the end token does, everywhere."""
+    rows = np.array([[14, 14, 1], [14, 14, 14], [14, 7, 14]])
+    for stop, ends in (("end", [True, False, False]), ("line", [True, False, True])):
+        policy = small_policy(digits=1, template="plain", options=LanguageOptions(stop=stop), limit=3)
+        line = policy.encode("\n", begins=False)[0]
+        rows[2, 1] = line
+        assert (line in policy.end) == (stop == "line")
+        assert policy.renderer.end == policy.tokenizer.eos_token_id
+        texts = policy.decode(rows, ends)
+        assert [isinstance(text, CutOff) for text in texts] == [not end for end in ends]
+        assert ("\n" in texts[2]) == (stop == "end")
+        collector = ConversationCollector(vector(64, digits=1, template="plain"), 0)
+        collector.keeps_completions = True
+        collector.episodes(policy, 64, 1, 3, np.random.default_rng(0))
+        records = collector.completions()
+        assert {record["ended"] for record in records} == {True, False}
+        assert all(record["ended"] or not record["well_formed"] for record in records)
+        assert stop == "end" or not any("\n" in record["completion"] for record in records)
 
 
 # Learning
