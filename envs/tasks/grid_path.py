@@ -183,10 +183,6 @@ class GridPath(Task):
             raise ValueError("the map is shown as text; pixels=8 makes pictures")
         return pictures.map_picture(self.drawn(problem, completions), self.pixels)
 
-    def drawn(self, problem: Problem, completions: Sequence[str]) -> str:
-        """The map as text, after the completions so far."""
-        return problem.question
-
     def check(self, problem: Problem, answer: str) -> tuple[bool, str]:  # noqa: D102
         wrong = answer.strip(MOVES)
         if wrong:

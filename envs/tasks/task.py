@@ -152,6 +152,10 @@ class Task(ABC):
         """
         raise ValueError(f"{self.name} has no pictures")
 
+    def drawn(self, problem: Problem, completions: Sequence[str]) -> str:
+        """What a picture shows after the completions so far, as text; by default the question."""
+        return problem.question
+
     def verify(self, problem: Problem, completion: str) -> Verdict:
         """Judge a completion, whatever it is: never raises, runs nothing, in bounded time."""
         answer, well_formed, reason = self.template.extract(completion, problem.question)

@@ -90,8 +90,11 @@ def main(argv: Sequence[str]) -> int:
 
 def answer_problems(env: Any, seed: int | None) -> None:
     """Let a person answer problems, until there are no more lines or Ctrl-C."""
+    from rich.text import Text
+
     from gridzero.commands import report
-    from gridzero.commands.transcripts import styled
+    from gridzero.commands.transcripts import blocks, styled
+    from gridzero.envs.text.scene import texts_and_pictures
 
     task, console, begun, right = env.unwrapped.task, report.console(), 0, 0
     if task.explanation:
@@ -99,21 +102,28 @@ def answer_problems(env: Any, seed: int | None) -> None:
     with until_interrupted(EOFError):
         while True:
             shown, info = env.reset(seed=seed)
-            seed, done = None, False
-            console.print(env.unwrapped.problem.question, markup=False, highlight=False)
+            seed, done, completions = None, False, list[str]()
+            (text,), (picture,) = texts_and_pictures([shown])
+            if picture is None:
+                console.print(env.unwrapped.problem.question, markup=False, highlight=False)
             while not done:
+                if picture is not None:
+                    drawn = task.drawn(env.unwrapped.problem, completions)
+                    console.print(blocks(picture, console.width) if console.color_system else Text(drawn))
                 answer = _asked()
                 bare = task.template.form == "tags" and "<" not in answer
                 completion = task.template.completion("", answer) if bare else answer
-                before = len(shown) + len(completion)
+                before = len(text) + len(completion)
                 try:
                     shown, _, terminated, truncated, info = env.step(completion)
                 except ValueError as error:
                     console.print(str(error), style="dim", markup=False, highlight=False)
                     continue
                 done = terminated or truncated
-                if not done:
-                    console.print(shown[before:].strip("\n"), markup=False, highlight=False)
+                completions.append(completion)
+                (text,), (picture,) = texts_and_pictures([shown])
+                if not done and text[before:].strip("\n"):
+                    console.print(text[before:].strip("\n"), markup=False, highlight=False)
             begun, right = begun + 1, right + bool(info["correct"])
             for piece in verdict(info, bool(terminated)):
                 console.print(styled(replace(piece, text=piece.text.strip("\n"))), end="", soft_wrap=True)

@@ -382,3 +382,18 @@ def test_a_person_walks(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     shown = capsys.readouterr().out
     assert "it reaches the target" in shown
     assert "a right answer" not in shown
+
+
+@pytest.mark.parametrize("task", ["grid-path", "grid-walk"])
+def test_a_person_is_shown_the_map_of_a_picture_and_in_color_the_picture(
+    task: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = []
+    for pixels in ("0", "8"):
+        small = ["--env.task", task, "--env.height", "2", "--env.width", "3", "--env.pixels", pixels]
+        assert play(ENVIRONMENTS[0], "U\nL\nD\nR\n" * 3, monkeypatch, *small) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert play(ENVIRONMENTS[0], "U\n", monkeypatch, *small) == 0
+    assert "▀" in capsys.readouterr().out
