@@ -15,7 +15,7 @@ from gridzero.envs.grid.layouts.layout import Layout
 from gridzero.envs.grid.layouts.tiles import DEFAULT_LEGEND, FREE, START, TARGET
 from gridzero.envs.tasks import pictures
 from gridzero.envs.tasks.numbers import shown
-from gridzero.envs.tasks.task import PATIENCE, CommonOptions, Problem, Task, check_integer
+from gridzero.envs.tasks.task import PATIENCE, CommonOptions, Problem, Task, check_boolean, check_integer
 
 if TYPE_CHECKING:
     from gridzero.envs.grid.model import GridModel
@@ -148,10 +148,7 @@ class GridPath(Task):
         self.pixels = check_integer("pixels", pixels, 0, pictures.LARGEST)
         if self.pixels % 2:
             raise ValueError(f"pixels must be even, not {pixels}")
-        for name, value in (("transcribe", transcribe), ("search", search)):
-            if not isinstance(value, bool):
-                raise ValueError(f"{name} must be true or false, not {value!r}")
-        self.transcribe, self.search = transcribe, search
+        self.transcribe, self.search = check_boolean("transcribe", transcribe), check_boolean("search", search)
         self.measured = ("transcribed",) if transcribe else ()
         if self.pixels:
             self.picture_shape = (self.height * self.pixels, self.width * self.pixels, 3)

@@ -10,7 +10,7 @@ import numpy as np
 
 from gridzero.envs.tasks.expressions import step
 from gridzero.envs.tasks.numbers import same_number
-from gridzero.envs.tasks.task import CommonOptions, Problem, Task, check_integer
+from gridzero.envs.tasks.task import CommonOptions, Problem, Task, check_boolean, check_integer
 
 
 class LinearEquation(Task):
@@ -38,9 +38,7 @@ class LinearEquation(Task):
     def __init__(self, *, largest: int = 9, fractions: bool = False, **common: Unpack[CommonOptions]) -> None:
         super().__init__(**common)
         self.largest = check_integer("largest", largest, 1, 10**6)
-        if not isinstance(fractions, bool):
-            raise ValueError(f"fractions must be true or false, not {fractions!r}")
-        self.fractions = fractions
+        self.fractions = check_boolean("fractions", fractions)
 
     def generate(self, rng: np.random.Generator) -> Problem:  # noqa: D102
         a = c = 0

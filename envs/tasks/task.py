@@ -107,11 +107,9 @@ class Task(ABC):
             raise ValueError(f"split must be one of {', '.join(get_args(Split))}, not {split!r}")
         if isinstance(worked, bool) or not isinstance(worked, int | float) or not 0 <= worked <= 1:
             raise ValueError(f"worked must be a share between 0 and 1, not {worked!r}")
-        if not isinstance(direct, bool):
-            raise ValueError(f"direct must be true or false, not {direct!r}")
         self.split = split
         self.template = find_template(template or self.default_template)
-        self.worked, self.direct = worked, direct
+        self.worked, self.direct = worked, check_boolean("direct", direct)
         self.system = system
         self.turns = 1
         self.picture_shape: tuple[int, int, int] | None = None
@@ -226,6 +224,17 @@ def held_out(task: str, key: str) -> bool:
     """
     digest = hashlib.sha256(f"{task}\n{key}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") < HELD_OUT_SHARE * 2**64
+
+
+def check_boolean(name: str, value: object) -> bool:
+    """An option that is true or false.
+
+    Raises:
+        ValueError: when it is something else.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, not {value!r}")
+    return value
 
 
 def check_integer(name: str, value: object, low: int, high: int) -> int:

@@ -157,10 +157,13 @@ def well_formed_continuations(template: Template, vocabulary: Vocabulary) -> tup
     following = np.full((broken + 1, size), broken, dtype=np.int64)
     allowed = np.zeros((broken + 1, size), dtype=np.bool_)
     for k in range(broken):
-        inside = TAGS[int(template.opened) + k - 1] in ("<think>", "<answer>") if k or template.opened else False
-        goes_on = text if inside else blank & (k == 2 - int(template.opened))
-        allowed[k] = goes_on
+        written = TAGS[: int(template.opened) + k]
+        inside = written[-1:] in (("<think>",), ("<answer>",))
         following[k, text if inside else blank] = k
+        if inside:
+            allowed[k] = text
+        elif written == TAGS[:2]:  # between the thought and the answer
+            allowed[k] = blank
         if k < len(tags):
             allowed[k, tags[k]] = True
             following[k, tags[k]] = k + 1

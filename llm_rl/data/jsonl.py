@@ -137,11 +137,12 @@ def rendered(policy: LanguagePolicy, prompt: Content, completion: Content) -> Ex
         raise ValueError("messages must be of user and assistant in turn, and the last of the assistant")
     tokens: list[int] = []
     own: list[bool] = []
-    for i, turn in enumerate(turns):
-        text = turn["content"]
-        part = renderer.completion(text) if i % 2 else renderer.reply(text) if i else renderer.prompt(text)
-        tokens += part
-        own += [i % 2 == 1 and i >= first] * len(part)
+    for i in range(0, len(turns), 2):
+        asked, said = turns[i]["content"], turns[i + 1]["content"]
+        heard = renderer.reply(asked) if i else renderer.prompt(asked)
+        written = renderer.completion(said)
+        tokens += heard + written
+        own += [False] * len(heard) + [i + 1 >= first] * len(written)
     return Example(tokens, own)
 
 

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import torch
 
+from gridzero.agents.config_checks import check_choice
 from gridzero.envs.suggestions import closest
 from gridzero.envs.tasks.task import Task
 from gridzero.llm_rl.decoding.sampling import Sampling
@@ -60,25 +61,19 @@ class LanguageOptions:
     def __post_init__(self) -> None:
         """Raise ValueError for an option out of range or an unknown choice."""
         Sampling(self.temperature, self.top_k, self.top_p)
-        if self.peft is not None and self.peft not in _SETTINGS:
-            raise ValueError(f"peft must be one of {', '.join(_SETTINGS)}, not {self.peft!r}")
+        check_choice(self, "peft", _SETTINGS)
         for name, field in type(self).__dataclass_fields__.items():
             kinds = [kind for kind, settings in _SETTINGS.items() if name in settings]
             if kinds and getattr(self, name) != field.default and self.peft not in kinds:
                 raise ValueError(f"{name} is of --policy.peft {' or '.join(kinds)}")
         if self.model is not None and self.text != "llama":
             raise ValueError("text is of a new tiny model, and --policy.model names one that has an architecture")
-        choices = {
-            "text": get_args(Architecture),
-            "chat": ("auto", "on", "off"),
-            "stop": ("end", "line"),
-            "decoder": ("auto", "vllm"),
-            "dtype": ("auto", "float32", "bfloat16"),
-            "device": ("auto", "cpu", "cuda"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        check_choice(self, "text", get_args(Architecture))
+        check_choice(self, "chat", ("auto", "on", "off"))
+        check_choice(self, "stop", ("end", "line"))
+        check_choice(self, "decoder", ("auto", "vllm"))
+        check_choice(self, "dtype", ("auto", "float32", "bfloat16"))
+        check_choice(self, "device", ("auto", "cpu", "cuda"))
 
 
 # The settings of each kind of adapter.

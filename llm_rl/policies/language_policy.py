@@ -408,6 +408,7 @@ def _per_step(steps: Steps, numbers: Tensor) -> Tensor:
     return torch.zeros(steps.mask.shape).masked_scatter(steps.mask, numbers.float().cpu())
 
 
-def slices(rows: int) -> list[slice]:
-    """Parts of a batch that memory has room for."""
-    return [slice(first, first + _ROWS_AT_ONCE) for first in range(0, rows, _ROWS_AT_ONCE)]
+def slices(rows: int, copies: int = 1) -> list[slice]:
+    """Parts of a batch that memory has room for, where each row stands for so many."""
+    size = max(1, _ROWS_AT_ONCE // copies)
+    return [slice(first, first + size) for first in range(0, rows, size)]

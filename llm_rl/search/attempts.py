@@ -59,9 +59,8 @@ def attempts(
         raise ValueError(f"{task.name} answers back; search takes tasks of one completion")
     sampling = policy.sampling(policy.limit, greedy=greedy)
     found: list[list[Attempt]] = []
-    size = max(1, slices(1)[0].stop // copies)
-    for first in range(0, len(problems), size):
-        part = problems[first : first + size]
+    for some in slices(len(problems), copies):
+        part = problems[some]
         prompts = [policy.renderer.prompt(task.prompt(problem)) for problem in part]
         written = policy.generate(prompts, copies, sampling, rng)
         tokens, lengths = written.tokens.cpu().numpy(), written.lengths.tolist()

@@ -71,9 +71,8 @@ class StepWriter:
         found: list[list[Prefix]] = []
         policy = self.policy
         ends = policy.end if to_end else (*policy.end, self.mark)
-        size = max(1, slices(1)[0].stop // copies)
-        for first in range(0, len(prefixes), size):
-            part = prefixes[first : first + size]
+        for some in slices(len(prefixes), copies):
+            part = prefixes[some]
             rows = [self._tokens[prefix.problem] + list(prefix.tokens) for prefix in part]
             limits = [policy.room(row, policy.limit - len(p.tokens)) for row, p in zip(rows, part, strict=True)]
             sampling = policy.sampling(max(limits))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from gridzero.agents.config_checks import check_above_zero, check_between, check_choice
 from gridzero.llm_rl.learners.configs.preferences import PreferenceConfig
 
 Loss = Literal["sigmoid", "ipo"]
@@ -27,10 +28,9 @@ class DPOConfig(PreferenceConfig):
     def __post_init__(self) -> None:
         """Raise ValueError for a setting that is out of range."""
         super().__post_init__()
-        self.check_positive("beta")
-        self.check_choice("loss", Loss)
-        self.check_choice("writer", Writer)
-        if not 0 <= self.label_smoothing <= 0.5:
-            raise ValueError(f"label_smoothing must be between 0 and 0.5, not {self.label_smoothing}")
+        check_above_zero(self, "beta")
+        check_choice(self, "loss", get_args(Loss))
+        check_choice(self, "writer", get_args(Writer))
+        check_between(self, 0, 0.5, "label_smoothing")
         if self.writer == "reference" and self.data is not None:
             raise ValueError("with data nothing is written; leave out writer")

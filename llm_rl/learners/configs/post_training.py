@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
+from gridzero.agents.config_checks import check_above_zero, check_choice
 from gridzero.agents.neural.schedules import Optimisation
 
 Schedule = Literal["cosine", "constant"]
@@ -45,21 +45,7 @@ class PostTrainingConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a setting that is out of range."""
-        self.check_positive("minibatch_size", "gradient_steps", "learning_rate", "episode_limit")
-        self.check_positive("schedule_steps", "max_length", "microbatch_size")
-        if not math.isfinite(self.learning_rate):
-            raise ValueError(f"learning_rate must be finite, not {self.learning_rate}")
-        self.check_choice("learning_rate_schedule", Schedule)
-        self.check_choice("optimiser", Optimisation)
-
-    def check_positive(self, *names: str) -> None:
-        """Raise ValueError for a number that is not above 0; None passes."""
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be above 0, not {value}")
-
-    def check_choice(self, name: str, choices: Any) -> None:
-        """Raise ValueError for a value that is not among those of a Literal."""
-        if getattr(self, name) not in get_args(choices):
-            raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, not {getattr(self, name)!r}")
+        check_above_zero(self, "minibatch_size", "gradient_steps", "learning_rate", "episode_limit")
+        check_above_zero(self, "schedule_steps", "max_length", "microbatch_size")
+        check_choice(self, "learning_rate_schedule", get_args(Schedule))
+        check_choice(self, "optimiser", get_args(Optimisation))

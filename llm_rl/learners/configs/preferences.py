@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from gridzero.agents.config_checks import check_above_zero, check_choice
 from gridzero.llm_rl.learners.configs.post_training import PostTrainingConfig
 
 Labels = Literal["better", "soft", "drawn"]
@@ -28,7 +29,7 @@ class PreferenceConfig(PostTrainingConfig):
     def __post_init__(self) -> None:
         """Raise ValueError for a setting that is out of range."""
         super().__post_init__()
-        self.check_positive("pairs", "sampling_size")
-        self.check_choice("labels", Labels)
+        check_above_zero(self, "pairs", "sampling_size")
+        check_choice(self, "labels", get_args(Labels))
         if self.data is not None and self.pairs is not None:
             raise ValueError("pairs are of the file that data names, or written by the model: give one of the two")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from gridzero.agents.config_checks import check_above_zero, check_choice
 from gridzero.llm_rl.learners.configs.scoring import ScoringConfig
 
 Labels = Literal["work", "rollouts"]
@@ -30,7 +31,7 @@ class ProcessRewardModelConfig(ScoringConfig):
     def __post_init__(self) -> None:
         """Raise ValueError for a setting that is out of range."""
         super().__post_init__()
-        self.check_positive("rollouts", "sampling_size")
-        self.check_choice("labels", Labels)
+        check_above_zero(self, "rollouts", "sampling_size")
+        check_choice(self, "labels", get_args(Labels))
         if not self.separator:
             raise ValueError("separator must be a text, not an empty one")

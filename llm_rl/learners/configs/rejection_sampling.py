@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gridzero.agents.config_checks import check_above_zero
 from gridzero.llm_rl.learners.configs.sft import SupervisedConfig
 
 
@@ -25,4 +26,4 @@ class SamplingConfig(SupervisedConfig):
     def __post_init__(self) -> None:
         """Raise ValueError for a setting that is out of range."""
         super().__post_init__()
-        self.check_positive("groups", "group_size")
+        check_above_zero(self, "groups", "group_size")

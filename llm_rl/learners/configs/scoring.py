@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gridzero.agents.config_checks import check_above_zero
 from gridzero.llm_rl.learners.configs.post_training import PostTrainingConfig
 
 
@@ -17,4 +18,4 @@ class ScoringConfig(PostTrainingConfig):
     def __post_init__(self) -> None:
         """Raise ValueError for a setting that is out of range."""
         super().__post_init__()
-        self.check_positive("best_of")
+        check_above_zero(self, "best_of")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from gridzero.agents.config_checks import check_above_zero, check_at_least
 from gridzero.agents.neural.schedules import Optimisation
 from gridzero.llm_rl.learners.configs.post_training import PostTrainingConfig
 
@@ -20,8 +20,7 @@ class SupervisedConfig(PostTrainingConfig):
     def __post_init__(self) -> None:
         """Raise ValueError for a setting that is out of range."""
         super().__post_init__()
-        if not 0 <= self.expert_bias_rate < math.inf:
-            raise ValueError(f"expert_bias_rate must be at least 0 and finite, not {self.expert_bias_rate}")
+        check_at_least(self, 0, "expert_bias_rate")
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,6 @@ class SFTConfig(SupervisedConfig):
     def __post_init__(self) -> None:
         """Raise ValueError for a setting that is out of range."""
         super().__post_init__()
-        self.check_positive("width", "layers", "heads", "demonstrations")
+        check_above_zero(self, "width", "layers", "heads", "demonstrations")
         if self.data is not None and self.demonstrations is not None:
             raise ValueError("demonstrations are of the task, and --data has examples of its own; give one of them")
