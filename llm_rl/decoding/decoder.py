@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from gridzero.llm_rl.models.causal import following_positions
+from gridzero.llm_rl.models.causal import following_positions, unwrapped
 from gridzero.llm_rl.models.virtual_tokens import VirtualTokens
 
 
@@ -92,7 +92,7 @@ class ModelDecoder:
 
     def __init__(self, model: Any, max_tokens: int) -> None:
         self.virtual = VirtualTokens.of(model)
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        inner = unwrapped(model)
         self.model = model if self.virtual is None else inner  # peft's wrapper would insert them again
         self.max_tokens = max_tokens
         self.accepts = frozenset(inspect.signature(inner.forward).parameters)

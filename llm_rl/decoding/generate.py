@@ -18,7 +18,7 @@ from gridzero.llm_rl.decoding.llama_cpu import FastDecoder
 from gridzero.llm_rl.decoding.llama_cuda_graph import GraphDecoder
 from gridzero.llm_rl.decoding.llama_weights import LlamaWeights, plain_llama
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling, choose
-from gridzero.llm_rl.models.causal import NEVER
+from gridzero.llm_rl.models.causal import NEVER, max_positions, vocabulary_size
 from gridzero.llm_rl.models.image_text import Pictures, SeeingEmbedding
 from gridzero.llm_rl.models.virtual_tokens import virtual_count
 
@@ -87,7 +87,6 @@ def generate(
     Raises:
         ValueError: for no prompts, an empty one, a token that the model does not know, or more tokens than it takes.
     """
-    config = model.config.get_text_config(decoder=True)
     virtual = virtual_count(model)
     device = next(model.parameters()).device
     pictures = getattr(model, "pictures", None)
@@ -95,7 +94,7 @@ def generate(
     bounds = np.full(size, sampling.max_tokens)
     if limits is not None:
         bounds = np.minimum(bounds, np.asarray(limits).reshape(size))
-    _check(prompts, copies, bounds, end, config, virtual, pictures)
+    _check(model, prompts, copies, bounds, end, virtual, pictures)
     steps = int(bounds.max())
     # All outside the inference mode: such tensors may enter a graph later.
     tokens = torch.full((steps, size), pad, dtype=torch.long, device=device)
@@ -103,7 +102,7 @@ def generate(
     uniforms = None
     if not sampling.greedy:
         uniforms = torch.from_numpy(rng.random((steps, size), dtype=np.float32)).to(device)
-    ends = np.zeros(config.vocab_size, np.bool_)
+    ends = np.zeros(vocabulary_size(model), np.bool_)
     ends[list(end)] = True
     lengths = bounds.copy()
     with _evaluating(model), torch.inference_mode():
@@ -220,11 +219,11 @@ def _decode(
 
 
 def _check(
+    model: Any,
     prompts: Sequence[Sequence[int]],
     copies: int,
     bounds: NDArray[np.int64],
     end: Collection[int],
-    config: Any,
     virtual: int,
     pictures: Pictures | None,
 ) -> None:
@@ -235,7 +234,7 @@ def _check(
     for i, prompt in enumerate(prompts):
         if len(prompt) == 0:
             raise ValueError(f"prompt {i} is empty")
-    known = config.vocab_size
+    known = vocabulary_size(model)
     for token in (*end, *(f(p) for p in prompts for f in (min, max))):
         if not 0 <= token < known and not (pictures is not None and pictures.knows(token)):
             raise ValueError(f"the model's tokens are 0 to {known - 1}, not {token}")
@@ -246,12 +245,12 @@ def _check(
     if bounds.min() < 1:
         raise ValueError(f"a completion has at least 1 token, not {bounds.min()}")
     longest = int((lengths + bounds).argmax())
-    check_positions(config, virtual + int(lengths[longest]), int(bounds[longest]))
+    check_positions(model, virtual + int(lengths[longest]), int(bounds[longest]))
 
 
-def check_positions(config: Any, prompt: int, more: int) -> None:
+def check_positions(model: Any, prompt: int, more: int) -> None:
     """Raise ValueError where a prompt of so many tokens and so many more do not fit a model's positions."""
-    positions = getattr(config, "max_position_embeddings", None)
+    positions = max_positions(model)
     if positions is not None and prompt + more > positions:
         raise ValueError(
             f"a prompt of {prompt} tokens and {more} more exceed the model's {positions} positions; "

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gridzero.llm_rl.models.causal import unwrapped
 from gridzero.llm_rl.models.image_text import SeeingEmbedding
 
 # RMSNorm, rotary positions, grouped queries, SwiGLU; Qwen2 has biases, Qwen3 normalises queries and keys.
@@ -132,7 +133,7 @@ class LlamaWeights:
 
 def rotations(model: Any, positions: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines, (positions, d / 2) each, by which the halves of queries and keys are turned."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = unwrapped(model)
     device = inner.lm_head.weight.device
     cosines, sines = inner.model.rotary_emb(
         torch.empty(0, dtype=torch.float32, device=device), torch.arange(positions, device=device).unsqueeze(0)
@@ -150,7 +151,7 @@ def plain_llama(model: Any, length: int) -> Any:
         model: a causal model, adapted by peft or not.
         length: of the longest sequence; a window of attention must not be shorter.
     """
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = unwrapped(model)
     kind = type(inner)
     if kind.__name__ not in _FAMILY or not kind.__module__.startswith("transformers.models."):
         return None

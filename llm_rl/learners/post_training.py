@@ -19,6 +19,7 @@ from gridzero.agents.neural.muon import hidden_matrices
 from gridzero.agents.neural.optimiser import Optimiser
 from gridzero.agents.neural.schedules import OPTIMISER, warm_cosine
 from gridzero.envs.tasks.task import Task
+from gridzero.llm_rl.models.causal import max_positions
 from gridzero.llm_rl.policies.language_options import language_options
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 from gridzero.llm_rl.policies.vision_language_policy import VisionLanguagePolicy
@@ -76,7 +77,7 @@ class PostTrainingLearner(Agent, Generic[Item]):
         sampler, initial, adapters = np.random.SeedSequence(seed).spawn(3)
         self.rng = np.random.default_rng(sampler)
         self.network = self.build(int(initial.generate_state(1)[0]), int(adapters.generate_state(1)[0]))
-        positions = getattr(self.network.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        positions = max_positions(self.network.model)
         lengths = [length for length in (config.max_length, positions) if length is not None]
         self.max_length = min(lengths, default=1 << 30)
         self.steps = self.updates = 0

@@ -148,6 +148,22 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
         yield
 
 
+def unwrapped(model: Any) -> Any:
+    """The model itself, where it is wrapped for adapters; they stay in place."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def max_positions(model: Any) -> int | None:
+    """Number of positions that a model's configuration tells; None where it tells none."""
+    positions: int | None = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    return positions
+
+
+def vocabulary_size(model: Any) -> int:
+    """Number of tokens of text that a model's configuration tells."""
+    return int(model.config.get_text_config(decoder=True).vocab_size)
+
+
 # The parts
 
 
@@ -173,7 +189,7 @@ def output_head(model: Any) -> OutputHead:
     Raises:
         ValueError: when it has none, or one that is not a plain matrix: quantised, or adapted.
     """
-    causal = _causal(model)
+    causal = unwrapped(model)
     layer = causal.get_output_embeddings()
     if type(layer) is not nn.Linear:
         found = "none" if layer is None else f"a {type(layer).__name__}"
@@ -198,7 +214,7 @@ def following_positions(model: Any, tokens: Tensor, lengths: Tensor) -> Tensor:
 
     It is their length, but where the model gives several parts of a picture the same one.
     """
-    pictures = getattr(_causal(model), "pictures", None)
+    pictures = getattr(unwrapped(model), "pictures", None)
     if pictures is None or not pictures.spared:
         return lengths
     shown = (tokens >= pictures.first).sum(-1) // pictures.parts
@@ -237,7 +253,7 @@ def hidden_states(
         (B, T, D); the state at t decides the token at t + 1.
     """
     virtual = VirtualTokens.of(model)
-    causal = _causal(model)
+    causal = unwrapped(model)
     backbone = causal.base_model
     inputs: dict[str, Any] = {"input_ids": tokens, "use_cache": False}
     if virtual is not None:
@@ -273,7 +289,7 @@ def checkpoint_gradients(model: Any) -> None:
 
     layers = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
     if not layers:
-        raise ValueError(f"{type(_causal(model)).__name__} has no gradient checkpointing")
+        raise ValueError(f"{type(unwrapped(model)).__name__} has no gradient checkpointing")
     recompute: Any = functools.partial(checkpoint, use_reentrant=False)
     for layer in layers:
         # Not by the model's own method, whose hook on the embedding would make it another kind of model.
@@ -306,11 +322,6 @@ def _takes_positions(backbone: type) -> bool:
     return "position_ids" in inspect.signature(backbone.forward).parameters  # type: ignore[attr-defined]  # of a module
 
 
-def _causal(model: Any) -> Any:
-    """The model itself, where it is wrapped for adapters; they stay in place."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 def check_model(model: Any) -> None:
     """Check on two short sequences that a model is causal, and that its parts give its logits.
 
@@ -328,7 +339,7 @@ def check_model(model: Any) -> None:
         ours = head.soft_cap * torch.tanh(ours / head.soft_cap)
     # Half precision keeps two or three digits, which matrices multiplied in other shapes need not share.
     tolerance = (1e-3 if states.element_size() >= 4 else 0.05) * float(logits.abs().max())
-    name = type(_causal(model)).__name__
+    name = type(unwrapped(model)).__name__
     if not torch.allclose(logits[0, :3], logits[1, :3], rtol=0, atol=tolerance):
         raise ValueError(f"{name} is not a causal language model: what it says of a token depends on later ones")
     if not torch.allclose(ours, logits, rtol=0, atol=tolerance):

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gridzero.llm_rl.models.causal import Architecture, seeded, tiny_config
+from gridzero.llm_rl.models.causal import Architecture, seeded, tiny_config, vocabulary_size
 from gridzero.llm_rl.models.image_families import image_family, image_features
 
 Picture = NDArray[np.uint8]
@@ -207,7 +207,7 @@ def seeing_model(model: Any) -> Any:
         ValueError: for a model that takes pictures in a way that is not known here.
     """
     family = image_family(model)
-    first = model.config.get_text_config(decoder=True).vocab_size
+    first = vocabulary_size(model)
     own = [getattr(model.config, name, None) for name in ("image_token_id", "video_token_id")]
     pictures = Pictures(first, partial(_measure, model), [token for token in own if token is not None])
     causal = _language_model(model, pictures) if family.types is None else _whole(model, pictures)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gridzero.llm_rl.models.causal import seeded
+from gridzero.llm_rl.models.causal import max_positions, seeded
 
 Kind = Literal["lora", "prefix", "prompt", "ia3", "bottleneck"]
 MERGEABLE = ("LORA", "IA3")
@@ -212,7 +212,7 @@ def _check_count(name: str, number: int) -> None:
 
 def _check_tokens(model: Any, tokens: int) -> None:
     _check_count("tokens", tokens)
-    positions = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    positions = max_positions(model)
     if positions is not None and tokens >= positions:
         raise ValueError(f"{tokens} learned tokens leave none of the model's {positions} positions")
 

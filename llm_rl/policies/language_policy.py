@@ -22,7 +22,7 @@ from gridzero.llm_rl.data.examples import picture_of
 from gridzero.llm_rl.decoding.generate import Completions, OnToken, check_positions, generate
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling
 from gridzero.llm_rl.decoding.vllm_engine import VLLMEngine, check_vllm
-from gridzero.llm_rl.models.causal import ValueHead, checkpoint_gradients, hidden_states, output_head
+from gridzero.llm_rl.models.causal import ValueHead, checkpoint_gradients, hidden_states, max_positions, output_head
 from gridzero.llm_rl.models.experts import agreement, experts_of, loads_of, maximal_violation, routers
 from gridzero.llm_rl.models.peft import Reference
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, write_model
@@ -193,13 +193,11 @@ class LanguagePolicy(Policy):
         rng = np.random.default_rng(0)
         problems = [task.sample(rng) for _ in range(DEMONSTRATIONS)]
         lengths = [len(self.renderer.prompt(task.prompt(one), picture_of(task, one, ()))) for one in problems]
-        check_positions(
-            self.model.config.get_text_config(decoder=True), virtual_count(self.model) + min(lengths), self.limit
-        )
+        check_positions(self.model, virtual_count(self.model) + min(lengths), self.limit)
 
     def room(self, tokens: Sequence[int], left: int) -> int:
         """Number of tokens that the model can write after these, of ``left`` that it may; perhaps below 1."""
-        positions = getattr(self.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        positions = max_positions(self.model)
         return left if positions is None else min(left, positions - virtual_count(self.model) - len(tokens))
 
     # Writing

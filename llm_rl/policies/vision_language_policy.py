@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from gridzero.llm_rl.models.causal import unwrapped
 from gridzero.llm_rl.models.image_families import image_family
 from gridzero.llm_rl.models.image_text import seeing_model, vision_parameters
 from gridzero.llm_rl.models.peft import Reference, is_adapted
@@ -78,7 +79,7 @@ class VisionLanguagePolicy(LanguagePolicy):
         Returns:
             (rows, columns) of the picture's parts, shares of all that it looks at.
         """
-        causal = self.model.get_base_model() if is_adapted(self.model) else self.model
+        causal = unwrapped(self.model)
         before = causal.config.get_text_config(decoder=True)._attn_implementation
         causal.set_attn_implementation("eager")  # the others keep no weights
         try:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gridzero.llm_rl.models.causal import vocabulary_size
+
 FloatArray = NDArray[np.float64]
 
 
@@ -28,7 +30,7 @@ class Enumeration:
     """
 
     def __init__(self, policy: Any, prompts: Sequence[str], limit: int) -> None:
-        size, ends = policy.model.config.get_text_config().vocab_size, set(policy.end)
+        size, ends = vocabulary_size(policy.model), set(policy.end)
         self.completions: list[list[int]] = []
         for length in range(1, limit + 1):
             for tokens in itertools.product(range(size), repeat=length):

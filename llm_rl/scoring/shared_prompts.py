@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from gridzero.llm_rl.models.causal import checkpointed, following_positions
+from gridzero.llm_rl.models.causal import checkpointed, following_positions, unwrapped
 from gridzero.llm_rl.models.virtual_tokens import virtual_count
 
 
@@ -33,7 +33,7 @@ def states_after_prompts(model: Any, tokens: Tensor, first: Tensor, lengths: Ten
     owners: dict[bytes, int] = {}
     rows, starts = tokens.cpu().numpy(), first.tolist()
     own = [owners.setdefault(row[:start].tobytes(), i) for i, (row, start) in enumerate(zip(rows, starts, strict=True))]
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = unwrapped(model)
     backbone = inner.base_model
     taken = inspect.signature(backbone.forward).parameters
     if len(owners) == len(tokens) or not {"past_key_values", "position_ids"} <= taken.keys() or virtual_count(model):
