@@ -19,13 +19,13 @@ from gridzero.agents.neural.muon import hidden_matrices
 from gridzero.agents.neural.optimiser import Optimiser
 from gridzero.agents.neural.schedules import OPTIMISER, warm_cosine
 from gridzero.envs.tasks.task import Task
-from gridzero.llm_rl.models.causal import max_positions
 from gridzero.llm_rl.policies.language_options import language_options
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 from gridzero.llm_rl.policies.vision_language_policy import VisionLanguagePolicy
 
 Item = TypeVar("Item")
 Terms = Mapping[str, Tensor]
+_ENDLESS = 1 << 30
 
 
 class Batch(NamedTuple, Generic[Item]):
@@ -53,6 +53,7 @@ class PostTrainingLearner(Agent, Generic[Item]):
     Attributes:
         task: of the environment.
         network: the language model that acts, as a :class:`LanguagePolicy`.
+        max_length: tokens of an example that are read at most; a learned prompt or prefix takes from them.
         rng: the generator of everything the learner draws.
         steps: examples seen, or, where the model writes them itself, completions written.
         metrics: what the subclass has to log in this update, besides the means of its loss's terms.
@@ -77,9 +78,7 @@ class PostTrainingLearner(Agent, Generic[Item]):
         sampler, initial, adapters = np.random.SeedSequence(seed).spawn(3)
         self.rng = np.random.default_rng(sampler)
         self.network = self.build(int(initial.generate_state(1)[0]), int(adapters.generate_state(1)[0]))
-        positions = max_positions(self.network.model)
-        lengths = [length for length in (config.max_length, positions) if length is not None]
-        self.max_length = min(lengths, default=1 << 30)
+        self.max_length = self.network.room((), config.max_length or _ENDLESS)
         self.steps = self.updates = 0
         self._prepared = False
         self.metrics: dict[str, float] = {}

@@ -129,6 +129,13 @@ def test_microbatches_give_the_gradient_of_the_whole(model: str) -> None:
         assert one[1] == pytest.approx(other[1], rel=1e-3)
 
 
+def test_learned_prompts_and_prefixes_take_positions_from_examples(model: str) -> None:
+    for kind, left in (("lora", 64), ("prompt", 60), ("prefix", 60)):
+        tokens = {} if kind == "lora" else {"peft_tokens": 4}
+        assert make("sft", model, policy={"peft": kind, **tokens}).max_length == left
+    assert make("sft", model, max_length=10).max_length == 10
+
+
 def test_a_teacher_reads_no_more_than_it_has_positions_for(model: str, tmp_path: Path) -> None:
     vocabulary = Vocabulary.for_task(make_task("addition", digits=1, template="plain", split="all"))
     short = tiny_model(len(vocabulary), width=16, layers=1, heads=2, positions=8)
