@@ -54,52 +54,42 @@ class ConversationCollector(Collector):
         if groups == 0:
             return self._judged(as_rollout([], policy.pad), [])
         (shown, pictures), prompts, too_long = self._begin(policy, limit, seeds, size)
-        conversations = [Conversation(ids, limit) for prompt in prompts for ids in [prompt] * size]
-        began, written = time.perf_counter(), 0
-        active, copies = np.arange(len(conversations)), size
-        outcome: dict[int, dict[str, Any]] = {}
-        while len(active):
-            prompts = [conversations[i].tokens for i in active[::copies]]
-            left = [conversations[i].room for i in active]
-            draws = Draws(keys[active], np.array([conversations[i].written for i in active]))
-            new = policy.generate(prompts, copies, policy.sampling(max(left)), draws, limits=left)
-            tokens, log_probs = new.tokens.cpu(), new.log_probs.cpu()
-            lengths, ended = new.lengths.tolist(), new.ended.tolist()
-            written += sum(lengths)
-            texts = policy.decode(tokens.numpy(), ended)
-            actions = [""] * env.num_envs
-            for row, i in enumerate(active):
-                actions[i] = texts[row]
-                conversations[i].add_completion(tokens[row], log_probs[row], lengths[row], ended[row])
+        conversations = [Conversation(prompt, limit) for prompt in prompts for _ in range(size)]
+        outcomes: list[dict[str, Any]] = [{} for _ in conversations]
+        began = time.perf_counter()
+        active, copies = list(range(len(conversations))), size
+        while active:
+            actions = self._write(policy, conversations, active, copies, keys)
             before = shown
-            observations, rewards, terminated, truncated, infos = env.step(tuple(actions))
+            observations, rewards, terminated, truncated, infos = env.step(actions)
             shown, pictures = texts_and_pictures(observations)
             done = np.asarray(terminated) | np.asarray(truncated)
             infos = with_final_info(infos, done)
+            going: list[int] = []
             for i in active:
                 conversation = conversations[i]
                 conversation.text += actions[i]
                 conversation.add_reward(float(rewards[i]))
-                if not done[i] and conversation.ended:
+                if conversation.ended and not done[i]:
                     answer = shown[i][len(before[i]) + len(actions[i]) :]
-                    heard = policy.renderer.reply(answer, pictures[i])
-                    conversation.room = policy.room([*conversation.tokens, *heard], limit - conversation.written)
-                if done[i] or not conversation.ended or conversation.room < 1:
-                    outcome[int(i)] = _row_of(infos, int(i))
-                    if outcome[int(i)].get("step_rewards"):
-                        conversation.place_rewards(
-                            outcome[int(i)]["step_rewards"], character_ends(policy, conversation)
-                        )
-                else:
-                    conversation.add_answer(heard, answer)
-            active, copies = np.array([i for i in active if int(i) not in outcome], dtype=np.int64), 1
+                    tokens = policy.renderer.reply(answer, pictures[i])
+                    room = policy.room([*conversation.tokens, *tokens], limit - conversation.written)
+                    if room > 0:
+                        conversation.add_answer(tokens, answer, room)
+                        going.append(i)
+                        continue
+                outcomes[i] = _row_of(infos, i)
+                steps = outcomes[i].get("step_rewards")
+                if steps:
+                    conversation.place_rewards(steps, character_ends(policy, conversation))
+            active, copies = going, 1
         seconds = time.perf_counter() - began
-        outcomes = [outcome[i] for i in range(len(conversations))]
         self._metrics = conversation_metrics(
             conversations, outcomes, size, lambda text: len(policy.encode(text, begins=False))
         )
         if too_long:
             self._metrics["prompts_too_long"] = float(too_long)
+        written = sum(conversation.written for conversation in conversations)
         self._metrics["tokens_per_second"] = written / max(seconds, 1e-9)
         self._samples = conversation_samples(conversations, outcomes, policy.tokenizer.decode)
         if self.keeps_completions:
@@ -130,6 +120,39 @@ class ConversationCollector(Collector):
             for row in np.flatnonzero(mask)[::size]:
                 seeds[row : row + size] = np.random.default_rng((int(seeds[row]), attempt)).integers(2**31)
         raise ValueError(f"of {_ATTEMPTS - 1} prompts none leaves room for {limit} tokens in the model's positions")
+
+    def _write(
+        self,
+        policy: LanguagePolicy,
+        conversations: Sequence[Conversation],
+        active: Sequence[int],
+        copies: int,
+        keys: NDArray[np.uint64],
+    ) -> tuple[str, ...]:
+        """Write a completion in each active conversation.
+
+        Args:
+            policy: writes.
+            conversations: all of them.
+            active: numbers of those that go on.
+            copies: so many next to each other have the same tokens so far.
+            keys: of the draws of each conversation.
+
+        Returns:
+            The completions as actions of all environments; those that stand by are given empty ones.
+        """
+        prompts = [conversations[i].tokens for i in active[::copies]]
+        limits = [conversations[i].room for i in active]
+        draws = Draws(keys[[*active]], np.array([conversations[i].written for i in active]))
+        new = policy.generate(prompts, copies, policy.sampling(max(limits)), draws, limits=limits)
+        tokens, log_probs = new.tokens.cpu(), new.log_probs.cpu()
+        lengths, ended = new.lengths.tolist(), new.ended.tolist()
+        texts = policy.decode(tokens.numpy(), ended)
+        actions = [""] * self.vector.num_envs
+        for row, i in enumerate(active):
+            actions[i] = texts[row]
+            conversations[i].add_completion(tokens[row], log_probs[row], lengths[row], ended[row])
+        return tuple(actions)
 
     def _judged(self, rollout: Rollout, outcomes: Sequence[Mapping[str, Any]]) -> Rollout:
         """The rollout with the verdicts, where the environment pays for them."""

@@ -59,8 +59,9 @@ class Conversation:
         self.turns += 1
         self.ended = ended
 
-    def add_answer(self, tokens: list[int], text: str) -> None:
-        """Append the task's answer: the text, and the tokens that it is rendered as."""
+    def add_answer(self, tokens: list[int], text: str, room: int) -> None:
+        """Append the task's answer, the tokens that it is rendered as, after which the model may write so many."""
+        self.room = room
         self.answers.append(text)
         self.text += text
         self.reply += tokens
