@@ -64,8 +64,7 @@ def copy_environment(env: Any, native: int, others: int, single: bool = False) -
     kwargs: dict[str, Any] = described["kwargs"] | {"autoreset_mode": None} | changed
     limit = int(kwargs.setdefault("max_episode_steps", spec.max_episode_steps or STEP_LIMIT))
     at_once = spec.vector_entry_point is not None and not described.get("wrappers")
-    vector = remake({**described, "kwargs": kwargs}, native if at_once else others)
-    assert isinstance(vector, VectorEnv)
+    vector: Any = remake({**described, "kwargs": kwargs}, native if at_once else others)
     return vector, limit
 
 
@@ -85,7 +84,7 @@ def first_environment(env: VectorEnv[Any, Any, Any]) -> Any:
 
 
 def play(agent: Agent, env: VectorEnv[Any, Any, Any], episodes: int, seed: int) -> Played:
-    """Each environment plays its share of the episodes: taking the first to end would favour the short ones."""
+    """Play episodes in a vector, each environment its share: taking the first to end would favour short ones."""
     width = env.num_envs
     share = np.full(width, episodes // width)
     share[: episodes % width] += 1

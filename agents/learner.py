@@ -64,11 +64,13 @@ class Learner(ABC):
         where = repr(getattr(self.env, "unwrapped", self.env)) if spec is None else spec.id
         return f"<{self.name or type(self).__name__} on {where}, seed {self.seed}>"
 
-    def prepare(self) -> None:  # noqa: B027  (most have nothing to prepare)
-        """Fetch what learning begins with; called before a run is begun, so that nothing is left if it cannot be had.
+    def setup(self) -> None:  # noqa: B027  (most have nothing to set up)
+        """Set up what only learning needs: data, an expert, a library.
+
+        It is called before a run is begun, so that no folder is left where something cannot be had.
 
         Raises:
-            ValueError: when it cannot be had.
+            ValueError: when something cannot be had.
         """
 
     @abstractmethod

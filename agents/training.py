@@ -115,7 +115,7 @@ def train(
     budget = Budget(steps, seconds, checkpoint_every, evaluate_every, evaluation_episodes, keep, stop_at)
     if steps is None and seconds is None and agent.default_steps is not None:
         raise ValueError(f"{agent.name} never ends by itself; give it steps or seconds")
-    agent.prepare()
+    agent.setup()
     check_second_environment(agent)
     with Run.create(run, agent, asdict(budget)) if run is not None else contextlib.nullcontext() as directory:
         for _ in training(agent, budget, directory):
@@ -227,7 +227,7 @@ def _check_finite(agent: Agent, step: int, metrics: Mapping[str, float], run: Ru
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C (and a request to terminate) between updates only: gives a function that says whether it was pressed.
+    """Put Ctrl-C and requests to terminate off until an update ends; gives a function that says whether one came.
 
     The second time it interrupts at once, in the middle of an update.
     """

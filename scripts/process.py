@@ -19,7 +19,7 @@ _AGAIN = 0.5
 """Seconds until an interrupt that was lost is raised again."""
 
 
-def prepare(threads: int) -> None:
+def configure(threads: int) -> None:
     """Set the number of threads and keep freed memory, as commands do."""
     set_threads(threads)
     keep_memory()

@@ -108,7 +108,7 @@ class Imitation(NeuralAgent):
         """Learn from this agent from now on, whoever ``expert`` in the config is."""
         self._expert, self.demonstrations = expert, None
 
-    def prepare(self) -> None:
+    def setup(self) -> None:
         """Ask the expert, unless that was done; see :meth:`ask_expert` for errors."""
         self.ask_expert()
 

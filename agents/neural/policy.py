@@ -134,7 +134,7 @@ class Policy(nn.Module):
 
     @contextmanager
     def watched(self, steps: Steps) -> Iterator[dict[str, float]]:
-        """Within this the policy learns from some steps; the dictionary has then what there is to log about that."""
+        """Watch the policy learn from some steps; when the block ends, the dictionary has what there is to log."""
         yield {}
 
     @abstractmethod

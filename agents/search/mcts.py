@@ -18,7 +18,7 @@ from gridzero.agents.interaction import Interaction
 from gridzero.agents.learner import Update
 from gridzero.agents.search.model_search import ModelSearch
 from gridzero.agents.search.simulator import Simulator
-from gridzero.agents.search.tree_search import Searched, TreeSearch
+from gridzero.agents.search.tree_search import SearchResult, TreeSearch
 from gridzero.agents.spaces import Numbering, spaces_of
 from gridzero.agents.tabular.simulation import as_single_environment, known_model
 from gridzero.envs import FiniteMDP
@@ -97,6 +97,7 @@ class MCTS(Agent):
     Config = MCTSConfig
     config: MCTSConfig
     default_steps: int | None = 1000
+    _tree: TreeSearch  # where no model is known
 
     def __init__(self, env: Any, config: MCTSConfig, *, seed: int = 0) -> None:
         super().__init__(env, config, seed=seed)
@@ -110,7 +111,6 @@ class MCTS(Agent):
         self.maxima = (config.backup or ("mean" if model is None else "max")) == "max"
         self._root: int | None = None
         self._model: ModelSearch | None = None
-        self._tree: TreeSearch | None = None
         if model is not None:
             self.states = Numbering(self.interaction.observation_space, "observation space")
             self._adopt(model)
@@ -138,14 +138,13 @@ class MCTS(Agent):
         """Take note of the environment that the next observations come from."""
         self._attended = env
 
-    def search(self, observations: Any) -> list[Searched]:
+    def search(self, observations: Any) -> list[SearchResult]:
         """Search from the states that are observed, or in which the attended environment is."""
         model = self._current()
         if model is not None:
             states = self.states.numbers(observations).tolist()
             self._root = states[0]
             return [model.search(state) for state in states]
-        assert self._tree is not None
         found = []
         for row, observation in enumerate(observations):
             rng = np.random.default_rng((self.seed, zlib.crc32(repr(np.asarray(observation).tolist()).encode())))
@@ -161,7 +160,7 @@ class MCTS(Agent):
         """The best actions that the searches found; to explore, each as often as it was tried."""
         return self.actions.elements(self._choices(self.search(observations), explore))
 
-    def _choices(self, found: list[Searched], explore: bool) -> NDArray[np.int64]:
+    def _choices(self, found: list[SearchResult], explore: bool) -> NDArray[np.int64]:
         if explore:
             return np.array([self.rng.choice(self.actions.n, p=one.visits / one.visits.sum()) for one in found])
         return np.array([best_action(one, self.maxima) for one in found], dtype=np.int64)
@@ -237,7 +236,7 @@ class MCTS(Agent):
         self.interaction.load_state_dict(state["interaction"])
 
 
-def best_action(found: Searched, maxima: bool) -> int:
+def best_action(found: SearchResult, maxima: bool) -> int:
     """The most valuable of the actions that were tried, where values are maxima, else the one most often tried."""
     ranked = np.where(found.visits > 0, found.values, -np.inf) if maxima else found.visits
     return int(ranked.argmax())

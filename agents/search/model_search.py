@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridzero.agents.search import model_kernels
-from gridzero.agents.search.tree_search import Searched
+from gridzero.agents.search.tree_search import SearchResult
 from gridzero.envs import FiniteMDP
 
 FloatArray = NDArray[np.float64]
@@ -53,7 +53,7 @@ class ModelSearch:
         self._path = np.zeros((config.depth, 3), dtype=np.int64)
         self._guide = _tables_of(guide, states, actions)
 
-    def search(self, state: int) -> Searched:
+    def search(self, state: int) -> SearchResult:
         """Result of a search from a state; the same one each time."""
         if not self.visits[state].any():
             if self.mdp.terminal[state]:  # nothing that is done there matters
@@ -63,7 +63,7 @@ class ModelSearch:
                 self.visits[state] = self._tables[0][state]
                 self.values[state] = self._tables[2][state]
         size, depth = self._sizes[state].tolist()
-        return Searched(self.visits[state], self.values[state], size, depth)
+        return SearchResult(self.visits[state], self.values[state], size, depth)
 
     def _search(self, state: int) -> None:
         mdp, config = self.mdp, self.config

@@ -16,7 +16,7 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchResult:
     """Result of a search for the state that it began in.
 
     Attributes:
@@ -80,7 +80,7 @@ class TreeSearch:
     _low: float = field(default=math.inf, init=False)
     _high: float = field(default=-math.inf, init=False)
 
-    def search(self, snapshot: Any, simulations: int, rng: np.random.Generator) -> Searched:
+    def search(self, snapshot: Any, simulations: int, rng: np.random.Generator) -> SearchResult:
         """Simulate so often from a snapshot."""
         self._low, self._high = math.inf, -math.inf
         root = Node.empty(self.actions.n)
@@ -88,7 +88,7 @@ class TreeSearch:
         for _ in range(simulations):
             grown, depth = self._simulate(root, self.simulator.begin(snapshot, rng), rng)
             size, deepest = size + grown, max(deepest, depth)
-        return Searched(root.visits, root.q, size, deepest)
+        return SearchResult(root.visits, root.q, size, deepest)
 
     def _simulate(self, root: Node, env: Any, rng: np.random.Generator) -> tuple[int, int]:
         """One walk through the tree and out of it; says by how many nodes it grew, and how deep it was."""

@@ -138,7 +138,7 @@ class LinearAgent(Agent):
         """Learn from one step of all N environments and choose the next actions; the sum of absolute errors."""
 
     def learn(self) -> Iterator[Update]:
-        """Without end: an update each ``steps_per_update`` steps, with the mean absolute error of the predictions.
+        """Learn without end: an update every ``steps_per_update`` steps, with the mean error of the predictions.
 
         Raises:
             ValueError: when the weights diverge.

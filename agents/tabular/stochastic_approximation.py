@@ -72,14 +72,14 @@ def robbins_monro(
     """The path that :func:`robbins_monro_steps` takes to the root; its last row is the estimate.
 
     Args:
-        function: as there.
-        start: as there.
-        step_size: as there.
+        function: see :func:`robbins_monro_steps`, like ``start``, ``step_size``, ``rng`` and ``bounds``.
+        start: where the path begins.
+        step_size: schedule of step sizes.
         steps: at most this many.
         tolerance: stop at step 16, 32, 64, … if over the last half of the path no component moved further than this
             from where it is now; 0 (the default) never stops early.
-        rng: as there.
-        bounds: as there.
+        rng: generator of the noise, or its seed.
+        bounds: lower and upper bounds of the iterates.
 
     Returns:
         (n + 1, …) with n the steps taken and … the shape of ``start``.

@@ -120,7 +120,7 @@ class TemporalDifference(TabularAgent):
         """Learn from one step of all N environments and choose the next actions; the sum of absolute errors."""
 
     def learn(self) -> Iterator[Update]:
-        """Without end: an update each ``steps_per_update`` steps, with the mean absolute error of the predictions."""
+        """Learn without end: an update every ``steps_per_update`` steps, with the mean error of the predictions."""
         interaction = self.interaction
         if not interaction.started:
             interaction.start()
@@ -207,7 +207,7 @@ class Sarsa(TemporalDifference):
     kernel: ClassVar[Any] = staticmethod(kernels.sarsa)
 
     def _take_steps(self, rounds: int) -> float:
-        """In one kernel with the environments' own step where they have one: the same steps, in half the time.
+        """Take the steps in one kernel with the environments' own, where they have one: the same, in half the time.
 
         With masks, or an exploration rate that goes by the episodes which end in the step, the environments come first.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import cast
 
 import pygame
 
@@ -48,9 +49,7 @@ class MapEditor:
     @property
     def board(self) -> GridWorldBoard:
         """The map as it is now."""
-        board = self.renderer.board
-        assert isinstance(board, GridWorldBoard)
-        return board
+        return cast(GridWorldBoard, self.renderer.board)
 
     def palette(self) -> Sequence[Tile]:
         """The tiles to paint with: walls and the like, then what is special on this map."""

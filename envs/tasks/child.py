@@ -162,8 +162,7 @@ def _safe_path() -> list[str]:
     return [entry for entry in sys.path if entry and os.path.realpath(entry) != current]
 
 
-def _send(pipe: IO[bytes] | None, message: Any) -> None:
-    assert pipe is not None
+def _send(pipe: Any, message: Any) -> None:
     pipe.write(json.dumps(message).encode() + b"\n")
     pipe.flush()
 

@@ -79,14 +79,14 @@ class TRLGRPO(GRPO):
             raise ValueError("TRL trains language models, in gridzero/TextGeneration-v0")
         self._scorer = _Rewards(self)
 
-    def prepare(self) -> None:
+    def setup(self) -> None:
         """Raise ValueError where TRL is not installed; without it such an agent can be evaluated, not trained."""
         if importlib.util.find_spec("trl") is None:
             raise ValueError("TRL is not installed; pip install 'gridzero[trl]'")
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per generation; ends with a linear schedule, else never."""
-        self.prepare()
+        self.setup()
         config, policy = self.config, self.network
         with tempfile.TemporaryDirectory() as folder:
             trainer = self.trainer(Path(folder))

@@ -121,7 +121,7 @@ class PostTrainingLearner(Agent, Generic[Item]):
 
     # Learning
 
-    def prepare(self) -> None:
+    def setup(self) -> None:
         """Read the file of examples, or make the environments that completions are written in.
 
         Raises:
@@ -132,7 +132,7 @@ class PostTrainingLearner(Agent, Generic[Item]):
             self._prepared = True
 
     def open_source(self) -> None:
-        """See :meth:`prepare`, which calls it once."""
+        """See :meth:`setup`, which calls it once."""
 
     @abstractmethod
     def batches(self) -> Iterator[Batch[Item]]:
@@ -160,7 +160,7 @@ class PostTrainingLearner(Agent, Generic[Item]):
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per ``gradient_steps``; ends with the schedule, if there is one."""
-        self.prepare()
+        self.setup()
         while self.steps < self.span():
             self.metrics, self.samples = {}, ()
             terms: list[Mapping[str, float]] = []

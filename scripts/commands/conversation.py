@@ -136,8 +136,8 @@ class Conversations:
                 (shown[i],), (pictures[i],) = texts_and_pictures([observation])
                 tokens[i] = tokens[i] + new.tokens[row, :length].tolist()
                 reply = shown[i][before:]
-                heard = policy.renderer.reply(reply, pictures[i]) if reply else []
-                full = policy.room(tokens[i] + heard, policy.limit - written[i]) < 1
+                answer = policy.renderer.reply(reply, pictures[i]) if reply else []
+                full = policy.room(tokens[i] + answer, policy.limit - written[i]) < 1
                 cut_off = truncated or not new.ended[row] or full or turns >= self.max_turns
                 if terminated or cut_off:
                     self.ended += 1
@@ -145,7 +145,7 @@ class Conversations:
                     show([(i, segment) for segment in verdict(info, bool(terminated), bool(new.ended[row]))])
                     continue
                 show([(i, Segment(reply, "reply", picture=pictures[i]))])
-                tokens[i] = tokens[i] + heard
+                tokens[i] = tokens[i] + answer
                 going_on.append(i)
             active = going_on
 

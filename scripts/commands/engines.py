@@ -23,7 +23,7 @@ from gridzero.agents.runs import EVALUATION
 from gridzero.commands.session import Session
 from gridzero.commands.settings import TrainingOptions
 from gridzero.envs import plugins
-from gridzero.process import prepare
+from gridzero.process import configure
 
 POLL = 0.2
 
@@ -182,13 +182,12 @@ def _prepare(stop: Any, threads: int) -> None:
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
-    prepare(threads)
+    configure(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
+    parent: Any = multiprocessing.parent_process()
     parent.join()
     os._exit(1)  # at any moment: a run goes on from its last checkpoint
 
@@ -232,7 +231,7 @@ def ray(jobs: Sequence[Job], at_once: int | None, stopped: Callable[[], bool]) -
 def _train_on_ray(packed: PackedJob) -> None:
     warnings.simplefilter("ignore")
     job = packed.unpack()
-    prepare(job.options.threads)
+    configure(job.options.threads)
     job.train()
 
 

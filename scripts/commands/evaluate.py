@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
     for name in (name for name, reason in reasons.items() if reason is None):
         with loading():
             agent, manifest = runs.load_checkpoint(name, step=options.from_)
-        env = changed(agent.env, given) if given else None
+        env = with_options(agent.env, given) if given else None
         result = evaluate(agent, env, episodes=options.episodes, seed=options.seed)
         step = manifest["training"].get("step", 0)
         environment = manifest["environment"]
@@ -114,7 +114,7 @@ def _not_a_run(name: str) -> str | None:
     return f"{path} has no checkpoint yet" if checkpoint.latest(path / "checkpoints") is None else None
 
 
-def changed(env: Any, given: Mapping[str, str]) -> Any:
+def with_options(env: Any, given: Mapping[str, str]) -> Any:
     """An environment like this one, but for some options.
 
     Raises:

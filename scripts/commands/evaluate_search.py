@@ -22,7 +22,7 @@ def evaluate_search(options: Options, names: Sequence[str], given: Mapping[str, 
     """
     from gridzero.agents import runs
     from gridzero.commands import report
-    from gridzero.commands.evaluate import changed
+    from gridzero.commands.evaluate import with_options
     from gridzero.llm_rl.search.attempts import draw_problems, share
     from gridzero.llm_rl.search.strategies import Strategy, search
 
@@ -32,7 +32,7 @@ def evaluate_search(options: Options, names: Sequence[str], given: Mapping[str, 
     rows = []
     for name in names:
         agent: Any = runs.load(name, step=options.from_)
-        task = task_to_answer(agent, name, changed(agent.env, given) if given else None)
+        task = task_to_answer(agent, name, with_options(agent.env, given) if given else None)
         problems = draw_problems(task, options.episodes, options.seed)
         rng = np.random.default_rng((options.seed, 1))
         found = search(strategy, agent.network, task, problems, rng, scorer=scorer, tokens=options.tokens)

@@ -72,7 +72,7 @@ class Session:
         agent = build(name, env, config, seed=seed)
         budget = options.budget(agent.default_steps)
         settings = {**dataclasses.asdict(budget), "threads": options.threads, "preset": options.preset}
-        agent.prepare()
+        agent.setup()
         check_second_environment(agent)
         if group.rank > 0:
             return cls(agent, path, None, budget, None, {})

@@ -296,7 +296,7 @@ class Sweep:
             env: Any = remake(first.environment, first.num_envs)
             with contextlib.closing(env):
                 agent = build(self.agent, env, first.config)
-                agent.prepare()
+                agent.setup()
                 check_second_environment(agent)
         left_out = ("env", "run", "resume", "jobs", "engine", "json")
         record = {

@@ -36,7 +36,7 @@ from gridzero.commands.settings import (
 )
 from gridzero.commands.tracking import Tracker, tracking
 from gridzero.envs import plugins
-from gridzero.process import prepare
+from gridzero.process import configure
 
 CHANGEABLE = ("steps", "seconds", "keep", "stop_at", "run", "resume", "from_", "watch", "log", "threads")
 """Options that may be different when a run is resumed."""
@@ -105,7 +105,7 @@ def main(argv: Sequence[str]) -> int:
         plugins.restore(record.get("imports", []))
     name = required_agent("train", name, record)
     settings = _settings(name, arguments, record, given)
-    prepare(settings.options.threads)
+    configure(settings.options.threads)
     with distributed.initialized() as group:
         session = _resumed(settings.options, given, record, group) if record else _new(name, settings, given, group)
         with contextlib.nullcontext() if session.run is None else contextlib.closing(session.run):

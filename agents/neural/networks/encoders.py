@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import gymnasium as gym
 import numpy as np
@@ -91,7 +91,7 @@ def _tensor(leaf: Leaf, batch: Any) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32).reshape(len(array), -1))
 
 
-def is_image(leaf: gym.Space[Any]) -> bool:
+def is_image(leaf: gym.Space[Any]) -> TypeGuard[spaces.Box]:
     """Whether a leaf is read by convolutions: a ``Box`` of three dimensions, or of two in bytes."""
     if not isinstance(leaf, spaces.Box):
         return False
@@ -124,7 +124,6 @@ class Reader(nn.Module):
 
 def _part(leaf: Leaf, width: int) -> nn.Module:
     if is_image(leaf):
-        assert isinstance(leaf, spaces.Box)
         return ImageReader(leaf, width)
     if isinstance(leaf, spaces.Discrete):
         return ChoiceReader([int(leaf.n)], width)

@@ -8,6 +8,7 @@ import io
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import torch
@@ -65,7 +66,7 @@ def write_onnx(policy: MLPPolicy, observation_space: gym.Space[object], path: Pa
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             module,
             tuple(example.values()),
             input_names=[name.replace(".", "_") for name in module.names],
@@ -73,5 +74,4 @@ def write_onnx(policy: MLPPolicy, observation_space: gym.Space[object], path: Pa
             dynamic_shapes={"leaves": tuple({0: batch} for _ in example)},
             dynamo=True,
         )
-    assert program is not None
     program.save(str(path))

@@ -80,7 +80,7 @@ def neighbours(state: int, layout: Layout) -> list[int]:
 def test_every_shortest_way_is_right_and_no_other(layout: str) -> None:
     env = grid(layout, reward_boundary=0, slip=0.0)
     agent = make(env, gamma=0.9)
-    agent.prepare()
+    agent.setup()
     shown = agent.demonstrations
     assert shown is not None
     assert shown.states is not None
@@ -95,7 +95,7 @@ def test_every_shortest_way_is_right_and_no_other(layout: str) -> None:
 
 def test_states_out_of_reach_are_no_examples() -> None:
     agent = make(grid("S.G#..\n...#..\n...#.."))
-    agent.prepare()
+    agent.setup()
     assert agent.demonstrations is not None
     assert agent.demonstrations.states is not None
     assert agent.demonstrations.states.tolist() == [0, 1, 6, 7, 8, 12, 13, 14]
@@ -106,7 +106,7 @@ def test_examples_of_episodes_are_what_the_expert_saw_and_did() -> None:
     agent = make(env, demonstrations=700)
     rule = Rule(env, lambda seen: (np.asarray(seen)[:, 2] + np.asarray(seen)[:, 3] > 0).astype(np.int64))
     agent.imitate(rule)  # type: ignore[arg-type]
-    agent.prepare()
+    agent.setup()
     shown = agent.demonstrations
     assert shown is not None
     seen = shown.observations["observation"].numpy()
@@ -123,7 +123,7 @@ def test_steps_that_only_reset_are_no_examples() -> None:
     env = gym.vector.SyncVectorEnv([lambda: Clock(length=3)] * 2, autoreset_mode=gym.vector.AutoresetMode.NEXT_STEP)
     agent = make(env, demonstrations=60)
     agent.imitate(Rule(env, lambda seen: np.zeros(len(seen), dtype=np.int64)))  # type: ignore[arg-type]
-    agent.prepare()
+    agent.setup()
     assert agent.demonstrations is not None
     shown = agent.demonstrations.observations["observation"]
     assert sorted(set(shown.flatten().tolist())) == [0.0, 1.0, 2.0]  # never the last one, 3
@@ -198,7 +198,7 @@ def test_numbers_are_standardised_over_the_examples() -> None:
     env = gym.make("CartPole-v1")
     agent = make(env, demonstrations=500, normalise_observations=True)
     agent.imitate(Rule(env, lambda seen: np.zeros(len(seen), dtype=np.int64)))  # type: ignore[arg-type]
-    agent.prepare()
+    agent.setup()
     assert agent.demonstrations is not None
     seen = agent.demonstrations.observations["observation"]
     read = agent.network.read(seen.numpy())["observation"]
@@ -225,7 +225,7 @@ def test_resumed_exactly_without_the_expert(updates: int) -> None:
     env = gym.make("CartPole-v1")
     original, restored = make(env, seed=5), make(env, seed=5)
     original.imitate(Rule(env, lambda seen: (np.asarray(seen)[:, 2] > 0).astype(np.int64)))  # type: ignore[arg-type]
-    original.prepare()
+    original.setup()
     learn(original, updates)
     tree, arrays = flatten(original.state_dict())
     restored.load_state_dict(unflatten(json.loads(json.dumps(tree)), arrays))

@@ -57,7 +57,7 @@ def test_labels_from_rollouts_are_those_of_what_the_model_reaches() -> None:
 def test_math_shepherds_labels_of_the_base_models_steps_are_the_exact_ones(seed: int) -> None:
     env = gym.make("gridzero/TextGeneration-v0", task="addition")
     agent: Any = gridzero.agents.make("process-reward-model", env, labels="rollouts", sampling_size=256, seed=seed)
-    agent.prepare()
+    agent.setup()
     rng = np.random.default_rng(seed)
     groups = agent.sampler(agent.network, agent.config.episode_limit, rng)
     written = [one for group in groups for one in group]
