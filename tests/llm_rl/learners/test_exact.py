@@ -43,7 +43,7 @@ def test_labels_from_rollouts_are_those_of_what_the_model_reaches() -> None:
 
         def generate(self, prompts: list[list[int]], copies: int, *rest: Any) -> Any:
             tokens = torch.tensor(always).repeat(len(prompts) * copies, 1)
-            return type("Written", (), {"tokens": tokens})
+            return type("Written", (), {"tokens": tokens, "ended": torch.ones(len(tokens), dtype=torch.bool)})
 
     rng = np.random.default_rng(0)
     problems = [task.sample(rng) for _ in range(20)]
