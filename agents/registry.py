@@ -33,12 +33,12 @@ class Registration:
 
     def load(self) -> type[Agent]:
         """Import the class; only now is its module's code run."""
-        agent_class: type[Agent] = imported(self.entry_point)
+        agent_class: type[Agent] = import_object(self.entry_point)
         return agent_class
 
     def config_class(self) -> type[Any]:
         """Import the class's ``Config``, without the class where it has a module of its own."""
-        config_class: type[Any] = self.load().Config if self.config is None else imported(self.config)
+        config_class: type[Any] = self.load().Config if self.config is None else import_object(self.config)
         return config_class
 
 
@@ -55,12 +55,12 @@ class PolicyRegistration:
 
     def policy_class(self) -> type[Any]:
         """Import the policy's class."""
-        kind: type[Any] = imported(self.entry_point)
+        kind: type[Any] = import_object(self.entry_point)
         return kind
 
     def collector_class(self) -> type[Any]:
         """Import the class of the collector that plays its episodes."""
-        kind: type[Any] = imported(self.collector)
+        kind: type[Any] = import_object(self.collector)
         return kind
 
 
@@ -98,7 +98,7 @@ def find_policy(observation_space: gym.Space[Any], action_space: gym.Space[Any])
     raise ValueError(f"no policy is registered for observations in {observation_space} and actions in {action_space}")
 
 
-def imported(entry_point: str) -> Any:
+def import_object(entry_point: str) -> Any:
     """Import the object that ``"package.module:name"`` names."""
     module, _, attribute = entry_point.partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -11,6 +11,7 @@ from typing import Any
 
 from gridzero.agents.presets import preset, presets
 from gridzero.agents.registry import config_class
+from gridzero.agents.runs import display_name
 
 CARD = "README.md"
 
@@ -23,14 +24,15 @@ def card(path: Path, config: Mapping[str, Any], evaluation: Mapping[str, Any]) -
         config: what its ``config.json`` holds.
         evaluation: what its ``evaluation.json`` holds.
     """
-    name = path.name if path.parent == Path("runs") else str(path)
+    name = display_name(path)
     environment = config["environment"] or {"id": "an environment that is not registered", "kwargs": {}}
-    rows = [("return", _interval(evaluation, "mean", "low", "high"))]
+    rows = [("return", _interval(evaluation.get("mean"), evaluation.get("low"), evaluation.get("high")))]
     for key, words in (("expected_return", "expected return, exact"), ("optimum", "optimum"), ("gap", "gap")):
         rows.append((words, _number(evaluation.get(key))))
-    rows.append(("success rate", _interval(evaluation, "success", "success_low", "success_high")))
-    for name, (mean, low, high) in evaluation.get("rewards", {}).items():
-        rows.append((name, _interval({"mean": mean, "low": low, "high": high}, "mean", "low", "high")))
+    success = (evaluation.get(f"success{end}") for end in ("", "_low", "_high"))
+    rows.append(("success rate", _interval(*success)))
+    for reward, (mean, low, high) in evaluation.get("rewards", {}).items():
+        rows.append((reward, _interval(mean, low, high)))
     rows.append(("episode length", _number(evaluation.get("mean_length"))))
     table = "\n".join(f"| {words} | {text} |" for words, text in rows if text)
     settings = "\n".join(f"| `{key}` | `{json.dumps(value)}` |" for key, value in config["config"].items())
@@ -83,7 +85,7 @@ def _words(config: Mapping[str, Any]) -> Iterator[str]:
     if environment is not None:
         yield from ("--env", environment["id"])
         for key, value in environment["kwargs"].items():
-            if value is not None:
+            if value is not None and key != "autoreset_mode":  # of vectors made in Python
                 yield from (f"--env.{key}", str(value))
         for wrapper in environment.get("wrappers", ()):
             yield from ("--wrapper", wrapper["entry_point"])
@@ -130,8 +132,6 @@ def _number(value: Any) -> str:
     return "" if value is None else f"{value:,.4f}"
 
 
-def _interval(evaluation: Mapping[str, Any], mean: str, low: str, high: str) -> str:
-    """A mean with its 95 % interval."""
-    if evaluation.get(mean) is None:
-        return ""
-    return f"{_number(evaluation[mean])} [{_number(evaluation.get(low))}, {_number(evaluation.get(high))}]"
+def _interval(mean: Any, low: Any, high: Any) -> str:
+    """A mean with its 95 % interval; empty where there is none."""
+    return "" if mean is None else f"{_number(mean)} [{_number(low)}, {_number(high)}]"

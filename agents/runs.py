@@ -14,6 +14,8 @@ from gridzero.agents.agent import Agent
 from gridzero.agents.files import DamagedError, Natural, read_lines, read_signed
 from gridzero.envs.suggestions import closest
 
+FOLDER = Path("runs")
+"""Folder of the runs, sweeps and recipes that have a name alone."""
 FORMAT = "gridzero-run"
 VERSION = 1
 SWEEP = "sweep.json"
@@ -40,6 +42,20 @@ class Step(TypedDict):
     step: Natural
 
 
+def candidates(name: str | Path) -> tuple[Path, Path]:
+    """The folders that a name may mean: one in ``runs/``, then a path."""
+    return FOLDER / name, Path(name)
+
+
+def display_name(path: Path) -> str:
+    """Name of a run as the commands take it: its name in ``runs/``, or its path.
+
+    >>> display_name(Path("runs/lake")), display_name(Path("elsewhere/lake"))
+    ('lake', 'elsewhere/lake')
+    """
+    return path.name if path.parent == FOLDER else str(path)
+
+
 def find(name: str | Path) -> Path:
     """The directory of a run, by its name under ``runs/`` or by its path.
 
@@ -48,18 +64,17 @@ def find(name: str | Path) -> Path:
     """
     if not str(name):
         raise ValueError("a run needs a name, not ''")
-    for candidate in (Path("runs") / name, Path(name)):
+    for candidate in candidates(name):
         if (candidate / "config.json").is_file():
             return candidate
-    folder = Path("runs")
-    for candidate in (folder / name, Path(name)):
+    for candidate in candidates(name):
         if (candidate / SWEEP).is_file():
             entries = sorted(str(entry.parent.relative_to(candidate)) for entry in candidate.rglob("config.json"))
             example = f", such as {name}/{entries[0]}" if entries else ""
             raise ValueError(f"{name} is a sweep of {len(entries)} run{'s' * (len(entries) != 1)}{example}")
         if candidate.is_dir():
             raise ValueError(f"{candidate} is not a run: config.json is missing")
-    names = sorted(entry.name for entry in folder.glob("[!.]*") if entry.is_dir())
+    names = sorted(entry.name for entry in FOLDER.glob("[!.]*") if entry.is_dir())
     raise ValueError(f"there is no run {str(name)!r}; {closest(str(name), names) if names else 'runs/ has none'}")
 
 

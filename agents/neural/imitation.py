@@ -10,7 +10,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from gridzero.agents.learner import Update
 from gridzero.agents.neural.configs.imitation import ImitationConfig
 from gridzero.agents.neural.networks.heads import MARGINS, MarginHead, action_margin, cosines
 from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
-from gridzero.agents.neural.neural_agent import NeuralAgent
+from gridzero.agents.neural.neural_agent import NeuralAgent, check_environment
 from gridzero.agents.neural.vectors import copies
 from gridzero.agents.seeds import spawn_seeds
 from gridzero.agents.spaces import Numbering, spaces_of
@@ -75,8 +74,7 @@ class Imitation(NeuralAgent):
     network: MLPPolicy
 
     def __init__(self, env: Any, config: ImitationConfig, *, seed: int = 0) -> None:
-        if not isinstance(env, gym.Env | VectorEnv):
-            raise ValueError(f"imitation needs a Gymnasium environment to see, not {type(env).__name__}")
+        check_environment(env)
         observations, actions = spaces_of(env)
         if not isinstance(actions, gym.spaces.Discrete):
             raise ValueError(f"imitation tells Discrete actions apart, not {actions}")
@@ -249,12 +247,12 @@ class Imitation(NeuralAgent):
         """Networks, optimiser, generator, counts, and what the expert showed."""
         shown: dict[str, Any] | None = None
         if self.demonstrations is not None:
-            d = self.demonstrations
-            counted = d.states is not None
+            states, right = self.demonstrations.states, self.demonstrations.right
+            observations = {} if states is not None else self.demonstrations.observations
             shown = {
-                "states": d.states.copy() if d.states is not None else None,
-                "observations": {} if counted else {name: t.numpy().copy() for name, t in d.observations.items()},
-                "right": d.right.numpy().copy(),
+                "states": None if states is None else states.copy(),
+                "observations": {name: tensor.numpy().copy() for name, tensor in observations.items()},
+                "right": right.numpy().copy(),
             }
         return super().state_dict() | {"gradient_steps": self.gradient_steps, "demonstrations": shown}
 

@@ -106,7 +106,7 @@ def show(scene: Scene, folder: Path | None, fps: int, seed: int) -> list[str] | 
     """
     from gridzero.agents import evaluate, make
     from gridzero.agents.environments import make_environment
-    from gridzero.commands.report import gap, number
+    from gridzero.commands.report import gap, number, with_interval
 
     env = make_environment(scene.env, scene.options)
     agent = make(scene.agent, env, seed=seed, **scene.fields)
@@ -140,7 +140,7 @@ def show(scene: Scene, folder: Path | None, fps: int, seed: int) -> list[str] | 
         scene.world,
         f"{steps:,}",
         f"{learning:.2f}",
-        f"{number(result.mean)} [{number(result.low)}, {number(result.high)}]",
+        with_interval(result.mean, result.low, result.high),
         number(result.optimum),
         gap(result),
         number(result.value_gap),

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from gridzero.agents.config_checks import check_at_least
-from gridzero.agents.runs import Which
+from gridzero.agents.runs import Which, candidates
 from gridzero.commands.arguments import parse, split_dotted
 from gridzero.commands.environment_words import environment_options
 from gridzero.process import loading
@@ -96,7 +96,7 @@ def _stages(name: str) -> list[str]:
     """The runs of a recipe, in the order in which they were begun; any other name itself."""
     from gridzero.plotting.groups import RECIPE, find_runs
 
-    if not any((folder / RECIPE).is_file() for folder in (Path("runs") / name, Path(name))):
+    if not any((folder / RECIPE).is_file() for folder in candidates(name)):
         return [name]
     return [str(path) for path in sorted(find_runs([name]), key=lambda path: (path / "config.json").stat().st_mtime)]
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from gridzero.agents.agent import Agent
 from gridzero.agents.evaluation import Evaluation
 from gridzero.agents.learner import Update
-from gridzero.agents.runs import best_of, read_samples
+from gridzero.agents.runs import best_of, display_name, read_samples
 from gridzero.envs import plugins
 
 REFRESH = 0.1
@@ -129,11 +129,6 @@ def console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=160)
 
 
-def shown(path: Path) -> str:
-    """Name of a run as the commands take it: its name under runs/, or its path."""
-    return path.name if path.parent == Path("runs") else str(path)
-
-
 def print_result(agent: Agent, path: Path, result: Evaluation, step: int, speed: float | None) -> None:
     """The small table at the end of training."""
     unit = "steps" if agent.default_steps is not None else "sweeps"
@@ -147,25 +142,25 @@ def print_result(agent: Agent, path: Path, result: Evaluation, step: int, speed:
     best = best_of(path)
     if best is not None and best[0] != step:
         table.add_row("best return on the way", f"{number(best[1])} at step {best[0]:,}: --from best takes it")
-    table.add_row("to see it", f"gridzero watch {shown(path)}{plugins.import_flags()}")
+    table.add_row("to see it", f"gridzero watch {display_name(path)}{plugins.import_flags()}")
     console().print(table)
     print_warnings({agent.name: result})
 
 
 def _rows(result: Evaluation) -> list[tuple[str, str]]:
-    rows = [("return", f"{_range(result.mean, result.low, result.high)} over {result.episodes} episodes")]
+    rows = [("return", f"{with_interval(result.mean, result.low, result.high)} over {result.episodes} episodes")]
     if result.expected_return is not None:
         rows.append(("expected return, exact", f"{number(result.expected_return)}"))
     if result.optimum is not None:
         rows.append((f"optimum within {result.limit:,} steps", number(result.optimum)))
         rows.append(("gap to the optimum", gap(result)))
     if result.success is not None:
-        rows.append(("success rate", _range(result.success, result.success_low, result.success_high)))
-    rows += [(name, _range(*own)) for name, own in result.rewards.items()]
+        rows.append(("success rate", with_interval(result.success, result.success_low, result.success_high)))
+    rows += [(name, with_interval(*own)) for name, own in result.rewards.items()]
     rows.append(("episode length", f"{result.mean_length:,.1f}"))
     if result.value is not None and result.optimal_value is not None:
-        gap_ = f"{number(result.value)} of {number(result.optimal_value)}, gap {number(result.value_gap)}"
-        rows.append((f"value at the start, gamma {result.gamma:g}, exact", gap_))
+        values = f"{number(result.value)} of {number(result.optimal_value)}, gap {number(result.value_gap)}"
+        rows.append((f"value at the start, gamma {result.gamma:g}, exact", values))
     return rows
 
 
@@ -178,11 +173,11 @@ def print_evaluations(results: Mapping[str, tuple[str, str, int, Evaluation]]) -
     for name in ("steps", "return, 95 % interval", "exact", "optimum", "gap", "success", "value gap", *rewards):
         table.add_column(name, justify="right")
     for run, (agent, environment, step, result) in results.items():
-        success = "" if result.success is None else _range(result.success, result.success_low, result.success_high)
+        success = with_interval(result.success, result.success_low, result.success_high)
         table.add_row(
-            run, agent, environment, f"{step:,}", _range(result.mean, result.low, result.high),
+            run, agent, environment, f"{step:,}", with_interval(result.mean, result.low, result.high),
             number(result.expected_return), number(result.optimum), gap(result), success, number(result.value_gap),
-            *(_range(*result.rewards[name]) if name in result.rewards else "" for name in rewards),
+            *(with_interval(*result.rewards[name]) if name in result.rewards else "" for name in rewards),
         )  # fmt: skip
     console().print(table)
     print_warnings({run: result for run, (_, _, _, result) in results.items()})
@@ -197,7 +192,7 @@ def print_warnings(results: Mapping[str, Evaluation]) -> None:
 
 def print_sweep(title: str, rows: Sequence[Any], metric: str | None = None) -> None:
     """A table with a row for each combination of settings, the best in bold: of :class:`summary.Row`."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
+    table = _titled_table(title)
     names = list(rows[0].setting)
     for name in names:
         table.add_column(name, overflow="fold")
@@ -211,7 +206,7 @@ def print_sweep(title: str, rows: Sequence[Any], metric: str | None = None) -> N
         table.add_row(
             *(str(row.setting[name]) for name in names),
             str(len(row.returns)),
-            number(row.mean) if alone else _range(row.mean, row.low, row.high),
+            number(row.mean) if alone else with_interval(row.mean, row.low, row.high),
             number(row.optimum),
             number(row.gap),
             number(row.success),
@@ -222,12 +217,16 @@ def print_sweep(title: str, rows: Sequence[Any], metric: str | None = None) -> N
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A plain table."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
+    table = _titled_table(title)
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*row)
     console().print(table)
+
+
+def _titled_table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
 
 
 def number(value: Any) -> str:
@@ -238,8 +237,9 @@ def number(value: Any) -> str:
     return text.lstrip("-") if float(text.replace(",", "")) == 0 else text
 
 
-def _range(mean: float, low: float | None, high: float | None) -> str:
-    return f"{number(mean)} [{number(low)}, {number(high)}]"
+def with_interval(mean: float | None, low: float | None, high: float | None) -> str:
+    """A mean and its interval; empty where there is none."""
+    return "" if mean is None else f"{number(mean)} [{number(low)}, {number(high)}]"
 
 
 def gap(result: Evaluation) -> str:

@@ -19,8 +19,6 @@ from gridzero.agents.files import DamagedError, lock
 from gridzero.commands.arguments import parse
 from gridzero.plotting import groups
 
-FOLDER = Path("runs")
-
 
 @dataclass(frozen=True)
 class Options:
@@ -70,7 +68,7 @@ def describe(path: Path) -> dict[str, Any]:
     evaluation = runs.read_evaluation(path)
     metrics = path / runs.METRICS
     return {
-        "run": str(path.relative_to(FOLDER)) if path.is_relative_to(FOLDER) else str(path),
+        "run": str(path.relative_to(runs.FOLDER)) if path.is_relative_to(runs.FOLDER) else str(path),
         "agent": config["agent"],
         "environment": groups.titles([groups.LoggedRun(path, config, ()).environment])[0],
         "seed": config["seed"],
@@ -86,8 +84,8 @@ def describe(path: Path) -> dict[str, Any]:
 
 def _all() -> list[Path]:
     """Every run below runs/, those of sweeps and recipes too."""
-    configs = FOLDER.rglob("config.json") if FOLDER.is_dir() else []
-    return sorted(path.parent for path in configs if "checkpoints" not in path.relative_to(FOLDER).parts)
+    configs = runs.FOLDER.rglob("config.json") if runs.FOLDER.is_dir() else []
+    return sorted(path.parent for path in configs if "checkpoints" not in path.relative_to(runs.FOLDER).parts)
 
 
 def _size(path: Path) -> int:
@@ -146,7 +144,7 @@ def _folder(name: str) -> Path:
     Raises:
         ValueError: when there is none, or when it is a link.
     """
-    for candidate in (FOLDER / name, Path(name)):
+    for candidate in (runs.FOLDER / name, Path(name)):
         if name and any((candidate / file).is_file() for file in (runs.SWEEP, groups.RECIPE)):
             return candidate
     path = runs.find(name)

@@ -14,13 +14,11 @@ from gridzero.agents.agent import Agent
 from gridzero.agents.environments import Description, remake
 from gridzero.agents.learner import Update
 from gridzero.agents.neural.distributed import ALONE, ProcessGroup
-from gridzero.agents.runs import Which
+from gridzero.agents.runs import FOLDER, Which
 from gridzero.agents.training import Budget
 from gridzero.commands import memory
 from gridzero.commands.conversation import converses
 from gridzero.commands.settings import TrainingOptions
-
-RUNS = Path("runs")
 
 
 @dataclass
@@ -145,8 +143,8 @@ def new_path(name: str | None, default: str) -> Path:
     if name is not None:
         if not name.strip() or name.startswith("-") or not name.isprintable():
             raise ValueError(f"a run needs a name, not {name!r}")
-        return Path(name) if os.sep in name else RUNS / name
-    path, number = RUNS / default, 2
+        return Path(name) if os.sep in name else FOLDER / name
+    path, number = FOLDER / default, 2
     while path.exists():
-        path, number = RUNS / f"{default}-{number}", number + 1
+        path, number = FOLDER / f"{default}-{number}", number + 1
     return path

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from gridzero.agents import runs
 from gridzero.agents.learner import Update
 from gridzero.agents.registry import agent_class
 from gridzero.commands.engines import ENGINES, Job
@@ -132,7 +133,6 @@ class Study(Sweep):
         from optuna.trial import TrialState
 
         from gridzero.agents.training import interruptible
-        from gridzero.commands import report
 
         known = self.load().get_trials(deepcopy=False)
         under_way = [trial._trial_id for trial in known if trial.state == TrialState.RUNNING]
@@ -147,7 +147,7 @@ class Study(Sweep):
         trials = self.load().get_trials(deepcopy=False)
         ended = [trial for trial in trials if trial.state.is_finished()]
         if len(ended) < wanted:
-            again = f"gridzero sweep --run {report.shown(self.path)} --resume{plugins.import_flags()}"
+            again = f"gridzero sweep --run {runs.display_name(self.path)} --resume{plugins.import_flags()}"
             print(
                 f"gridzero: interrupted, {len(ended)} of {wanted} trials are done; `{again}` goes on", file=sys.stderr
             )

@@ -171,10 +171,10 @@ class Record(TypedDict):
 def _record(arguments: list[str]) -> dict[str, Any]:
     """Record of the sweep that is to be resumed, with its path."""
     name = resumed_name(arguments)
-    for path in (Path("runs") / name, Path(name)):
+    for path in runs.candidates(name):
         if (path / runs.SWEEP).is_file():
             return {**files.read_signed(path / runs.SWEEP, FORMAT, VERSION, Record), "path": path}
-    known = sorted(entry.parent.name for entry in Path("runs").glob(f"*/{runs.SWEEP}"))
+    known = sorted(entry.parent.name for entry in runs.FOLDER.glob(f"*/{runs.SWEEP}"))
     raise ValueError(f"there is no sweep {name!r}; {closest(name, known) if known else 'runs/ has none'}")
 
 
@@ -329,7 +329,7 @@ class Sweep:
                 ENGINES[self.options.engine](todo, self.options.jobs, stopped)
             done = sum(job.finished for job in every)
             if done < len(every):
-                again = f"gridzero sweep --run {report.shown(self.path)} --resume{plugins.import_flags()}"
+                again = f"gridzero sweep --run {runs.display_name(self.path)} --resume{plugins.import_flags()}"
                 print(
                     f"gridzero: interrupted, {done} of {len(every)} runs are done; `{again}` goes on", file=sys.stderr
                 )
@@ -350,6 +350,6 @@ class Sweep:
             print(text, end="")
         else:
             report.print_sweep(f"{self.agent} on {self.environment['id']}", rows, metric)
-            example = report.shown(self.path / every[0].path.relative_to(self.path.absolute()))
+            example = runs.display_name(self.path / every[0].path.relative_to(self.path.absolute()))
             print(f"saved in {self.path}: {RESULTS}, {PICTURE} and the runs, such as {example}")
         return 0

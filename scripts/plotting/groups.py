@@ -77,7 +77,7 @@ def find_runs(names: Iterable[str]) -> list[Path]:
         folder = next(
             (
                 candidate
-                for candidate in (Path("runs") / name, Path(name))
+                for candidate in runs.candidates(name)
                 if name and any((candidate / file).is_file() for file in (runs.SWEEP, RECIPE))
             ),
             None,

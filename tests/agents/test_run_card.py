@@ -9,11 +9,22 @@ from pathlib import Path
 
 import pytest
 
+import gridzero
 from gridzero.__main__ import main
 from gridzero.agents import runs
+from gridzero.agents.run_writer import Run
 
 LAKE = "--env FrozenLake-v1 --env.is_slippery False"
 GRID = "--env gridzero/GridWorld-v0"
+
+
+def test_it_has_the_runs_name_and_each_reward(tmp_path: Path) -> None:
+    agent = gridzero.agents.make("q-learning", "FrozenLake-v1")
+    with Run.create(tmp_path / "lake", agent) as run:
+        run.write_evaluation({"episodes": 3, "mean": 0.5, "rewards": {"brevity": (0.25, 0.1, 0.4)}})
+    text = (tmp_path / "lake/README.md").read_text()
+    assert text.startswith(f"# {tmp_path / 'lake'}\n")
+    assert "| brevity | 0.2500 [0.1000, 0.4000] |" in text
 
 
 @pytest.mark.parametrize(
