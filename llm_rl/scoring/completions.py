@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gridzero.agents.neural.preference_objectives import sft
 from gridzero.llm_rl.data.examples import Example
 from gridzero.llm_rl.models.causal import OutputHead, hidden_states, output_head
 from gridzero.llm_rl.scoring.packed_forward import packed_forward
@@ -100,7 +101,7 @@ def completion_loss(model: Any, examples: Sequence[Example], pad: int) -> tuple[
         pad: the token that fills up.
     """
     scores = completion_scores(model, examples, pad)
-    return -scores.log_probs.mean(), _accuracy(scores.states.detach(), output_head(model), scores.targets)
+    return sft(scores.log_probs).mean(), _accuracy(scores.states.detach(), output_head(model), scores.targets)
 
 
 @torch.no_grad()
