@@ -15,29 +15,15 @@ from gridzero.llm_rl.decoding.llama_cpu import FastDecoder
 from gridzero.llm_rl.decoding.llama_cuda_graph import GraphDecoder
 from gridzero.llm_rl.decoding.llama_weights import plain_llama
 
-VOCABULARY, STEPS, PAD = 23, 6, 0
-SMALL = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 24,
-    "intermediate_size": 40,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 6,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.4,
-    "pad_token_id": PAD,
-}
+from ..tiny import GPT2, PAD, SIZES, VOCABULARY, WINDOW
+
+STEPS = 6
 CONFIGS: dict[str, Any] = {
-    "llama": lambda: tf.LlamaConfig(**SMALL),
-    "qwen3": lambda: tf.Qwen3Config(**SMALL),
-    "gpt2": lambda: tf.GPT2Config(
-        vocab_size=VOCABULARY, n_positions=64, n_embd=24, n_layer=2, n_head=4, initializer_range=0.4
-    ),
-    "gemma3": lambda: tf.Gemma3TextConfig(
-        **SMALL, sliding_window=5, layer_types=["sliding_attention", "full_attention"]
-    ),
-    "lfm2": lambda: tf.Lfm2Config(**SMALL, layer_types=["conv", "full_attention"], conv_L_cache=3),
+    "llama": lambda: tf.LlamaConfig(**SIZES),
+    "qwen3": lambda: tf.Qwen3Config(**SIZES),
+    "gpt2": lambda: tf.GPT2Config(**GPT2),
+    "gemma3": lambda: tf.Gemma3TextConfig(**SIZES, **WINDOW),
+    "lfm2": lambda: tf.Lfm2Config(**SIZES, layer_types=["conv", "full_attention"], conv_L_cache=3),
 }
 
 

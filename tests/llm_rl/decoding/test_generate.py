@@ -15,37 +15,23 @@ from gridzero.llm_rl.decoding.decoder import ModelDecoder
 from gridzero.llm_rl.decoding.generate import Completions, Sampling, generate
 from gridzero.llm_rl.decoding.llama_cpu import FastDecoder
 from gridzero.llm_rl.decoding.llama_cuda_graph import GraphDecoder
-from gridzero.llm_rl.decoding.llama_weights import plain_llama
 
-VOCABULARY = 23
-SMALL = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 24,
-    "intermediate_size": 40,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 6,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.4,
-}
-WINDOW = {"sliding_window": 5, "layer_types": ["sliding_attention", "full_attention"]}
+from ..tiny import GPT2, PAD, SIZES, VOCABULARY, WINDOW, graph_decoder
+
 CONFIGS: dict[str, Any] = {
-    "llama": lambda: tf.LlamaConfig(**SMALL, tie_word_embeddings=True),
-    "llama with all biases": lambda: tf.LlamaConfig(**SMALL, attention_bias=True, mlp_bias=True),
+    "llama": lambda: tf.LlamaConfig(**SIZES, tie_word_embeddings=True),
+    "llama with all biases": lambda: tf.LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True),
     "llama, stretched positions": lambda: tf.LlamaConfig(
-        **SMALL, rope_parameters={"rope_type": "yarn", "rope_theta": 10.0, "factor": 4.0}
+        **SIZES, rope_parameters={"rope_type": "yarn", "rope_theta": 10.0, "factor": 4.0}
     ),
-    "qwen2": lambda: tf.Qwen2Config(**SMALL),
-    "qwen2, window": lambda: tf.Qwen2Config(**SMALL, use_sliding_window=True, **WINDOW),
-    "qwen3": lambda: tf.Qwen3Config(**SMALL),
-    "mistral": lambda: tf.MistralConfig(**SMALL, sliding_window=None),
-    "mistral, window": lambda: tf.MistralConfig(**SMALL, sliding_window=5),
-    "gpt2": lambda: tf.GPT2Config(
-        vocab_size=VOCABULARY, n_positions=64, n_embd=24, n_layer=2, n_head=4, initializer_range=0.4
-    ),
-    "gemma2, window": lambda: tf.Gemma2Config(**SMALL, **WINDOW),
-    "gemma3, window": lambda: tf.Gemma3TextConfig(**SMALL, **WINDOW),
+    "qwen2": lambda: tf.Qwen2Config(**SIZES),
+    "qwen2, window": lambda: tf.Qwen2Config(**SIZES, use_sliding_window=True, **WINDOW),
+    "qwen3": lambda: tf.Qwen3Config(**SIZES),
+    "mistral": lambda: tf.MistralConfig(**SIZES, sliding_window=None),
+    "mistral, window": lambda: tf.MistralConfig(**SIZES, sliding_window=5),
+    "gpt2": lambda: tf.GPT2Config(**GPT2),
+    "gemma2, window": lambda: tf.Gemma2Config(**SIZES, **WINDOW),
+    "gemma3, window": lambda: tf.Gemma3TextConfig(**SIZES, **WINDOW),
     "opt": lambda: tf.OPTConfig(
         vocab_size=VOCABULARY,
         hidden_size=24,
@@ -59,7 +45,7 @@ CONFIGS: dict[str, Any] = {
     "bloom": lambda: tf.BloomConfig(vocab_size=VOCABULARY, hidden_size=24, n_layer=2, n_head=4, initializer_range=0.4),
 }
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [3], [12, 4, 9]]
-END, PAD = (1, 2, 13, 14), 0
+END = 1, 2, 13, 14
 
 
 def make(name: str, seed: int = 0) -> Any:
@@ -98,11 +84,6 @@ def any_decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     elif request.param == "graph":
         monkeypatch.setattr(rollout, "fast_decoder", graph_decoder)
     return str(request.param)
-
-
-def graph_decoder(model: Any, length: int, max_tokens: int) -> GraphDecoder | None:
-    inner = plain_llama(model, length)
-    return None if inner is None else GraphDecoder(model, inner, max_tokens)
 
 
 def is_fast(model: Any, length: int = 20) -> bool:
@@ -339,9 +320,7 @@ def test_half_precision(name: str) -> None:
 
 
 def test_states_that_are_not_keys_and_values_are_kept_by_the_model() -> None:
-    config = tf.Lfm2Config(
-        **{**SMALL, "intermediate_size": 40}, layer_types=["conv", "full_attention"], conv_L_cache=3, pad_token_id=PAD
-    )
+    config = tf.Lfm2Config(**{**SIZES, "intermediate_size": 40}, layer_types=["conv", "full_attention"], conv_L_cache=3)
     torch.manual_seed(0)
     model = tf.Lfm2ForCausalLM(config).eval()
     completions = complete(model, copies=3)

@@ -16,8 +16,6 @@ from torch import Tensor
 from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl import cpu_kernels
 from gridzero.llm_rl.decoding import generate as rollout
-from gridzero.llm_rl.decoding.llama_cuda_graph import GraphDecoder
-from gridzero.llm_rl.decoding.llama_weights import plain_llama
 from gridzero.llm_rl.decoding.sampling import Sampling
 from gridzero.llm_rl.models.causal import check_model, hidden_states, tiny_model
 from gridzero.llm_rl.models.peft import (
@@ -34,28 +32,15 @@ from gridzero.llm_rl.models.tokenizer import character_tokenizer
 from gridzero.llm_rl.scoring.packed_forward import packed_forward
 from gridzero.llm_rl.scoring.packing import Packing
 
+from ..tiny import GPT2, SIZES, WINDOW, graph_decoder
+
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
-SIZES = {
-    "vocab_size": 23,
-    "hidden_size": 24,
-    "intermediate_size": 40,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 6,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.4,
-    "pad_token_id": 0,
-}
-GPT2 = {"vocab_size": 23, "n_positions": 64, "n_embd": 24, "n_layer": 2, "n_head": 4, "initializer_range": 0.4}
 CONFIGS: dict[str, Callable[[], Any]] = {
     "llama": lambda: tf.LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True),
     "gpt2": lambda: tf.GPT2Config(**GPT2, bos_token_id=1, eos_token_id=1),
     "qwen3": lambda: tf.Qwen3Config(**SIZES),
-    "gemma3": lambda: tf.Gemma3TextConfig(
-        **SIZES, sliding_window=5, layer_types=["sliding_attention", "full_attention"]
-    ),
+    "gemma3": lambda: tf.Gemma3TextConfig(**SIZES, **WINDOW),
 }
 KINDS: dict[str, Callable[[Any], Any]] = {
     "lora": lambda model: add_lora(model, 3, 6),
@@ -96,11 +81,6 @@ def plain_log_probs(model: Any, prompt: list[int], completion: list[int]) -> Ten
     with torch.no_grad():
         log_probs = model(input_ids=torch.tensor([prompt + completion])).logits[0, -len(completion) - 1 : -1]
     return log_probs.log_softmax(-1).gather(-1, torch.tensor(completion).unsqueeze(-1)).squeeze(-1)
-
-
-def graph_decoder(model: Any, length: int, max_tokens: int) -> GraphDecoder | None:
-    inner = plain_llama(model, length)
-    return None if inner is None else GraphDecoder(model, inner, max_tokens)
 
 
 # One meaning everywhere
