@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 VARIABLE = "GRIDZERO_CPU_KERNELS"
-PARTS = ("decoding", "drawing", "attention")
-"""What can be compiled: decoding with small models, the draw of tokens, and attention in scoring."""
+PARTS = ("decoding", "attention")
+"""What can be compiled: decoding with small models, and attention in scoring."""
 
 
 def enabled(part: str) -> bool:

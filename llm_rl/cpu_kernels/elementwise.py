@@ -1,4 +1,4 @@
-"""Compiled loops of gates, norms and the draw of a token on a CPU."""
+"""Compiled loops of gates and norms on a CPU."""
 
 from __future__ import annotations
 
@@ -81,41 +81,3 @@ def normalise(x: Floats, epsilon: float, out: Floats) -> None:
         scale = x.dtype.type(1 / math.sqrt(squares + size * epsilon))
         for i in range(size):
             out[n, i] = x[n, i] * scale
-
-
-@numba.njit(cache=True, fastmath=True)
-def _sum(numbers: Floats) -> float:
-    """Sum in double precision."""
-    total = 0.0
-    for number in numbers:
-        total += number
-    return total
-
-
-@numba.njit(cache=True, nogil=True, fastmath=_IN_ORDER, error_model="numpy")
-def draw(logits: Floats, uniforms: Floats, tokens: NDArray[np.int64], log_probs: Floats) -> None:
-    """Draw a token from each row of logits, by inverting the distribution function.
-
-    Args:
-        logits: (N, V).
-        uniforms: (N,), from 0 to below 1, with at most 24 bits.
-        tokens: (N,), the result: the first at which the probabilities up to it are more than the uniform number.
-        log_probs: (N,), of the tokens.
-    """
-    size = logits.shape[1]
-    powers = np.empty(size, logits.dtype)
-    for row in range(len(logits)):
-        greatest = logits[row, 0]
-        for i in range(1, size):
-            greatest = max(greatest, logits[row, i])
-        for i in range(size):
-            powers[i] = exp(logits[row, i] - greatest)
-        total = _sum(powers)
-        share, seen, token = uniforms[row] * total, 0.0, 0
-        for i in range(size):
-            seen += powers[i]
-            token = i
-            if seen > share:
-                break
-        tokens[row] = token
-        log_probs[row] = logits[row, token] - greatest - math.log(total)

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gridzero.envs.random_streams import GOLDEN, mix_array
-from gridzero.llm_rl import cpu_kernels
-from gridzero.llm_rl.cpu_kernels.elementwise import draw
 
 
 @dataclass(frozen=True)
@@ -84,13 +82,8 @@ def choose(logits: Tensor, uniforms: Tensor | None, sampling: Sampling) -> tuple
         return tokens, best
     if uniforms is None:
         raise ValueError("drawing needs uniforms; only greedy does without")
-    truncated = (sampling.top_k and sampling.top_k < logits.shape[-1]) or sampling.top_p < 1
-    if logits.device.type == "cpu" and not truncated and cpu_kernels.enabled("drawing"):
-        tokens, drawn_log_probs = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits))
-        draw(*(part.numpy() for part in (logits.contiguous(), uniforms.contiguous(), tokens, drawn_log_probs)))
-        return tokens, drawn_log_probs
     log_probs = torch.log_softmax(logits, -1)
-    if truncated:
+    if 0 < sampling.top_k < logits.shape[-1] or sampling.top_p < 1:
         tokens = _draw_truncated(log_probs, uniforms, sampling)
     else:
         tokens = _invert(log_probs.exp().cumsum(-1), uniforms)
