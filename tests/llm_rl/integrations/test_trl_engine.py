@@ -144,8 +144,8 @@ def test_gradients_are_those_of_our_grpo(variant: str, model: Path, monkeypatch:
     )
     with torch.no_grad():
         log_probs = ours.network.evaluate_actions(steps).log_probs
-    t = Rollout(steps, log_probs, rewards, rewards > 0, rewards > 0, torch.ones(8))
-    found = ours._update(t, ours._advantages(t))
+    rollout = Rollout(steps, log_probs, rewards, rewards > 0, rewards > 0, torch.ones(8))
+    found = ours._update(rollout, ours._advantages(rollout))
     # TRL's standard deviation is that of a sample.
     factor = (3 / 4) ** 0.5 if given.baseline == "standardised" else 1.0
     assert theirs["gradient_norm"] == pytest.approx(factor * found["gradient_norm"], rel=2e-3)

@@ -64,7 +64,7 @@ def test_demonstrations_rollouts_evaluation_and_exports_have_one_prompt() -> Non
     policy = policy_of(task)
     options = {"task": "grid-walk", "height": 2, "width": 2, "system": system}
     envs = gym.make_vec("gridzero/TextGeneration-v0", 4, vectorization_mode="vector_entry_point", **options)
-    t = ConversationCollector(envs, 0).episodes(policy, 4, 1, 30, np.random.default_rng(0))
+    rollout = ConversationCollector(envs, 0).episodes(policy, 4, 1, 30, np.random.default_rng(0))
     asked: list[list[int]] = []
     generate = policy.generate
 
@@ -75,8 +75,8 @@ def test_demonstrations_rollouts_evaluation_and_exports_have_one_prompt() -> Non
     policy.generate = recorded  # type: ignore[method-assign]
     shown, _ = envs.reset(seed=np.random.default_rng(0).integers(2**31, size=4).tolist())
     policy.act(shown, None, None)
-    lengths = t.steps.observations["prompt_lengths"]
-    rolled = [t.steps.observations["prompts"][i, : lengths[i]].tolist() for i in range(4)]
+    lengths = rollout.steps.observations["prompt_lengths"]
+    rolled = [rollout.steps.observations["prompts"][i, : lengths[i]].tolist() for i in range(4)]
     assert asked == rolled
     problem = task.sample(np.random.default_rng(1))
     example = demonstrate(task, np.random.default_rng(1), policy.renderer)
@@ -143,12 +143,12 @@ def test_prompts_beyond_the_positions_are_replaced_and_counted() -> None:
     policy = LanguagePolicy(model, tokenizer, LanguageOptions(), limit=8)
     envs = gym.make_vec("gridzero/TextGeneration-v0", 16, vectorization_mode="vector_entry_point", task="arithmetic")
     collector = ConversationCollector(envs, 0)
-    t = collector.episodes(policy, 8, 2, 8, np.random.default_rng(0))
-    assert t.steps.observations["prompt_lengths"].tolist() == [7] * 16
-    assert torch.equal(t.steps.observations["prompts"][::2], t.steps.observations["prompts"][1::2])
+    rollout = collector.episodes(policy, 8, 2, 8, np.random.default_rng(0))
+    assert rollout.steps.observations["prompt_lengths"].tolist() == [7] * 16
+    assert torch.equal(rollout.steps.observations["prompts"][::2], rollout.steps.observations["prompts"][1::2])
     assert collector.metrics()["prompts_too_long"] > 0
     again = ConversationCollector(envs, 0).episodes(policy, 8, 2, 8, np.random.default_rng(0))
-    assert torch.equal(t.steps.observations["prompts"], again.steps.observations["prompts"])
+    assert torch.equal(rollout.steps.observations["prompts"], again.steps.observations["prompts"])
     with pytest.raises(ValueError, match="none leaves room for 14 tokens"):
         collector.episodes(policy, 8, 2, 14, np.random.default_rng(0))
 

@@ -74,12 +74,12 @@ def test_a_model_that_is_given_learns_slowly_and_reinforced_at_a_constant_rate()
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_scores_are_those_of_the_tokens_drawn(temperature):
     policy = small_policy("sorting", options=LanguageOptions(temperature=temperature))
-    t = ConversationCollector(vector(12, task="sorting"), 0).episodes(policy, 4, 3, 24, np.random.default_rng(0))
-    assert len(set(t.steps.observations["prompt_lengths"].tolist())) > 1
-    scores = policy.evaluate_actions(t.steps)
-    torch.testing.assert_close(scores.log_probs[t.mask], t.log_probs[t.mask], atol=1e-5, rtol=0)
-    assert not scores.log_probs[~t.mask].any()
-    some = t[torch.tensor([7, 2])]
+    rollout = ConversationCollector(vector(12, task="sorting"), 0).episodes(policy, 4, 3, 24, np.random.default_rng(0))
+    assert len(set(rollout.steps.observations["prompt_lengths"].tolist())) > 1
+    scores = policy.evaluate_actions(rollout.steps)
+    torch.testing.assert_close(scores.log_probs[rollout.mask], rollout.log_probs[rollout.mask], atol=1e-5, rtol=0)
+    assert not scores.log_probs[~rollout.mask].any()
+    some = rollout[torch.tensor([7, 2])]
     torch.testing.assert_close(
         policy.evaluate_actions(some.steps).log_probs, scores.log_probs[[7, 2]], atol=1e-5, rtol=0
     )
@@ -88,37 +88,37 @@ def test_scores_are_those_of_the_tokens_drawn(temperature):
 def test_scores_against_the_model_row_by_row():
     policy = small_policy("sorting", critic=True)
     torch.nn.init.normal_(policy.value_head.linear.weight)
-    t = ConversationCollector(vector(6, task="sorting"), 0).episodes(policy, 3, 2, 16, np.random.default_rng(1))
-    scores = policy.evaluate_with_values(t.steps)
+    rollout = ConversationCollector(vector(6, task="sorting"), 0).episodes(policy, 3, 2, 16, np.random.default_rng(1))
+    scores = policy.evaluate_with_values(rollout.steps)
     for i in range(6):
-        prompt = t.steps.observations["prompts"][i, : t.steps.observations["prompt_lengths"][i]]
-        said = t.steps.actions[i][t.mask[i]]
+        prompt = rollout.steps.observations["prompts"][i, : rollout.steps.observations["prompt_lengths"][i]]
+        said = rollout.steps.actions[i][rollout.mask[i]]
         output = policy.model(torch.cat([prompt, said]).unsqueeze(0), output_hidden_states=True)
         expected = output.logits[0, len(prompt) - 1 : -1].log_softmax(-1)
         chosen = expected.gather(1, said.unsqueeze(1)).squeeze(1)
-        torch.testing.assert_close(scores.log_probs[i][t.mask[i]], chosen, atol=1e-5, rtol=0)
+        torch.testing.assert_close(scores.log_probs[i][rollout.mask[i]], chosen, atol=1e-5, rtol=0)
         entropies = -(expected.exp() * expected).sum(-1)
-        torch.testing.assert_close(scores.entropies[i][t.mask[i]], entropies, atol=1e-5, rtol=0)
+        torch.testing.assert_close(scores.entropies[i][rollout.mask[i]], entropies, atol=1e-5, rtol=0)
         values = policy.value_head(output.hidden_states[-1][0, len(prompt) - 1 : -1])
-        torch.testing.assert_close(scores.values[i][t.mask[i]], values, atol=1e-5, rtol=0)
+        torch.testing.assert_close(scores.values[i][rollout.mask[i]], values, atol=1e-5, rtol=0)
 
 
 def test_members_of_a_group_have_one_prompt_and_draws_of_their_own():
     policy = small_policy()
-    t = ConversationCollector(vector(12), 0).episodes(policy, 3, 4, 24, np.random.default_rng(2))
-    prompts = t.steps.observations["prompts"].reshape(3, 4, -1)
+    rollout = ConversationCollector(vector(12), 0).episodes(policy, 3, 4, 24, np.random.default_rng(2))
+    prompts = rollout.steps.observations["prompts"].reshape(3, 4, -1)
     assert (prompts == prompts[:, :1]).all()
     assert len(torch.unique(prompts[:, 0], dim=0)) == 3
-    assert len(torch.unique(t.steps.actions, dim=0)) > 3
+    assert len(torch.unique(rollout.steps.actions, dim=0)) > 3
 
 
 def test_prompts_and_completions_are_joined_without_a_gap():
     policy = small_policy("sorting")
-    t = ConversationCollector(vector(8, task="sorting"), 0).episodes(policy, 8, 1, 16, np.random.default_rng(3))
-    tokens, first, _ = joined(t.steps, policy.pad)
+    rollout = ConversationCollector(vector(8, task="sorting"), 0).episodes(policy, 8, 1, 16, np.random.default_rng(3))
+    tokens, first, _ = joined(rollout.steps, policy.pad)
     for i, row in enumerate(tokens.tolist()):
-        prompt = t.steps.observations["prompts"][i, : first[i]].tolist()
-        said = t.steps.actions[i][t.mask[i]].tolist()
+        prompt = rollout.steps.observations["prompts"][i, : first[i]].tolist()
+        said = rollout.steps.actions[i][rollout.mask[i]].tolist()
         assert row[: len(prompt) + len(said)] == prompt + said
         assert set(row[len(prompt) + len(said) :]) <= {policy.pad}
 
@@ -158,7 +158,7 @@ def test_what_the_task_answers_is_part_of_the_sequence_but_not_of_what_is_learnt
         def integers(self, high, size=None, dtype=None):
             return np.zeros(size, dtype=dtype) if dtype is not None else next(seeds)
 
-    t = ConversationCollector(envs, 0).episodes(policy, 1, 1, 400, Fixed())
+    rollout = ConversationCollector(envs, 0).episodes(policy, 1, 1, 400, Fixed())
     assert len(said) > 1, "the problem needs more than one move for this test"
     expected, own = [], []
     for i, text in enumerate(said):
@@ -170,11 +170,11 @@ def test_what_the_task_answers_is_part_of_the_sequence_but_not_of_what_is_learnt
             heard = policy.encode(reply, begins=False)
             expected += heard
             own += [False] * len(heard)
-    assert t.steps.actions[0].tolist() == expected
-    assert t.mask[0].tolist() == own
-    assert t.rewards.sum() == pytest.approx(1.1)
-    assert t.rewards[0, -1] == pytest.approx(1.1)
-    assert int(t.env_steps[0]) == len(said)
+    assert rollout.steps.actions[0].tolist() == expected
+    assert rollout.mask[0].tolist() == own
+    assert rollout.rewards.sum() == pytest.approx(1.1)
+    assert rollout.rewards[0, -1] == pytest.approx(1.1)
+    assert int(rollout.env_steps[0]) == len(said)
     # In evaluation, which shows the policy texts, it reads the very tokens that it read in learning.
     learning, turns = read.copy(), len(said)
     read.clear()
@@ -195,10 +195,10 @@ def test_evaluation_reads_the_tokens_of_training_whatever_ends_a_turn(template):
     """A completion may end in a blank, in no tag, or at the limit: its own tokens are remembered, not found again."""
     policy = small_policy("grid-walk", limit=12, height=2, width=2, template=template)
     options = {"task": "grid-walk", "height": 2, "width": 2, "template": template}
-    t = ConversationCollector(vector(16, **options), 0).episodes(policy, 16, 1, 12, np.random.default_rng(3))
+    rollout = ConversationCollector(vector(16, **options), 0).episodes(policy, 16, 1, 12, np.random.default_rng(3))
     numbers = np.random.default_rng(3)
     seeds, streams = numbers.integers(2**31, size=16), numbers.integers(2**64, size=16, dtype=np.uint64)
-    prompts, lengths = t.steps.observations["prompts"], t.steps.observations["prompt_lengths"]
+    prompts, lengths = rollout.steps.observations["prompts"], rollout.steps.observations["prompt_lengths"]
     turns, generate = [], type(policy).generate
     for i in range(16):
         env = gym.make("gridzero/TextGeneration-v0", **options)
@@ -218,7 +218,10 @@ def test_evaluation_reads_the_tokens_of_training_whatever_ends_a_turn(template):
             (action,), _ = policy.act([shown], None, np.random.default_rng(0))
             said += action != ""
             shown, _, ended, _, _ = env.step(action)
-        learnt = prompts[i, : lengths[i]].tolist() + t.steps.actions[i][: int(t.mask[i].nonzero().max()) + 1].tolist()
+        learnt = (
+            prompts[i, : lengths[i]].tolist()
+            + rollout.steps.actions[i][: int(rollout.mask[i].nonzero().max()) + 1].tolist()
+        )
         assert conversation[-2] + conversation[-1] == learnt
         turns.append(len(conversation) // 2)
     assert max(turns) > 1
@@ -268,12 +271,12 @@ def test_episodes_are_the_same_in_every_way_of_resetting(task: str) -> None:
     for mode in AutoresetMode:
         policy = small_policy(task)
         collector = ConversationCollector(vector(8, task=task, autoreset_mode=mode), 0)
-        t = collector.episodes(policy, 2, 4, 24, np.random.default_rng(4))
-        found.append((t, collector.samples(), collector.metrics()))
+        rollout = collector.episodes(policy, 2, 4, 24, np.random.default_rng(4))
+        found.append((rollout, collector.samples(), collector.metrics()))
     assert task != "addition" or all(sample["reason"] for sample in found[0][1])
-    for t, samples, metrics in found[1:]:
-        torch.testing.assert_close(t.rewards, found[0][0].rewards, rtol=0, atol=0)
-        torch.testing.assert_close(t.steps.actions, found[0][0].steps.actions, rtol=0, atol=0)
+    for rollout, samples, metrics in found[1:]:
+        torch.testing.assert_close(rollout.rewards, found[0][0].rewards, rtol=0, atol=0)
+        torch.testing.assert_close(rollout.steps.actions, found[0][0].steps.actions, rtol=0, atol=0)
         assert samples == found[0][1]
         same = metrics.keys() - {"tokens_per_second"}
         assert {name: metrics[name] for name in same} == {name: found[0][2][name] for name in same}
@@ -289,21 +292,21 @@ def test_rewards_of_steps_land_on_the_tokens_of_their_span():
     policy = small_policy("grid-walk", limit=40, height=2, width=2)
     envs = vector(24, task="grid-walk", height=2, width=2, turns=2, rewards={places: 2.0})
     collector = ConversationCollector(envs, 0)
-    t = collector.episodes(policy, 12, 2, 300, np.random.default_rng(6))
-    judged = (t.rewards.sum(dim=1) > 0).nonzero().squeeze(-1).tolist()  # the others were cut off
+    rollout = collector.episodes(policy, 12, 2, 300, np.random.default_rng(6))
+    judged = (rollout.rewards.sum(dim=1) > 0).nonzero().squeeze(-1).tolist()  # the others were cut off
     assert judged
     for i in judged:
-        reply = t.steps.actions[i][: int(t.mask[i].nonzero().max()) + 1].tolist()
+        reply = rollout.steps.actions[i][: int(rollout.mask[i].nonzero().max()) + 1].tolist()
         expected, position, silent = [0.0] * len(reply), 0, False
         for k, token in enumerate(reply):
-            turned = k > 0 and bool(t.mask[i, k]) != bool(t.mask[i, k - 1])
+            turned = k > 0 and bool(rollout.mask[i, k]) != bool(rollout.mask[i, k - 1])
             silent = (silent and not turned) or token in (*policy.end, policy.pad)  # what follows is no text
             for _ in "" if silent else policy.tokenizer.decode([token]):
                 position += 1
-                owner = max(j for j in range(k + 1) if bool(t.mask[i, j]))
+                owner = max(j for j in range(k + 1) if bool(rollout.mask[i, j]))
                 expected[owner] += 2.0 * position
         expected[-1] += 2.0 * 0.5
-        torch.testing.assert_close(t.rewards[i, : len(reply)], torch.tensor(expected), atol=1e-3, rtol=0)
+        torch.testing.assert_close(rollout.rewards[i, : len(reply)], torch.tensor(expected), atol=1e-3, rtol=0)
     assert collector.metrics()["reward/places"] > 0
 
 
@@ -365,10 +368,10 @@ def test_each_variant_makes_a_rewarded_token_likelier(variant, saved):
 
 def probability(agent, tokens):
     """Of these first tokens, over some prompts."""
-    t = agent.collector.episodes(agent.network, 8, 8, 1, np.random.default_rng(9))
-    first = t.steps.observations["prompt_lengths"]
+    rollout = agent.collector.episodes(agent.network, 8, 8, 1, np.random.default_rng(9))
+    first = rollout.steps.observations["prompt_lengths"]
     with torch.no_grad():
-        logits = agent.network.model(t.steps.observations["prompts"]).logits
+        logits = agent.network.model(rollout.steps.observations["prompts"]).logits
     rows = torch.arange(len(first))
     return float(logits[rows, first - 1].softmax(-1)[:, tokens].sum(-1).mean())
 
@@ -426,10 +429,10 @@ def test_old_log_probabilities_are_scored_again(saved):
         agent = gridzero.agents.make(
             "grpo", "gridzero/TextGeneration-v0", policy={"model": saved}, rescore=rescore, **FIELDS["grpo"]
         )
-        t = agent._episodes(4)
-        other, distance = agent._rescored(t.replace(log_probs=t.log_probs + 0.25))
-        expected = t.log_probs if rescore else t.log_probs + 0.25
-        torch.testing.assert_close(other.log_probs[t.mask], expected[t.mask], atol=1e-5, rtol=0)
+        rollout = agent._episodes(4)
+        other, distance = agent._rescored(rollout.replace(log_probs=rollout.log_probs + 0.25))
+        expected = rollout.log_probs if rescore else rollout.log_probs + 0.25
+        torch.testing.assert_close(other.log_probs[rollout.mask], expected[rollout.mask], atol=1e-5, rtol=0)
         assert distance == ({"rescoring_distance": pytest.approx(0.25, abs=1e-5)} if rescore else {})
         assert ("rescoring_distance" in next(agent.learn()).metrics) is rescore
 
@@ -467,13 +470,13 @@ def test_the_reference_of_trained_adapters_is_the_model_with_them(kind, saved, t
     policy = {"model": str(tmp_path / "adapters")}
     agent = gridzero.agents.make("grpo", "gridzero/TextGeneration-v0", policy=policy, **FIELDS["grpo"])
     assert sum(p.numel() for p in agent.network.trained()) == sum(p.numel() for p in first.network.trained())
-    t = agent.collector.episodes(agent.network, 4, 4, 12, agent.rng)
-    initial = agent.network.evaluate_actions(t.steps).log_probs.detach()
-    torch.testing.assert_close(first.network.evaluate_actions(t.steps).log_probs, initial)
+    rollout = agent.collector.episodes(agent.network, 4, 4, 12, agent.rng)
+    initial = agent.network.evaluate_actions(rollout.steps).log_probs.detach()
+    torch.testing.assert_close(first.network.evaluate_actions(rollout.steps).log_probs, initial)
     for parameter in agent.network.trained():
         parameter.data += 0.5 * torch.randn_like(parameter)
-    torch.testing.assert_close(agent.network.reference_log_probs(t.steps), initial)
-    assert not torch.allclose(agent.network.evaluate_actions(t.steps).log_probs, initial, atol=1e-2)
+    torch.testing.assert_close(agent.network.reference_log_probs(rollout.steps), initial)
+    assert not torch.allclose(agent.network.evaluate_actions(rollout.steps).log_probs, initial, atol=1e-2)
     with pytest.raises(ValueError, match="has adapters already, which go on learning: leave out"):
         gridzero.agents.make("grpo", "gridzero/TextGeneration-v0", policy=policy | {"peft": kind}, **FIELDS["grpo"])
 
@@ -486,15 +489,15 @@ def test_flat_groups_are_left_out_without_changing_the_gradient(saved):
             "grpo", "gridzero/TextGeneration-v0", policy={"model": saved}, skip_flat_groups=skip, variant="dr_grpo",
             **{**FIELDS["grpo"], "kl_coefficient": 0.0},
         )  # fmt: skip
-        t = agent._episodes(agent.config.groups)
-        rewards = torch.zeros_like(t.rewards)
+        rollout = agent._episodes(agent.config.groups)
+        rewards = torch.zeros_like(rollout.rewards)
         rewards[0, 0] = 1.0
-        t = t.replace(rewards=rewards)
-        advantages = agent._advantages(t)
+        rollout = rollout.replace(rewards=rewards)
+        advantages = agent._advantages(rollout)
         expected = group_advantages(torch.tensor([1.0, 0, 0, 0]), "centred")
         torch.testing.assert_close(advantages[:4, 0], expected)
         assert not advantages[4:].any()
-        agent._update(t, advantages)
+        agent._update(rollout, advantages)
         return agent.optimiser.vector.detach().clone()
 
     torch.testing.assert_close(after(True), after(False), atol=1e-6, rtol=0)
