@@ -1,4 +1,4 @@
-"""Files with a JSON object a line: whatever is wrong with one is said in one line, with the number of its own."""
+"""Reading files with a JSON object a line; errors name the line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Record = Mapping[str, Any]
 
 
 def read_json_lines(path: Path, make: Callable[[Record], Item]) -> list[Item]:
-    """Items that ``make`` makes of the objects in the lines that are not blank.
+    """Read a file with a JSON object a line, of each of which ``make`` makes an item; blank lines are skipped.
 
     Raises:
         ValueError: for a file that cannot be read or is empty, or a line that is no object or that ``make`` refuses: in
@@ -56,7 +56,7 @@ def _object(line: bytes) -> Record:
 
 
 def check_text(key: str, value: Any) -> str:
-    """The value of a key, which must be a text.
+    """Return the value of a key, which must be a text.
 
     Raises:
         ValueError: when it is something else, or has half a surrogate pair.

@@ -42,7 +42,7 @@ class Example:
         return self if len(self.tokens) <= length else Example(self.tokens[:length], self.completion[:length])
 
     def as_read(self, end: Sequence[int], pad: int) -> Example:
-        """The tokens that the completion's text has: none from padding on, and an end token."""
+        """The example as its text is encoded: without what follows padding, and with an end token."""
         silent = [i for i, token in enumerate(self.tokens) if token == pad and self.completion[i] and pad not in end]
         one = self.cut(silent[0]) if silent else self
         if one.tokens[-1] in end:

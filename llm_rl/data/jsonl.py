@@ -85,12 +85,12 @@ def read_steps(path: Path, policy: LanguagePolicy, separator: str, length: int) 
 
 
 def _check_length(example: Example, length: int, needed: int | None = None) -> None:
-    """Raise ValueError for an example of which so many tokens leave nothing to learn.
+    """Raise ValueError for an example whose first ``length`` tokens leave nothing to learn.
 
     Args:
         example: the tokens of a line.
         length: how many of them are read.
-        needed: how many must be; by default the first of the completion that follows another token.
+        needed: how many must be; by default up to the completion's first token that follows another one.
     """
     if example.learned == 0:
         raise ValueError("there is nothing to learn: prompt and completion are empty")

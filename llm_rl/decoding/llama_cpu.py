@@ -45,7 +45,8 @@ class _Layer(NamedTuple):
 
 
 class FastDecoder:
-    """A decoder, see :class:`~gridzero.llm_rl.decoding.decoder.Decoder`, of a model's weights as they are now.
+    """Decoder by compiled loops over a model's weights as they are now; see
+    :class:`~gridzero.llm_rl.decoding.decoder.Decoder`.
 
     Args:
         model: the model that the weights are of.
@@ -139,7 +140,7 @@ class FastDecoder:
         return logits
 
     def _read(self, virtual: VirtualTokens | None = None, places: Tensor | None = None) -> None:
-        """New steps of all rows, whose embeddings are in ``x``; what the output layer takes is in ``normal`` then.
+        """Run the layers on new steps of all rows: from embeddings in ``x`` to what the output layer reads, ``normal``.
 
         Args:
             virtual: learned tokens among them.
@@ -222,7 +223,7 @@ def _add(x: Tensor, y: Tensor, product: _Product) -> None:
 
 
 def _product(linears: list[Linear], norm: Tensor | None = None) -> _Product:
-    """Layers next to each other, the weights and √D of the norm before them in them."""
+    """One product for several layers next to each other, multiplied by the weights and √D of the norm before them."""
     weight = torch.cat([linear.weight.T for linear in linears], 1).contiguous()
     if norm is not None:
         weight *= (norm * math.sqrt(len(norm))).unsqueeze(-1)

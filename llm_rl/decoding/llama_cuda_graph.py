@@ -21,7 +21,8 @@ _WARM_UP = 3
 
 
 class GraphDecoder:
-    """A decoder, see :class:`~gridzero.llm_rl.decoding.decoder.Decoder`, of a model's layers; attention is its own.
+    """Decoder that runs a model's layers with an attention of its own; see
+    :class:`~gridzero.llm_rl.decoding.decoder.Decoder`.
 
     On a processor it computes the same without a graph.
 

@@ -20,7 +20,7 @@ _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 
 @dataclass(frozen=True)
 class Linear:
-    """weight · x + bias.
+    """A linear layer: weight · x + bias.
 
     Attributes:
         weight: (outputs, inputs).

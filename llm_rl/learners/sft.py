@@ -127,7 +127,7 @@ class SFT(SupervisedLearner):
         return super().defaults(env, fields) | usual
 
     def _generator(self, number: int) -> np.random.Generator:
-        """The generator of a demonstration that comes again; the learner has the first three children of its seed."""
+        """Generator of a demonstration in every pass: a child of the seed, of which the learner has the first three."""
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(3, number)))
 
     def batches(self) -> Iterator[Batch[Example]]:

@@ -1,1 +1,1 @@
-"""Language models: tiny ones, loading and saving, heads and adapters, base models of tasks."""
+"""Language models: tiny ones, loading and saving, heads, adapters, and how conversations become tokens."""

@@ -1,4 +1,4 @@
-"""Causal language models: a tiny one, the parts of any, and what is added to them.
+"""Causal language models: tiny ones, the parts of any model, gradient checkpointing and value heads.
 
 A model is one of Hugging Face's transformers. Two functions take it apart, so that logits need not exist:
 :func:`hidden_states` runs everything before the output layer, :func:`output_head` gives that layer, which
@@ -141,7 +141,7 @@ def tiny_config(
 
 @contextmanager
 def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Draw from a generator of its own where libraries draw from torch's."""
+    """Seed torch's generators, from which libraries draw, within the ``with`` block, and restore them after it."""
     devices = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
@@ -306,7 +306,7 @@ def checkpointed(model: Any) -> list[nn.Module]:
 
 @contextmanager
 def _checkpointing(backbone: Any) -> Iterator[None]:
-    """Let the layers checkpoint, which they do in training mode alone, while all within them is in evaluation."""
+    """Put the layers that checkpoint in training mode, without which they do not, but nothing inside them."""
     layers = checkpointed(backbone) if torch.is_grad_enabled() else []
     for layer in layers:
         layer.training = True

@@ -21,7 +21,7 @@ def routers(model: nn.Module) -> list[Any]:
 
 @contextmanager
 def recorded_experts(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Record the experts (N, k) that each router chooses for the tokens of each pass, within this."""
+    """Record the experts (N, k) that each router chooses for the tokens of each pass within the ``with`` block."""
     chosen: list[Tensor] = []
 
     def record(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -102,7 +102,7 @@ class ExpertBalance:
 
     @contextmanager
     def counting(self, lengths: Sequence[int]) -> Iterator[None]:
-        """Count the tokens of one pass over sequences of these lengths, padded on the right, within this."""
+        """Count the tokens of one pass within the ``with`` block: sequences of these lengths, padded on the right."""
         if not self.routers:
             yield
             return

@@ -255,7 +255,7 @@ def merge(model: Any) -> Any:
 
 
 class Reference:
-    """The model as it is now, to be compared with later.
+    """A copy of a model's weights as they are now, to compare the model with later.
 
     It keeps a copy of the weights that learn, of an adapted model so those of its adapters alone, which take the place
     of the learning ones while the reference is asked.
@@ -273,7 +273,7 @@ class Reference:
 
     @contextmanager
     def model(self) -> Iterator[Any]:
-        """The reference, within this; no gradient may go through it."""
+        """Give the model the weights of the reference within the ``with`` block; no gradient may go through it."""
         own = [parameter.data for parameter in self.parameters]
         for parameter, value in zip(self.parameters, self.values, strict=True):
             parameter.data = value

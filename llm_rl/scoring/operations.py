@@ -71,7 +71,7 @@ def _turned(vectors: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 
 
 class _Attended(torch.autograd.Function):
-    """Softmax attention as it is written: A = softmax(s Q Kᵀ), O = A V.
+    """Softmax attention with all its weights in memory: A = softmax(s Q Kᵀ), O = A V.
 
     ∂/∂V = Aᵀ G, and with D = A (G Vᵀ - rowsum(A G Vᵀ)), ∂/∂Q = s D K and ∂/∂K = s Dᵀ Q.
     """

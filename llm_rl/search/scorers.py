@@ -31,7 +31,7 @@ class ProcessScorer(Scorer, Protocol):
 
 
 def prefix_scores(scorer: ProcessScorer, prompts: Sequence[str], prefixes: Sequence[str]) -> list[float]:
-    """The least probability of the steps so far; of a separator at the end nothing follows yet."""
+    """The least probability of the steps of each prefix; a separator at its end begins no step yet."""
     separator = scorer.config.separator
     texts = [prefix.removesuffix(separator) for prefix in prefixes]
     return [min(probabilities) for probabilities in scorer.step_probabilities(prompts, texts)]
