@@ -115,19 +115,7 @@ def q_learning(knowledge: Any, batch: Any, policy: Any, settings: Any, waits: bo
 
 
 @kernel
-def n_step(
-    knowledge: Any,
-    batch: Any,
-    policy: Any,
-    settings: Any,
-    waits: bool,
-    past_indices: Any,
-    past_entries: Any,
-    past_rows: Any,
-    past_rewards: Any,
-    first: Any,
-    held: Any,
-) -> float:
+def n_step(knowledge: Any, batch: Any, policy: Any, settings: Any, waits: bool, past: Any) -> float:
     """Semi-gradient n-step TD (eq. 9.15) and n-step Sarsa (eq. 10.5); no more than n steps are remembered.
 
     Args:
@@ -136,13 +124,10 @@ def n_step(
         policy: as in all kernels.
         settings: as in all kernels.
         waits: as in all kernels.
-        past_indices: (N, n, k) features of the steps not yet learnt from, in a ring.
-        past_entries: (N, n, k).
-        past_rows: (N, n) rows of the weights.
-        past_rewards: (N, n).
-        first: (N,) where in the ring the oldest of them is.
-        held: (N,) how many there are.
+        past: the steps not yet learnt from, in a ring: indices and entries (N, n, k) of their features, rows (N, n) of
+            the weights, rewards (N, n), and (N,) where the oldest of them is and how many there are.
     """
+    past_indices, past_entries, past_rows, past_rewards, first, held = past
     weights, updates, streams, _, actions, indices, entries = knowledge
     next_indices, next_entries, _, _, _, rewards, terminated, truncated, valid = batch
     gamma, length = settings[0], past_rows.shape[1]
@@ -181,17 +166,7 @@ def n_step(
 
 @kernel
 def traced(
-    knowledge: Any,
-    batch: Any,
-    policy: Any,
-    settings: Any,
-    waits: bool,
-    kind: int,
-    decay: float,
-    traces: Any,
-    traced_weights: Any,
-    held: Any,
-    drifts: Any,
+    knowledge: Any, batch: Any, policy: Any, settings: Any, waits: bool, kind: int, decay: float, past: Any
 ) -> float:
     """TD(lambda) and Sarsa(lambda) (sections 12.2, 12.5, 12.7), with the step size of each visit kept in its trace.
 
@@ -203,11 +178,11 @@ def traced(
         waits: as in all kernels.
         kind: ``ACCUMULATING``, ``REPLACING`` or ``DUTCH`` (true online).
         decay: gamma lambda.
-        traces: (N, R·d), 0 where there is none.
-        traced_weights: (N, R·d) the weights (numbered row d + feature) that have one.
-        held: (N,) how many there are.
-        drifts: (N,) what this environment's last update did to the value of its successor (``DUTCH``).
+        past: ``traces`` (N, R·d), 0 where there is none; ``traced_weights`` (N, R·d), the weights (numbered row d +
+            feature) that have one; (N,) how many those are; ``drifts`` (N,), what this environment's last update did to
+            the value of its successor (``DUTCH``).
     """
+    traces, traced_weights, held, drifts = past
     weights, updates, streams, _, actions, indices, entries = knowledge
     next_indices, next_entries, _, _, _, rewards, terminated, truncated, valid = batch
     size = weights.shape[1]

@@ -5,6 +5,7 @@ Equation, section and figure numbers are those of Sutton & Barto, *Reinforcement
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -91,13 +92,18 @@ class _OnPolicy(LinearAgent):
 
     def _learn_from(self, batch: tuple[NDArray[Any], ...], settings: tuple[float, ...]) -> float:
         common = (self._knowledge, batch, self._policy, settings, self._waits)
-        memory = self.memory
         if self.config.trace_decay > 0:
             kind, decay = TRACES[self.config.trace], self.config.gamma * self.config.trace_decay
-            past = tuple(memory[name] for name in ("traces", "traced", "held", "drifts"))
-            return float(kernels.traced(*common, kind, decay, *past))
-        names = ("past_indices", "past_entries", "past_rows", "past_rewards", "first", "held")
-        return float(kernels.n_step(*common, *(memory[name] for name in names)))
+            return float(kernels.traced(*common, kind, decay, self._past))
+        return float(kernels.n_step(*common, self._past))
+
+    @functools.cached_property
+    def _past(self) -> tuple[NDArray[Any], ...]:
+        """The arrays of the memory that hold traces or past steps, as the kernels take them."""
+        names: tuple[str, ...] = ("past_indices", "past_entries", "past_rows", "past_rewards", "first", "held")
+        if self.config.trace_decay > 0:
+            names = ("traces", "traced", "held", "drifts")
+        return tuple(self.memory[name] for name in names)
 
 
 class LinearSarsa(_OnPolicy):

@@ -76,7 +76,7 @@ class Car:
         """Learn from so many episodes, or until a step limit over all of them; their lengths."""
         lengths = np.zeros(episodes, dtype=np.int64)
         coding = (CODING.shifts, float(CODING.tiles))
-        trace = (self._kind, self._decay, *self._traces)
+        trace = (self._kind, self._decay, self._traces)
         _drive(self._knowledge, self._past, trace, self._settings, self._starts, coding, lengths, limit)
         return lengths
 
@@ -137,16 +137,15 @@ def _observe(position: float, velocity: float, coding: Any, indices: Any) -> Non
 def _drive(
     knowledge: Any, past: Any, trace: Any, settings: Any, starts: Any, coding: Any, lengths: Any, limit: int
 ) -> None:
-    _, _, _, rows, actions, here, entries = knowledge
-    past_indices, past_entries, past_rows, past_rewards, first, held = past
-    kind, decay, traces, which, traced_count, drifts = trace
+    _, _, _, rows, actions, indices, entries = knowledge
+    kind, decay, traces = trace
     nobody = np.zeros((0, 0))
-    following, start = np.empty_like(here), np.empty_like(here)
+    following, start = np.empty_like(indices), np.empty_like(indices)
     rewards, flags = np.full(1, -1.0), np.zeros((3, 1), np.bool_)
     flags[2, 0] = True
     taken = 0
     position, velocity = -0.6 + 0.2 * uniform(starts, 0), 0.0
-    _observe(position, velocity, coding, here)
+    _observe(position, velocity, coding, indices)
     begin(knowledge, nobody, settings[1])
     for episode in range(len(lengths)):
         while True:
@@ -163,21 +162,9 @@ def _drive(
                 observed = start
             batch = (following, entries, observed, entries, rows, rewards, flags[0], flags[1], flags[2])
             if decay > 0:
-                traced(knowledge, batch, nobody, settings, False, kind, decay, traces, which, traced_count, drifts)
+                traced(knowledge, batch, nobody, settings, False, kind, decay, traces)
             else:
-                n_step(
-                    knowledge,
-                    batch,
-                    nobody,
-                    settings,
-                    False,
-                    past_indices,
-                    past_entries,
-                    past_rows,
-                    past_rewards,
-                    first,
-                    held,
-                )
+                n_step(knowledge, batch, nobody, settings, False, past)
             if over or taken == limit:
                 break
         if taken == limit:

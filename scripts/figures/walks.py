@@ -164,54 +164,33 @@ def _learn(
     runs, episodes = errors.shape
     size, active = initial.shape[1], features[0].shape[1]
     policy = np.ones((1, 1))
-    here, observed = np.empty((1, active), np.int64), np.empty((1, active), np.int64)
+    indices, observed = np.empty((1, active), np.int64), np.empty((1, active), np.int64)
     entries, next_entries = np.empty((1, active)), np.empty((1, active))
     rows, rewards, valid = np.zeros(1, np.int64), np.zeros(1), np.ones(1, np.bool_)
     terminated, truncated = np.zeros(1, np.bool_), np.zeros(1, np.bool_)
     for run in range(runs):
         weights = initial[run : run + 1].copy()
         streams = np.zeros(1, np.uint64)
-        past_indices, past_entries = np.zeros((1, max(n, 1), active), np.int64), np.zeros((1, max(n, 1), active))
-        past_rows, past_rewards = np.zeros((1, max(n, 1)), np.int64), np.zeros((1, max(n, 1)))
-        first, held = np.zeros(1, np.int64), np.zeros(1, np.int64)
-        traces, which, drifts = np.zeros((1, size)), np.zeros((1, size), np.int64), np.zeros(1)
-        knowledge = (weights, np.zeros(1, np.int64), streams, rows, np.zeros(1, np.int64), here, entries)
+        first, held, length = np.zeros(1, np.int64), np.zeros(1, np.int64), max(n, 1)
+        past_indices, past_entries = np.zeros((1, length, active), np.int64), np.zeros((1, length, active))
+        past = (past_indices, past_entries, np.zeros((1, length), np.int64), np.zeros((1, length)), first, held)
+        traces = (np.zeros((1, size)), np.zeros((1, size), np.int64), held, np.zeros(1))
+        knowledge = (weights, np.zeros(1, np.int64), streams, rows, np.zeros(1, np.int64), indices, entries)
         for episode in range(episodes):
             number = run * episodes + episode
             last = begins[number + 1] - 1
-            here[0], entries[0] = features[0][states[begins[number]]], features[1][states[begins[number]]]
+            indices[0], entries[0] = features[0][states[begins[number]]], features[1][states[begins[number]]]
             for t in range(begins[number], last):
                 observed[0], next_entries[0] = features[0][states[t + 1]], features[1][states[t + 1]]
                 rewards[0] = all_rewards[t]
                 terminated[0] = t + 1 == last and ends[number]
                 truncated[0] = t + 1 == last and not ends[number]
-                batch = (
-                    observed,
-                    next_entries,
-                    observed,
-                    next_entries,
-                    rows,
-                    rewards,
-                    terminated,
-                    truncated,
-                    valid,
-                )
+                following = (observed, next_entries)
+                batch = (*following, *following, rows, rewards, terminated, truncated, valid)
                 if n > 0:
-                    n_step(
-                        knowledge,
-                        batch,
-                        policy,
-                        settings,
-                        False,
-                        past_indices,
-                        past_entries,
-                        past_rows,
-                        past_rewards,
-                        first,
-                        held,
-                    )
+                    n_step(knowledge, batch, policy, settings, False, past)
                 else:
-                    traced(knowledge, batch, policy, settings, False, kind, decay, traces, which, held, drifts)
+                    traced(knowledge, batch, policy, settings, False, kind, decay, traces)
             errors[run, episode] = _error(weights, features, exact, counts)
 
 
