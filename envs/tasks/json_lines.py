@@ -55,6 +55,17 @@ def _object(line: bytes) -> Record:
     return entry
 
 
+def value_of(record: Record, key: str) -> Any:
+    """Return the value of a key.
+
+    Raises:
+        ValueError: when it is missing.
+    """
+    if key not in record:
+        raise ValueError(f'"{key}" is missing')
+    return record[key]
+
+
 def check_text(key: str, value: Any) -> str:
     """Return the value of a key, which must be a text.
 

@@ -16,7 +16,7 @@ from typing import Literal, Unpack, get_args
 import numpy as np
 
 from gridzero.envs.tasks.child import ChildError, call
-from gridzero.envs.tasks.json_lines import Record, check_text, read_json_lines
+from gridzero.envs.tasks.json_lines import Record, check_text, read_json_lines, value_of
 from gridzero.envs.tasks.numbers import read_number, same_number, shown
 from gridzero.envs.tasks.task import CommonOptions, Problem, Task
 from gridzero.envs.tasks.templates import TAGS
@@ -103,7 +103,7 @@ class Jsonl(Task):
 
     @staticmethod
     def _field(entry: Record, key: str) -> str:
-        value = entry.get(key)
+        value = value_of(entry, key)
         if key == "answer" and isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)
         text = check_text(key, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,10 +41,17 @@ class Example:
         """The first ``length`` tokens."""
         return self if len(self.tokens) <= length else Example(self.tokens[:length], self.completion[:length])
 
-    def as_read(self, end: Sequence[int], pad: int) -> Example:
-        """The example as its text is encoded: without what follows padding, and with an end token."""
-        silent = [i for i, token in enumerate(self.tokens) if token == pad and self.completion[i] and pad not in end]
-        one = self.cut(silent[0]) if silent else self
+    def as_read(self, end: Sequence[int], silent: Collection[int]) -> Example:
+        """The example as its text is encoded: without what follows padding, and with an end token.
+
+        Args:
+            end: tokens that end a completion.
+            silent: these and padding.
+        """
+        padding = [
+            i for i, token in enumerate(self.tokens) if self.completion[i] and token in silent and token not in end
+        ]
+        one = self.cut(padding[0]) if padding else self
         if one.tokens[-1] in end:
             return one
         return Example([*one.tokens, end[0]], [*one.completion, True])

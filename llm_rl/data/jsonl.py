@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from gridzero.envs.tasks.json_lines import Record, check_text, read_json_lines
+from gridzero.envs.tasks.json_lines import Record, check_text, read_json_lines, value_of
 from gridzero.envs.tasks.numbers import shown
 from gridzero.llm_rl.data.examples import Example, Pair, StepExample
 from gridzero.llm_rl.models.rendering import ChatRenderer, Message, renderer_of
@@ -162,17 +162,11 @@ def _content(record: Record, key: str) -> Content:
 
 
 def _text(record: Record, key: str) -> str:
-    return check_text(key, _value(record, key))
+    return check_text(key, value_of(record, key))
 
 
 def _list(record: Record, key: str) -> list[Any]:
-    value = _value(record, key)
+    value = value_of(record, key)
     if not isinstance(value, list):
         raise ValueError(f'"{key}" must be a list, not {shown(json.dumps(value))}')
     return value
-
-
-def _value(record: Record, key: str) -> Any:
-    if key not in record:
-        raise ValueError(f'"{key}" is missing')
-    return record[key]

@@ -71,7 +71,7 @@ class RewardModel(ScoringLearner[Pair]):
 
     def rewards(self, examples: Sequence[Example]) -> Tensor:
         """Rewards (B,) of whole completions, read off their end tokens, which are added where they are missing."""
-        ended = [one.as_read(self.scorer.end, self.scorer.pad) for one in examples]
+        ended = [one.as_read(self.scorer.end, self.scorer.silent) for one in examples]
         return self.numbers_at(ended, [[len(one.tokens) - 1] for one in ended])
 
     @torch.no_grad()

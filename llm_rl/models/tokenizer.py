@@ -62,6 +62,24 @@ def _line_ends(tokenizer: Any) -> list[int]:
     return sorted(token for token, text in texts.items() if "\n" in text and not text.strip())
 
 
+def padding_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Tokens that fill up: the tokenizer's, and that of the model's configuration where no text is encoded as it."""
+    of_tokenizer = tokenizer.pad_token_id
+    of_model = getattr(model.config.get_text_config(decoder=True), "pad_token_id", None)
+    found = [] if of_tokenizer is None else [int(of_tokenizer)]
+    if of_model is not None and of_model not in found and not _is_text(tokenizer, of_model):
+        found.append(int(of_model))
+    return tuple(found)
+
+
+def _is_text(tokenizer: Any, token: int) -> bool:
+    """Whether a token is what its own text is encoded as."""
+    try:
+        return bool(tokenizer.encode(tokenizer.decode([token]), add_special_tokens=False) == [token])
+    except Exception:  # of a text without tokens, tokenizers raises nothing more specific
+        return False
+
+
 def known_tokens(tokenizer: Any, marks: str) -> list[int]:
     """Tokens of a text of marks such as ``<img>``; none where the tokenizer does not have each of them as a token."""
     known, tokens = tokenizer.get_vocab(), list[int]()

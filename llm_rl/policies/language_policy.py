@@ -27,7 +27,7 @@ from gridzero.llm_rl.models.experts import agreement, experts_of, loads_of, maxi
 from gridzero.llm_rl.models.peft import Reference
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, write_model
 from gridzero.llm_rl.models.rendering import Picture, encode_text, renderer_of
-from gridzero.llm_rl.models.tokenizer import end_tokens
+from gridzero.llm_rl.models.tokenizer import end_tokens, padding_tokens
 from gridzero.llm_rl.models.virtual_tokens import virtual_count
 from gridzero.llm_rl.policies.base_models import base_model
 from gridzero.llm_rl.policies.language_options import (
@@ -81,6 +81,9 @@ class LanguagePolicy(Policy):
     Attributes:
         limit: tokens that the model may write in one conversation.
         renderer: makes tokens of conversations.
+        end: tokens that end a completion.
+        pad: the token that fills up.
+        silent: end tokens and padding, from which on a completion says nothing.
         whole: the model with all its parts.
     """
 
@@ -115,6 +118,7 @@ class LanguagePolicy(Policy):
         self.reference: Reference | None = None
         self.end = end_tokens(model, tokenizer, lines=options.stop == "line")
         self.pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end[0])
+        self.silent = frozenset({*self.end, self.pad, *padding_tokens(model, tokenizer)})
         self.renderer = renderer_of(
             tokenizer, self.end, chat=uses_chat(tokenizer, options, task), system=getattr(task, "system", "")
         )
@@ -224,8 +228,7 @@ class LanguagePolicy(Policy):
     def decode(self, tokens: NDArray[np.int64], ended: Sequence[bool]) -> list[str]:
         """The texts of completions (B, T) before their end tokens; ``CutOff`` where they have not ended (B,)."""
         rows = tokens.tolist()
-        stops = {*self.end, self.pad}
-        cut = [row[: next((i for i, token in enumerate(row) if token in stops), len(row))] for row in rows]
+        cut = [row[: next((i for i, token in enumerate(row) if token in self.silent), len(row))] for row in rows]
         texts: list[str] = self.tokenizer.batch_decode(cut, clean_up_tokenization_spaces=False)
         return [text if whole else CutOff(text) for text, whole in zip(texts, ended, strict=True)]
 

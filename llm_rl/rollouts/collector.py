@@ -233,7 +233,6 @@ def character_ends(policy: LanguagePolicy, conversation: Conversation) -> list[i
     """End of each token since the prompt in the conversation's text, in characters."""
     ends: list[int] = []
     answers = iter(conversation.answers)
-    silent = {*policy.end, policy.pad}
     begin = 0
     for own, run in itertools.groupby(zip(conversation.own, conversation.reply, strict=True), key=lambda pair: pair[0]):
         tokens = [token for _, token in run]
@@ -241,7 +240,8 @@ def character_ends(policy: LanguagePolicy, conversation: Conversation) -> list[i
             begin += len(next(answers))
             ends += [begin] * len(tokens)
             continue
-        count = next((k for k, token in enumerate(tokens) if token in silent), len(tokens))  # nothing after it counts
+        # Nothing counts from the first silent token on.
+        count = next((k for k, token in enumerate(tokens) if token in policy.silent), len(tokens))
         prefixes = [tokens[: min(k + 1, count)] for k in range(len(tokens))]
         texts = policy.tokenizer.batch_decode(prefixes, clean_up_tokenization_spaces=False)
         ends += [begin + len(text) for text in texts]

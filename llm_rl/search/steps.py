@@ -90,6 +90,6 @@ class StepWriter:
                     self.spent[prefix.problem] += len(own)
                     whole = (*prefix.tokens, *own)
                     # Nothing after padding counts in a completion's text.
-                    finished = own[-1] in policy.end or policy.pad in own or len(own) >= limits[i]
+                    finished = not policy.silent.isdisjoint(own) or len(own) >= limits[i]
                     found[-1].append(Prefix(prefix.problem, whole, prefix.text + texts[row], finished))
         return found

@@ -74,7 +74,7 @@ def test_text_is_compared_but_for_white_space(tmp_path: Path) -> None:
         (["", "  "], "is empty"),
         ([entry("q", 1), "{"], "line 2: it is not JSON: Expecting property name"),
         ([entry("q", 1), "", "[]"], "line 3: it is not a JSON object, but []"),
-        (['{"question": "q"}'], 'line 1: "answer" must be a text, not null'),
+        (['{"question": "q"}'], 'line 1: "answer" is missing'),
         ([entry("", 1)], 'line 1: "question" is empty'),
         ([entry("q", True)], 'line 1: "answer" must be a text, not true'),
         ([entry("q", "24 or 25")], "line 1: 24 or 25 is not a number"),

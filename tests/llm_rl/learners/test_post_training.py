@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import gridzero
 from gridzero.__main__ import main
 from gridzero.agents.checkpoint import flatten, unflatten
 from gridzero.envs.tasks import make_task
-from gridzero.envs.tasks.vocabulary import END, Vocabulary
+from gridzero.envs.tasks.vocabulary import END, PAD, Vocabulary
 from gridzero.llm_rl.learners.post_training import passes
 from gridzero.llm_rl.models.causal import tiny_model
 from gridzero.llm_rl.models.pretrained import save_model
@@ -158,6 +159,19 @@ def ending_in_padding(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_model(built, tokenizer, folder)
     return str(folder)
+
+
+@pytest.mark.parametrize("name", ["reward-model", "process-reward-model"])
+def test_what_a_models_own_padding_says_is_not_judged(name: str, model: str, tmp_path: Path) -> None:
+    """The tokenizer pads with the end token, and the text of the model's own padding has no tokens."""
+    shutil.copytree(model, tmp_path / "model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(tmp_path / "model")
+    agent = make(name, str(tmp_path / "model"), best_of=20)
+    assert (agent.network.pad, agent.network.silent) == (1, {0, 1})
+    written = agent.act(["1+2=\n"] * 4)
+    assert not any(mark in text for text in written for mark in (PAD, END))
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -12,7 +12,8 @@ from transformers import AutoTokenizer
 
 from gridzero.envs.tasks.templates import TAGS
 from gridzero.envs.tasks.vocabulary import END, PAD, Vocabulary
-from gridzero.llm_rl.models.tokenizer import character_tokenizer
+from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.models.tokenizer import character_tokenizer, padding_tokens
 
 # The marks can be spelled out with these, and there is a space, a line break, an accent and a sign outside the plane.
 CHARACTERS = "<>/adehinkprstw0123456789+= \n\r\té\u0301𝟗."
@@ -56,3 +57,16 @@ def test_marks(tokenizer: Any) -> None:
 def test_what_is_not_in_the_vocabulary_is_not_passed_over(tokenizer: Any) -> None:
     with pytest.raises(Exception, match="UNK"):
         tokenizer.encode("1+Z")
+
+
+def test_padding_of_a_models_own_is_none_where_texts_have_it() -> None:
+    """The mark of padding has no text; a letter has, whatever a configuration calls it."""
+    model, tokenizer = (
+        tiny_model(len(VOCABULARY), width=8, layers=1, heads=2, positions=8),
+        character_tokenizer(VOCABULARY),
+    )
+    assert padding_tokens(model, tokenizer) == (VOCABULARY.pad,)
+    tokenizer.pad_token = None
+    assert padding_tokens(model, tokenizer) == (VOCABULARY.pad,)
+    model.config.pad_token_id = VOCABULARY.encode("7")[0]
+    assert padding_tokens(model, tokenizer) == ()
