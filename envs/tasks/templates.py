@@ -194,10 +194,11 @@ TEMPLATES: dict[str, Template] = {
             is_conversation=True,
         ),
         Template("plain", form="last-line"),
+        Template("question", form="last-line", explains=True),
     )
 }
 """By name. "tags": the question alone; "r1-zero": the conversation of DeepSeek-R1-Zero (DeepSeek-AI, 2025, table 1), in
-lines; both answer in tags. "plain": no tags."""
+lines; both answer in tags. "plain": no tags. "question": no tags, but what is asked in words, for models that converse."""
 
 
 def find_template(template: str | Template) -> Template:
