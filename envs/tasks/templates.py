@@ -198,7 +198,7 @@ TEMPLATES: dict[str, Template] = {
     )
 }
 """By name. "tags": the question alone; "r1-zero": the conversation of DeepSeek-R1-Zero (DeepSeek-AI, 2025, table 1), in
-lines; both answer in tags. "plain": no tags. "question": no tags, but what is asked in words, for models that converse."""
+lines; both answer in tags. "plain": no tags. "question": no tags either, but words that say what is asked."""
 
 
 def find_template(template: str | Template) -> Template:
