@@ -35,7 +35,7 @@ def presets(agent: str) -> Mapping[str, Preset]:
 
     Example:
         >>> presets("ppo")["CartPole-v1"].steps
-        60000
+        40000
     """
     text = resources.files("gridzero.agents.neural").joinpath("presets.toml").read_text(encoding="utf-8")
     found = {}
@@ -56,7 +56,7 @@ def preset(agent: str, name: str) -> Preset:
         >>> import gridzero
         >>> agent = gridzero.agents.make("ppo", "CartPole-v1", **preset("ppo", "CartPole-v1").fields)
         >>> agent.vector.num_envs
-        64
+        16
     """
     known = presets(agent)
     if not known:

@@ -61,7 +61,7 @@ def test_a_run_uses_shows_and_records_its_preset(
     assert "epochs" not in shown
 
     record, shown = trained("--preset", "none", "--run", "bare")
-    assert record["config"]["gae_lambda"] == agent_class("ppo").Config().gae_lambda != fields["gae_lambda"]
+    assert record["config"]["learning_rate"] == agent_class("ppo").Config().learning_rate != fields["learning_rate"]
     assert "preset" not in shown
 
     assert main(["train", "--run", "tuned", "--resume", "--steps", "512"]) == 0
@@ -93,4 +93,4 @@ def test_in_python_nothing_is_tuned_that_nobody_asked_for() -> None:
     bare = make("ppo", "CartPole-v1").config
     assert bare == agent_class("ppo").Config()
     tuned = make("ppo", "CartPole-v1", **preset("ppo", "CartPole-v1").fields).config
-    assert tuned.gae_lambda == preset("ppo", "CartPole-v1").fields["gae_lambda"]
+    assert tuned.num_envs == preset("ppo", "CartPole-v1").fields["num_envs"]

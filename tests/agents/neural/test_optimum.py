@@ -121,6 +121,7 @@ def test_ppo_crosses_the_slippery_lake(seed: int) -> None:
 
 
 ZOO = {
+    "Acrobot-v1": -73.5,
     "CartPole-v1": 500.0,
     "MountainCar-v0": -110.4,
     "MountainCarContinuous-v0": 88.3,
@@ -141,15 +142,6 @@ def test_presets_are_not_below_the_published_returns(name: str) -> None:
         found.append(evaluation.mean)
     print(f"{name}: {', '.join(f'{mean:.1f}' for mean in found)}; published {ZOO[name]}")
     assert np.mean(found) >= ZOO[name]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
-def test_acrobot_swings_up(seed: int) -> None:
-    tuned = preset("ppo", "Acrobot-v1")
-    _, evaluation = Bar("ppo", "Acrobot-v1", fields=dict(tuned.fields), steps=tuned.steps).trained(seed)
-    print(f"acrobot seed {seed}: {evaluation.mean:.1f}, {evaluation.low:.1f} to {evaluation.high:.1f}")
-    assert evaluation.mean >= -90.0
 
 
 @pytest.mark.parametrize("name", ["ppo-zhao", "grpo-zhao"])
