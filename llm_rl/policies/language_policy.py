@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,10 +26,11 @@ from gridzero.llm_rl.models.causal import ValueHead, checkpoint_gradients, hidde
 from gridzero.llm_rl.models.experts import agreement, experts_of, loads_of, maximal_violation, routers
 from gridzero.llm_rl.models.peft import Reference
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, write_model
-from gridzero.llm_rl.models.rendering import Picture, encode_text, renderer_of
+from gridzero.llm_rl.models.rendering import encode_text, renderer_of
 from gridzero.llm_rl.models.tokenizer import end_tokens, padding_tokens
 from gridzero.llm_rl.models.virtual_tokens import virtual_count
 from gridzero.llm_rl.policies.base_models import base_model
+from gridzero.llm_rl.policies.histories import Histories
 from gridzero.llm_rl.policies.language_options import (
     LanguageOptions,
     adapt,
@@ -48,18 +49,6 @@ from gridzero.llm_rl.scoring.token_log_probs import token_log_probs
 _NETWORKS_ONLY = ("hidden", "activation", "memory", "normalise_observations", "action_masks", "initial_log_std")
 _ROWS_AT_ONCE = 512
 _WATCHED = slice(32)
-
-
-class History(NamedTuple):
-    """A conversation so far.
-
-    Attributes:
-        tokens: all of them.
-        written: how many of them the model wrote.
-    """
-
-    tokens: list[int]
-    written: int
 
 
 class LanguagePolicy(Policy):
@@ -81,6 +70,7 @@ class LanguagePolicy(Policy):
     Attributes:
         limit: tokens that the model may write in one conversation.
         renderer: makes tokens of conversations.
+        histories: the conversations that it took part in when it acted last.
         end: tokens that end a completion.
         pad: the token that fills up.
         silent: end tokens and padding, from which on a completion says nothing.
@@ -122,7 +112,7 @@ class LanguagePolicy(Policy):
         self.renderer = renderer_of(
             tokenizer, self.end, chat=uses_chat(tokenizer, options, task), system=getattr(task, "system", "")
         )
-        self._histories: list[tuple[str, History]] = []
+        self.histories = Histories(self.renderer)
 
     @classmethod
     def defaults(cls, agent: str, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,17 +204,6 @@ class LanguagePolicy(Policy):
         """
         return encode_text(self.tokenizer, text, begins=begins)
 
-    def _history(self, row: int, text: str, picture: Picture | None) -> History:
-        """The conversation that a text shows: one that the model took part in when it acted last, or a new one.
-
-        A text is first held against that of its own row, and only there where pictures tell conversations apart.
-        """
-        known = self._histories[row : row + 1] + ([] if picture is not None else self._histories)
-        for before, history in known:
-            if len(text) > len(before) and text.startswith(before):
-                return History(history.tokens + self.renderer.reply(text[len(before) :], picture), history.written)
-        return History(self.renderer.prompt(text, picture), 0)
-
     def decode(self, tokens: NDArray[np.int64], ended: Sequence[bool]) -> list[str]:
         """The texts of completions (B, T) before their end tokens; ``CutOff`` where they have not ended (B,)."""
         rows = tokens.tolist()
@@ -252,7 +231,7 @@ class LanguagePolicy(Policy):
         """
         drawn = np.random.default_rng(0) if rng is None else rng
         shown, pictures = texts_and_pictures(observations)
-        histories = [self._history(row, *seen) for row, seen in enumerate(zip(shown, pictures, strict=True))]
+        histories = [self.histories.find(row, *seen) for row, seen in enumerate(zip(shown, pictures, strict=True))]
         rooms = [self.room(history.tokens, self.limit - history.written) for history in histories]
         texts = [""] * len(histories)
         for rows in slices(len(histories)):
@@ -264,11 +243,8 @@ class LanguagePolicy(Policy):
             new = self.generate([histories[i].tokens for i in going], 1, sampling, drawn, limits=limits)
             tokens, lengths = new.tokens.cpu().numpy(), new.lengths.tolist()
             for row, (i, text) in enumerate(zip(going, self.decode(tokens, new.ended.tolist()), strict=True)):
-                own = tokens[row, : lengths[row]].tolist()
-                texts[i], histories[i] = text, History(histories[i].tokens + own, histories[i].written + len(own))
-        self._histories = [
-            (before + text, history) for before, text, history in zip(shown, texts, histories, strict=True)
-        ]
+                texts[i], histories[i] = text, histories[i].with_completion(tokens[row, : lengths[row]].tolist())
+        self.histories.remember(shown, texts, histories)
         return tuple(texts), torch.zeros(len(texts), 0)
 
     def generate(

@@ -109,7 +109,7 @@ def test_a_walk_reads_the_new_picture_after_each_move(model: str) -> None:
     assert not over
     pictures.append(observation["image"])
     policy.act([observation], None, None)
-    tokens = policy._histories[0][1].tokens
+    tokens = policy.histories.last[0][1].tokens
     see, size = policy.renderer.see, policy.model.config.vocab_size
     assert [token for token in tokens if token >= size] == [token for one in pictures for token in see(one)]
 
