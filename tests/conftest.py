@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
 from gridzero.envs import plugins
+
+# With two threads small networks run many times slower on a busy machine; it is read when torch is imported.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 settings.register_profile("gridzero", deadline=None)  # nothing here is a test of speed
 settings.load_profile("gridzero")

@@ -18,6 +18,8 @@ from gridzero.agents.checkpoint import flatten, make_config, unflatten
 from gridzero.agents.tabular.dynamic_programming import Planner
 from gridzero.envs import FiniteMDP
 
+from .states import assert_same_state
+
 # What makes an update small, where an agent has such a field.
 SMALL: dict[str, Any] = {
     "steps_per_update": 100,
@@ -33,16 +35,6 @@ SMALL: dict[str, Any] = {
 SMALL_SB3 = {"n_steps": 64, "batch_size": 32, "n_epochs": 1, "buffer_size": 2000, "learning_starts": 10}
 SMALL_SB3 |= {"train_freq": 50, "hidden": (8,)}
 CONTINUOUS = ("sac", "td3", "ddpg", "tqc", "crossq", "ars")
-
-
-@pytest.fixture(autouse=True)
-def one_thread(request: pytest.FixtureRequest) -> None:
-    """Two threads are many times slower for small networks on a busy machine."""
-    name = request.node.callspec.params["name"] if hasattr(request.node, "callspec") else "q-learning"
-    if "neural" in REGISTRY[name].entry_point:
-        import torch
-
-        torch.set_num_threads(1)
 
 
 # Learners of texts have worlds of their own, and tests beside them.
@@ -77,15 +69,6 @@ def learn(agent: Any, updates: int) -> list[Any]:
     return list(itertools.islice(agent.learn(), updates))
 
 
-def assert_same(one: Any, other: Any) -> None:
-    """Two states hold the same numbers, bit for bit."""
-    (tree, arrays), (other_tree, other_arrays) = flatten(one), flatten(other)
-    assert tree == other_tree
-    assert arrays.keys() == other_arrays.keys()
-    for key, array in arrays.items():
-        np.testing.assert_array_equal(array, other_arrays[key], err_msg=key)
-
-
 def through_json(state: Any) -> Any:
     tree, arrays = flatten(state)
     return unflatten(json.loads(json.dumps(tree)), arrays)
@@ -111,7 +94,7 @@ def test_learning_can_be_left_and_taken_up_again(name: str) -> None:
 def test_the_same_seed_gives_the_same_numbers(name: str) -> None:
     agents = [make(name, seed=7), make(name, seed=7)]
     assert learn(agents[0], 3) == learn(agents[1], 3)
-    assert_same(agents[0].state_dict(), agents[1].state_dict())
+    assert_same_state(agents[0].state_dict(), agents[1].state_dict())
 
 
 @every_agent
@@ -128,9 +111,9 @@ def test_a_restored_agent_goes_on_exactly(name: str, updates: int) -> None:
     original, restored = make(name, seed=3), make(name, seed=3)
     learn(original, updates)
     restored.load_state_dict(through_json(original.state_dict()))
-    assert_same(restored.state_dict(), original.state_dict())
+    assert_same_state(restored.state_dict(), original.state_dict())
     assert learn(restored, 2) == learn(original, 2)
-    assert_same(restored.state_dict(), original.state_dict())
+    assert_same_state(restored.state_dict(), original.state_dict())
 
 
 @every_agent
@@ -140,7 +123,7 @@ def test_a_saved_state_does_not_change_with_the_agent(name: str) -> None:
     state = agent.state_dict()
     before = through_json(state)
     learn(agent, 1)
-    assert_same(state, before)
+    assert_same_state(state, before)
 
 
 @every_agent

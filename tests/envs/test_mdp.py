@@ -12,22 +12,9 @@ from scipy.optimize import linprog
 from gridzero.envs import backward_induction
 from gridzero.envs.mdp import FiniteMDP
 
+from ..models import random_mdp
+
 TAXI = "Taxi-v4" if "Taxi-v4" in gym.registry else "Taxi-v3"
-
-
-def random_mdp(rng, states=6, actions=3, outcomes=3, terminals=1, leak=0.0):
-    """A random model; with ``leak`` every action goes to the last, terminal state with at least that probability."""
-    successors = rng.integers(0, states, (states, actions, outcomes))
-    probabilities = rng.dirichlet(np.ones(outcomes), (states, actions))
-    if leak:
-        successors[:, :, -1] = states - 1
-        probabilities = (1 - leak) * probabilities
-        probabilities[:, :, -1] += leak
-    terminal = np.zeros(states, dtype=bool)
-    terminal[states - terminals :] = terminals > 0
-    return FiniteMDP(
-        successors, probabilities, rng.normal(size=(states, actions)), terminal, rng.dirichlet(np.ones(states))
-    )
 
 
 def dense(mdp):

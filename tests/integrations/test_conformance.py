@@ -16,14 +16,6 @@ NUMERIC = ["index", "coordinates", "one_hot", "window", "image"]
 KINDS = [*NUMERIC, "text"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def grid(num_envs: int | None = None, **options: Any) -> Any:
     options = {"layout": "frozen-lake-4x4", "slip": 0.2, "max_episode_steps": 20} | options
     if num_envs is None:

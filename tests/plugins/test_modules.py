@@ -98,7 +98,7 @@ def test_a_run_of_a_typed_module_is_remembered_and_comes_back(capsys: pytest.Cap
         capsys.readouterr()
 
 
-def test_a_run_of_an_importable_module_comes_back_by_itself(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_an_importable_module_comes_back_by_itself(here: Path) -> None:
     (here / "installed").mkdir()
     (here / "ours_module.py").rename(here / "installed" / "ours_module.py")
     sys.path.append(str(here / "installed"))

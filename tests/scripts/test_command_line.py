@@ -22,14 +22,11 @@ from gridzero.agents import REGISTRY, checkpoint, runs
 from gridzero.commands.arguments import coerce, condense
 from gridzero.commands.environment_words import environment_options
 
+from .folders import contents
+
 LAKE = ["--env", "FrozenLake-v1"]
 WORDS = ["--env", "gridzero/TextGeneration-v0", "--env.task", "addition"]
 QUICK = ["--steps", "2000", "--evaluation-episodes", "5"]
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -169,10 +166,6 @@ def prepare(folder: Path) -> None:
         run = folder / "runs" / name
         run.mkdir(parents=True)
         (run / "config.json").write_text('{"format": "gridzero-run", "vers' if name == "damaged" else "{}")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.name != ".lock"}
 
 
 def test_a_damaged_checkpoint_is_refused_and_the_run_left_alone(
@@ -355,7 +348,7 @@ def test_a_path_for_a_name() -> None:
     assert main(["evaluate", "elsewhere/lake", "elsewhere/lake/checkpoints/2000", "--episodes", "2"]) == 0
 
 
-def test_resuming_needs_nothing_but_the_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_resuming_needs_nothing_but_the_name() -> None:
     """The interval of evaluations is given, as by default it is a part of the budget, which is another here."""
     whole = ["train", "q-learning", *LAKE, "--env.is_slippery", "False", "--steps-per-update", "100"]
     whole += ["--evaluation-episodes", "2", "--evaluate-every", "500"]
@@ -474,11 +467,8 @@ def test_evaluate_warns_of_rare_events_that_the_sample_may_lack(
     assert len(row["warnings"]) == 1
 
 
-def test_evaluate_with_other_options_of_the_environment(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_evaluate_with_other_options_of_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
     """A step costs 1, the last one pays 1. Trained from 2 steps away, held from 3."""
-    monkeypatch.chdir(tmp_path)
     world = ["--env", "gridzero/GridWorld-v0", "--env.layout", "....\nS..G", "--env.reward_step", "-1"]
     assert main(["train", "value-iteration", *world, "--env.start", "5", "--gamma", "1", "--run", "line"]) == 0
     capsys.readouterr()

@@ -53,8 +53,7 @@ def agent(tmp_path: Any) -> Any:
 
 
 @pytest.fixture
-def run(agent: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.chdir(tmp_path)
+def run(agent: Any, tmp_path: Any) -> str:
     gridzero.agents.save(agent, tmp_path / "run")
     return str(tmp_path / "run")
 
@@ -259,8 +258,7 @@ SIZES = ["--groups", "2", "--group-size", "2", "--episode-limit", str(LIMIT), "-
 
 
 @pytest.fixture
-def trained(agent: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.chdir(tmp_path)
+def trained(agent: Any) -> Any:
     return lambda *more: main([*TRAIN, "--policy.model", "model", *SIZES, "--steps", "12", *more])
 
 

@@ -13,11 +13,6 @@ import gridzero
 from gridzero.__main__ import main
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 def test_stable_baselines3_loads_its_zip(capsys: pytest.CaptureFixture[str]) -> None:
     from stable_baselines3 import PPO
 

@@ -6,19 +6,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-import torch
 
 from gridzero.envs.tasks.task import Problem
 from gridzero.figures import frontier, overoptimisation
 from gridzero.figures.overoptimisation import moderation
 from gridzero.figures.text_world import TextWorld, taste
 from gridzero.llm_rl.scoring.enumeration import preferred, tilted, total_variation
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Two threads are many times slower for small networks on a busy machine."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,8 @@ from gridzero.agents.files import lock
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+def folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     """A folder with two short runs, which differ in gamma and seed."""
-    monkeypatch.chdir(tmp_path)
     for name, gamma, seed in (("a", "0.9", "0"), ("b", "0.8", "3")):
         words = [
             "q-learning",
@@ -86,8 +85,7 @@ def test_a_damaged_run_is_named_and_the_others_are_listed(folder: Path, capsys: 
     assert "q-learning" in captured.out
 
 
-def test_nothing_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_nothing_yet(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs"]) == 0
     assert "there are no runs" in capsys.readouterr().out
     assert main(["runs", "compare", "x", "y"]) == 2

@@ -22,9 +22,8 @@ STUDY = [
 
 
 @pytest.fixture(autouse=True)
-def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def in_process(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Train in this process; an interruption is asked for by the number of questions it comes after."""
-    monkeypatch.chdir(tmp_path)
     after: list[int] = []
 
     def train(jobs: Sequence[Any], at_once: int | None, stopped: Callable[[], bool]) -> None:
@@ -77,7 +76,7 @@ def test_an_interrupted_study_goes_on_as_if_it_had_not_been(in_process: list[int
     assert len(results("parts")["trials"]) == 4
 
 
-def test_what_is_worse_at_the_same_point_is_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_worse_at_the_same_point_is_pruned() -> None:
     from gridzero.commands import study
     from gridzero.commands.study import _Pruning
 

@@ -66,7 +66,7 @@ def test_importance_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(values, 1.0)
 
 
-def test_random_walks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_walks() -> None:
     """Example 6.2 and figure 7.2: TD beats Monte Carlo, four steps beat one and very many."""
     figure = module("sutton-example-6-2")
     assert figure.errors("TD", "0.1", 0, 20)[20:].mean() < 0.8 * figure.errors("MC", "0.03", 0, 20)[20:].mean()

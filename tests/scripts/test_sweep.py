@@ -25,14 +25,11 @@ from gridzero.commands.environment_words import EnvironmentWords
 from gridzero.commands.settings import TrainingOptions, parse_settings
 from gridzero.commands.summary import summarise
 
+from .folders import contents
+
 LAKE = ["--env", "FrozenLake-v1"]
 SHORT = ["--steps", "1000", "--steps-per-update", "500", "--evaluation-episodes", "5"]
 FROZEN = {"id": "FrozenLake-v1", "kwargs": {}}
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def numbers(path: Path) -> dict[str, Any]:
@@ -46,10 +43,6 @@ def numbers(path: Path) -> dict[str, Any]:
         "evaluation": (path / "evaluation.json").read_text(),
         "checkpoint": (manifest["training"]["step"], tree, {name: array.tobytes() for name, array in tensors.items()}),
     }
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.name != ".lock"}
 
 
 def test_each_run_is_the_one_of_train(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,8 +38,7 @@ class Tracker(types.ModuleType):
 
 
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
-def test_a_tracker_gets_what_the_run_logs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_tracker_gets_what_the_run_logs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = Tracker(name)
     monkeypatch.setitem(sys.modules, name, tracker)
     assert main(["train", "q-learning", *LAKE, "--log", name, "--run", "lake"]) == 0
@@ -60,9 +59,8 @@ def test_a_tracker_gets_what_the_run_logs(name: str, tmp_path: Path, monkeypatch
 
 
 def test_a_tracker_that_is_missing_is_said_in_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["train", "q-learning", *LAKE, "--log", "wandb"]) == 2
     assert "pip install wandb" in capsys.readouterr().err

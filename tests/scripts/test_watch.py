@@ -17,7 +17,6 @@ def run(tmp_path, monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.chdir(tmp_path)
     env = gym.make("gridzero/GridWorld-v0", layout="S..\n...\n..G\n")
     agent = gridzero.agents.make("value-iteration", env, gamma=0.9)
     for _ in agent.learn():
@@ -48,8 +47,7 @@ def test_learning_on_while_recorded(tmp_path, run):
     assert sorted(path.read_bytes() for path in (tmp_path / "q").iterdir()) == before
 
 
-def test_an_environment_that_is_no_grid_is_watched_by_its_own_picture(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_an_environment_that_is_no_grid_is_watched_by_its_own_picture(monkeypatch, capsys):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     monkeypatch.setattr("gridzero.envs.rendering.Viewer.hold", lambda self: None)
     drawn = []
@@ -72,7 +70,6 @@ def test_an_environment_without_a_picture_is_refused_before_anything_starts(tmp_
         observation_space = action_space = gym.spaces.Discrete(2)
         metadata = {"render_modes": ["ansi"]}  # noqa: RUF012
 
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     monkeypatch.setitem(gym.registry, "Dark-v0", gym.envs.registration.EnvSpec("Dark-v0", Dark))
     assert main(["train", "q-learning", "--env", "Dark-v0", "--steps", "100", "--watch", "--run", "dark"]) == 2

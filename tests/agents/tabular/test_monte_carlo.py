@@ -23,6 +23,9 @@ from gridzero.agents.tabular.monte_carlo_kernels import (
 from gridzero.agents.tabular.simulation import SimulatedMDP
 from gridzero.envs import FiniteMDP
 
+from ..states import assert_same_state
+from .statistics import assert_means
+
 TAXI = "Taxi-v4" if "Taxi-v4" in gym.registry else "Taxi-v3"  # before Gymnasium 1.3
 
 NO_POLICY = np.zeros((0, 0))
@@ -54,17 +57,6 @@ def learn(agent: Any, updates: int) -> Any:
     for _ in itertools.islice(agent.learn(), updates):
         pass
     return agent
-
-
-def assert_means(samples: np.ndarray, expected: np.ndarray, width: float = 0.15, confidence: float = 0.999) -> None:
-    """Each mean over axis 0 is within its t interval; all hold together with the confidence (Bonferroni).
-
-    The intervals must be narrow enough to say something: the median one reaches no further than ``width``.
-    """
-    runs, cells = len(samples), expected.size
-    reach = stats.t.ppf(1 - (1 - confidence) / (2 * cells), runs - 1) * samples.std(axis=0, ddof=1) / np.sqrt(runs)
-    np.testing.assert_array_less(np.abs(samples.mean(axis=0) - expected), reach + 1e-12)
-    assert np.median(reach) < width
 
 
 @pytest.mark.parametrize("first_visit", [True, False])
@@ -470,20 +462,6 @@ def make_env(kind: str) -> Any:
     return episodic_mdp(7, ends=0.02)
 
 
-def assert_same(left: Any, right: Any) -> None:
-    assert type(left) is type(right)
-    if isinstance(left, dict):
-        assert left.keys() == right.keys()
-        for key in left:
-            assert_same(left[key], right[key])
-    elif isinstance(left, list):
-        assert len(left) == len(right)
-        for a, b in zip(left, right, strict=True):
-            assert_same(a, b)
-    else:
-        np.testing.assert_array_equal(left, right)
-
-
 @pytest.mark.parametrize("kind", ["single", "native", "model"])
 @pytest.mark.parametrize("name", AGENTS)
 def test_interrupted_and_resumed_is_uninterrupted(name: str, kind: str) -> None:
@@ -500,7 +478,7 @@ def test_interrupted_and_resumed_is_uninterrupted(name: str, kind: str) -> None:
     second.load_state_dict(saved)
     learn(first, 1)  # what was saved is a copy
     assert [update.metrics for update in itertools.islice(second.learn(), 2)] == updates[2:]
-    assert_same(second.state_dict(), whole.state_dict())
+    assert_same_state(second.state_dict(), whole.state_dict())
 
 
 def test_a_fixed_policy_is_resumed() -> None:

@@ -16,17 +16,9 @@ import gridzero
 from gridzero.agents import soft_value_iteration
 from gridzero.envs import FiniteMDP
 
+from ...models import random_mdp
+
 FloatArray = NDArray[np.float64]
-
-
-def random_mdp(rng: np.random.Generator, states: int = 6, actions: int = 3, outcomes: int = 2) -> FiniteMDP:
-    return FiniteMDP(
-        successors=rng.integers(states, size=(states, actions, outcomes)),
-        probabilities=rng.dirichlet(np.ones(outcomes), size=(states, actions)),
-        rewards=rng.normal(size=(states, actions)),
-        terminal=np.arange(states) == states - 1,
-        start=np.full(states, 1 / states),
-    )
 
 
 def regularised_values(

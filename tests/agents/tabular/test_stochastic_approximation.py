@@ -21,6 +21,8 @@ from gridzero.agents.tabular.stochastic_approximation import (
 )
 from gridzero.envs import FiniteMDP
 
+from ...models import random_mdp
+
 TAXI = "Taxi-v4" if "Taxi-v4" in gym.registry else "Taxi-v3"  # before Gymnasium 1.3
 
 
@@ -123,17 +125,6 @@ def test_bad_arguments(options: dict[str, Any], message: str) -> None:
         robbins_monro(lambda w, rng: w, 0.0, **options)
     with pytest.raises(ValueError, match="there must be data"):
         stochastic_gradient(lambda w, x: x, [])
-
-
-def random_mdp(seed: int, states: int = 6, actions: int = 3) -> FiniteMDP:
-    rng = np.random.default_rng(seed)
-    return FiniteMDP(
-        rng.integers(states, size=(states, actions, 3), dtype=np.int32),
-        rng.dirichlet(np.ones(3), size=(states, actions)),
-        rng.normal(size=(states, actions)),
-        np.arange(states) == states - 1,
-        np.full(states, 1 / states),
-    )
 
 
 def train(env: Any, steps: int, seed: int = 0, policy: Any = None, **fields: Any) -> Any:

@@ -148,7 +148,7 @@ FORMULAS = ("24", "\\frac{1}{2}", "x^2+2x+1", "\\{1,2\\}")
         (3, "\\{2,3\\}", False),
     ],
 )
-def test_formulas(formulas: Task, which: int, answer: str, correct: bool, tmp_path: Path) -> None:
+def test_formulas(formulas: Task, which: int, answer: str, correct: bool) -> None:
     problem = Problem("", FORMULAS[which], {"work": ""})
     began = time.monotonic()
     assert formulas.check(problem, answer)[0] == correct

@@ -47,9 +47,8 @@ def record(
 
 
 @pytest.fixture(autouse=True)
-def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The figures that the command drew."""
-    monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
     found: list[Any] = []
     original = figure.canvas

@@ -43,8 +43,7 @@ COMMAND = ["recipe", "small:TINY", "--run", "tiny", "--problems", "4", "--sample
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+def folder(tmp_path: Path) -> Path:
     (tmp_path / "small.py").write_text(SMALL)
     return tmp_path
 

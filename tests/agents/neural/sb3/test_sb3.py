@@ -25,14 +25,6 @@ from gridzero.envs import FiniteMDP
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def grid(num_envs: int | None = None, **options: Any) -> Any:
     options = {"layout": "frozen-lake-4x4", "slip": 0.2, "max_episode_steps": 15} | options
     if num_envs is None:
