@@ -4,8 +4,8 @@ Policy iteration whose parts each cost a few passes over the model, independent 
 
 1. A wave from where reward is to be had, backwards through the model, gives a first policy and an order of the states
    in which the successors of a state tend to come before it.
-2. Evaluation solves the chain of the policy, in that order, by a preconditioned Krylov method. On grids with random
-   moves its effort hardly grows with 1/(1 - gamma) or the distance to the goal, unlike that of sweeps.
+2. Evaluation solves the chain of the policy, in that order, by a Krylov method with an incomplete factorization. On
+   grids its effort hardly grows with 1/(1 - gamma) or the distance to the goal, unlike that of sweeps.
 3. Improvement backs up the states that can have changed, and spreads changes of the policy: by sweeps where they are
    many, else from state to state.
 
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridzero.agents.tabular import chain_kernels as chains
+from gridzero.agents.tabular import factorization_kernels as factorization
 from gridzero.agents.tabular import solver_kernels as kernels
 from gridzero.agents.tabular import wave_kernels as waves
 from gridzero.agents.tabular.dynamic_programming import PolicyIteration, PolicyIterationConfig, reward_unit
@@ -33,9 +34,8 @@ SWEEPS = 4
 PATIENCE = 30
 """After so many improvements that do not halve the residual, plain policy iteration it is, which always ends."""
 
-SHARES = (0.97, 0.7)
-"""Of the fill that the factorization of a chain drops, what goes to its diagonal. The more, the fewer iterations, where
-moves are random; where a policy goes to and fro for certain, as it may only to avoid penalties, they come to no end."""
+ITERATIONS = 60
+"""Of the Krylov method in one evaluation, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,9 +209,9 @@ class _Evaluation:
         # Rounding the weights changes values by about eps / (1 - gamma), relatively: corrections must survive that.
         precision = np.float32 if 1 - gamma > 1e-5 else np.float64
         self.light = np.empty((n, outcomes), dtype=precision)
-        self.work = np.empty((10, n), dtype=precision)
+        self.work = np.empty((8, n), dtype=precision)
         self.residuals = np.empty(n)
-        self.shares = list(SHARES)
+        self.factors: factorization.Factors | None = None
 
     def run(self, actions: NDArray[np.int32], values: FloatArray, tolerance: float, thorough: bool) -> float:
         """Overwrite ``values`` by those of the policy; returns the residual reached.
@@ -219,19 +219,32 @@ class _Evaluation:
         That is ``tolerance``, or more where this would take long and the evaluation need not be ``thorough``.
         """
         chain = self.columns, self.weights, self.light, self.constants
-        self.rows = n = chains.update_chain(
+        n, written = chains.update_chain(
             *self.model, actions, self.built, self.alone, self.position, self.members, self.rows, *chain
         )
-        columns, weights, constants = self.columns[:n], self.weights[:n], self.constants[:n]
+        self.rows = n
+        if written:
+            self.factors = None
+        columns, weights, constants, light = self.columns[:n], self.weights[:n], self.constants[:n], self.light[:n]
         members = self.members[:n]
         x = values[members]
-        while True:
+        found = chains.residual(columns, weights, constants, x, self.residuals)
+        if found > tolerance:
+            if self.factors is None:
+                self.factors = factorization.factorize(columns, light, factorization.SHARE, factorization.LEAST)
             found, _ = chains.solve_chain(
-                columns, weights, self.light[:n], constants, x, tolerance, 60, self.shares[0], self.work, self.residuals
+                columns,
+                weights,
+                light,
+                constants,
+                x,
+                tolerance,
+                ITERATIONS,
+                self.factors,
+                self.work,
+                self.residuals,
+                found,
             )
-            if found <= tolerance or len(self.shares) == 1:
-                break
-            del self.shares[0]
         # Where the Krylov method breaks down, sweeps still contract.
         while found > tolerance:
             found = self.gamma * chains.gauss_seidel(columns, weights, constants, x)
