@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -178,3 +179,9 @@ print(evaluate(make("sarsa", "FrozenLake-v1"), episodes=2).high, "scipy.stats" i
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split()[1] == "False"
+
+
+def test_the_page_names_files_that_exist() -> None:
+    named = re.findall(r"`([\w/]+\.py)`", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"))
+    paths = [f"/{path.relative_to(ROOT)}" for path in [*modules(), Path(__file__), ROOT / "setup.py"]]
+    assert not [name for name in named if not any(path.endswith(f"/{name}") for path in paths)]
