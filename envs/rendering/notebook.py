@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import numpy as np
 import pygame
 
 from gridzero.envs.rendering.boards import find_board
-from gridzero.envs.rendering.renderer import GridRenderer, Picture
+from gridzero.envs.rendering.renderer import GridRenderer, Picture, read_table
 
 SIZE = 400
 """Pixels of the longer side of a map."""
@@ -24,18 +23,10 @@ def picture_of(env: Any, agent: Any = None) -> bytes | None:
     """
     if not hasattr(env, "unwrapped") or find_board(env) is None:
         return None
-    tables = {name: _table(agent, name) for name in ("state_values", "policy_table", "tried")}
+    tables = {name: read_table(agent, name) for name in ("state_values", "policy_table", "tried")}
     tried = tables["tried"]
     picture = Picture(tables["state_values"], policy=tables["policy_table"], tried=None if tried is None else tried > 0)
     surface = GridRenderer(env, size=SIZE).draw(picture)
     file = io.BytesIO()
     pygame.image.save(surface, file, "picture.png")
     return file.getvalue()
-
-
-def _table(agent: Any, name: str) -> np.ndarray[Any, Any] | None:
-    """A table of the agent's; None where it has none for this environment."""
-    try:
-        return np.asarray(getattr(agent, name)(), dtype=np.float64)
-    except (AttributeError, ValueError):  # it has no such table, or its states cannot be counted
-        return None

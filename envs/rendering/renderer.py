@@ -76,6 +76,17 @@ class Picture:
     cursor: tuple[int, int] | None = None
 
 
+def read_table(agent: Any, name: str) -> FloatArray | None:
+    """A table of an agent's by the name of its method; None where it has none for its environment."""
+    read = getattr(agent, name, None)
+    if read is None:
+        return None
+    try:
+        return np.asarray(read(), dtype=np.float64)
+    except ValueError:  # its states cannot be counted, or it remembers
+        return None
+
+
 class GridRenderer:
     """Draws an environment whose cells form a grid: GridWorld, FrozenLake, CliffWalking, Taxi.
 

@@ -37,7 +37,7 @@ from gridzero.envs.rendering.map_editor import MapEditor
 from gridzero.envs.rendering.overlays import TRACE_LENGTH
 from gridzero.envs.rendering.panel import WIDTH, Curve, Dashboard, draw_panel, number
 from gridzero.envs.rendering.recording import Recorder, grid_palette
-from gridzero.envs.rendering.renderer import GridRenderer, Picture
+from gridzero.envs.rendering.renderer import GridRenderer, Picture, read_table
 from gridzero.envs.rendering.screen import Window, save_picture, to_array
 
 MOST_FRAMES = 30
@@ -262,26 +262,17 @@ class Viewer:
             return
         picture, background = self.picture, self.layers.background
         if self.agent is not None:
-            picture.state_values = self._table("state_values", background == "state values")
-            picture.action_values = self._table("action_values", background == "action values")
-            picture.policy = self._table("policy_table", self.layers.policy)
-            tried = self._table("tried", background in ("state values", "action values"))
+            values, action_values = background == "state values", background == "action values"
+            picture.state_values = read_table(self.agent, "state_values") if values else None
+            picture.action_values = read_table(self.agent, "action_values") if action_values else None
+            picture.policy = read_table(self.agent, "policy_table") if self.layers.policy else None
+            tried = read_table(self.agent, "tried") if values or action_values else None
             picture.tried = None if tried is None else tried > 0
         picture.visits = np.asarray(self.episodes.visits) if self.episodes.single else None
-        searched = self._table("search_visits", background == "visits")
+        searched = read_table(self.agent, "search_visits") if background == "visits" else None
         if searched is not None and searched.any():
             picture.visits = searched[self.renderer.board.states()].astype(np.int64)
         picture.trace = self.episodes.trace
-
-    def _table(self, name: str, wanted: bool) -> NDArray[np.float64] | None:
-        """A table of the agent's; None where it has none for this environment."""
-        read = getattr(self.agent, name, None)
-        if not wanted or read is None:
-            return None
-        try:
-            return np.asarray(read(), dtype=np.float64)
-        except ValueError:  # its states cannot be counted, or it remembers
-            return None
 
     def _canvas(self, picture: pygame.Surface) -> pygame.Surface:
         least = 560 if self.window is not None else 520
@@ -347,7 +338,7 @@ class Viewer:
             return {}
         if self._exact is None or self._exact[0] is not board.key():
             best = board.expected_return(limit, None)
-            policy = None if self._latest is not None or best is None else self._table("policy_table", True)
+            policy = None if self._latest is not None or best is None else read_table(self.agent, "policy_table")
             self._exact = (board.key(), best, None if policy is None else board.expected_return(limit, policy))
         _, best, reached = self._exact
         if best is None:

@@ -98,56 +98,91 @@ class Conversations:
             show: is given what is new, with the numbers of the conversations, after each token.
         """
         policy = self.agent.network
-        shown, pictures = texts_and_pictures(self._begin(width))
-        show([(i, Segment(text, "prompt", picture=pictures[i])) for i, text in enumerate(shown)])
-        tokens = [policy.renderer.prompt(*seen) for seen in zip(shown, pictures, strict=True)]
-        written, turns, active = [0] * width, 0, list(range(width))
+        texts, pictures = texts_and_pictures(self._begin(width))
+        active = [
+            _Conversation(number, text, picture, policy.renderer.prompt(text, picture))
+            for number, (text, picture) in enumerate(zip(texts, pictures, strict=True))
+        ]
+        show([(one.number, Segment(one.text, "prompt", picture=one.picture)) for one in active])
+        turns = 0
         while active:
             turns += 1
-            readers = [_Reader(policy) for _ in active]
-
-            def on_token(
-                step: int, rows: Any, drawn: Any, log_probs: Any, who: list[int] = active, readers: Any = readers
-            ) -> None:
-                news = []
-                for row, token, log_prob in zip(rows.tolist(), drawn.tolist(), log_probs.tolist(), strict=True):
-                    i, before = who[row], readers[row].tokens
-                    segment = readers[row].read(token, log_prob)
-                    if segment is not None and self.attention:
-                        looks = policy.attention(tokens[i] + before)
-                        segment = dataclasses.replace(segment, picture=tinted(pictures[i], looks))
-                    news += [] if segment is None else [(i, segment)]
-                show(news)
-
-            limits = [max(1, policy.room(tokens[i], policy.limit - written[i])) for i in active]
-            sampling = policy.sampling(max(limits), greedy=self.temperature == 0)
-            if self.temperature:
-                sampling = dataclasses.replace(sampling, temperature=self.temperature)
-            prompts = [tokens[i] for i in active]
-            new = policy.generate(prompts, 1, sampling, self._rng, limits=limits, on_token=on_token)
-            last = [(i, reader.rest()) for i, reader in zip(active, readers, strict=True)]
-            show([(i, segment) for i, segment in last if segment is not None])
-            texts, going_on = policy.decode(new.tokens.cpu().numpy(), new.ended.tolist()), []
-            for row, i in enumerate(active):
-                length = int(new.lengths[row])
-                written[i] += length
-                before = len(shown[i]) + len(texts[row])
-                observation, _, terminated, truncated, info = self.envs[i].step(texts[row])
-                (shown[i],), (pictures[i],) = texts_and_pictures([observation])
-                tokens[i] = tokens[i] + new.tokens[row, :length].tolist()
-                reply = shown[i][before:]
-                answer = policy.renderer.reply(reply, pictures[i]) if reply else []
-                full = policy.room(tokens[i] + answer, policy.limit - written[i]) < 1
-                cut_off = truncated or not new.ended[row] or full or turns >= self.max_turns
-                if terminated or cut_off:
-                    self.ended += 1
-                    self.right += bool(info["correct"])
-                    show([(i, segment) for segment in verdict(info, bool(terminated), bool(new.ended[row]))])
-                    continue
-                show([(i, Segment(reply, "reply", picture=pictures[i]))])
-                tokens[i] = tokens[i] + answer
-                going_on.append(i)
+            new = self._write(active, show)
+            rows = zip(active, policy.decode(new.tokens.cpu().numpy(), new.ended.tolist()), strict=True)
+            going_on = []
+            for row, (one, text) in enumerate(rows):
+                one.add(new.tokens[row, : int(new.lengths[row])].tolist())
+                if self._reply(one, text, bool(new.ended[row]), turns >= self.max_turns, show):
+                    going_on.append(one)
             active = going_on
+
+    def _write(self, active: Sequence[_Conversation], show: Show) -> Any:
+        """Have the model write a completion in each conversation, every token shown as it comes."""
+        policy = self.agent.network
+        readers = [_Reader(policy) for _ in active]
+
+        def on_token(step: int, rows: Any, drawn: Any, log_probs: Any) -> None:
+            news = []
+            for row, token, log_prob in zip(rows.tolist(), drawn.tolist(), log_probs.tolist(), strict=True):
+                one, before = active[row], readers[row].tokens
+                segment = readers[row].read(token, log_prob)
+                if segment is not None and self.attention:
+                    looks = policy.attention(one.tokens + before)
+                    segment = dataclasses.replace(segment, picture=tinted(one.picture, looks))
+                news += [] if segment is None else [(one.number, segment)]
+            show(news)
+
+        limits = [max(1, policy.room(one.tokens, policy.limit - one.written)) for one in active]
+        sampling = policy.sampling(max(limits), greedy=self.temperature == 0)
+        if self.temperature:
+            sampling = dataclasses.replace(sampling, temperature=self.temperature)
+        prompts = [one.tokens for one in active]
+        new = policy.generate(prompts, 1, sampling, self._rng, limits=limits, on_token=on_token)
+        last = [(one.number, reader.rest()) for one, reader in zip(active, readers, strict=True)]
+        show([(number, segment) for number, segment in last if segment is not None])
+        return new
+
+    def _reply(self, one: _Conversation, completion: str, ended: bool, last_turn: bool, show: Show) -> bool:
+        """Show the reply to a completion that was written, or the verdict; whether the conversation goes on."""
+        policy = self.agent.network
+        before = len(one.text) + len(completion)
+        observation, _, terminated, truncated, info = self.envs[one.number].step(completion)
+        (one.text,), (one.picture,) = texts_and_pictures([observation])
+        reply = one.text[before:]
+        tokens = policy.renderer.reply(reply, one.picture) if reply else []
+        full = policy.room(one.tokens + tokens, policy.limit - one.written) < 1
+        if terminated or truncated or not ended or full or last_turn:
+            self.ended += 1
+            self.right += bool(info["correct"])
+            show([(one.number, segment) for segment in verdict(info, bool(terminated), ended)])
+            return False
+        show([(one.number, Segment(reply, "reply", picture=one.picture))])
+        one.tokens = one.tokens + tokens
+        return True
+
+
+@dataclass
+class _Conversation:
+    """A conversation under way.
+
+    Attributes:
+        number: of its environment.
+        text: all that was said.
+        picture: what the model sees now; None without pictures.
+        tokens: what the model has read and written.
+        written: how many of them it wrote itself.
+    """
+
+    number: int
+    text: str
+    picture: Any
+    tokens: list[int]
+    written: int = 0
+
+    def add(self, tokens: list[int]) -> None:
+        """Add tokens that the model wrote."""
+        self.tokens = self.tokens + tokens
+        self.written += len(tokens)
 
 
 class TokenConversations(Conversations):
