@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from gridzero.agents.neural.preference_objectives import calibration_gap
 from gridzero.envs.tasks.reward import Rewards, StepReward
 from gridzero.envs.tasks.task import Problem, Task
 from gridzero.llm_rl.data.examples import StepExample
@@ -38,14 +37,11 @@ class ProcessRewardModel(ScoringLearner[StepExample]):
 
     Config = ProcessRewardModelConfig
     config: ProcessRewardModelConfig
-    learning_rates = (1e-3, 1e-5)
-    default_steps = 20_000
 
     def set_up(self) -> None:
         """Make the scorer."""
         super().set_up()
         self.examples: list[StepExample] | None = None
-        self._seen: list[tuple[float, float]] = []
 
     def open_source(self) -> None:
         """Read the file of steps, or make the environments that completions are written in."""
@@ -62,13 +58,9 @@ class ProcessRewardModel(ScoringLearner[StepExample]):
 
     # Learning
 
-    def batches(self) -> Iterator[Batch[StepExample]]:
+    def minibatches(self) -> Iterator[Batch[StepExample]]:
         """Completions of a file, or fresh ones, with labels."""
-        self._seen.clear()
-        yield from self._fresh() if self.examples is None else self._next(self.examples)
-        if self._seen:
-            probabilities, labels = map(torch.tensor, zip(*self._seen, strict=True))
-            self.metrics["calibration_gap"] = calibration_gap(probabilities, labels)
+        return self._fresh() if self.examples is None else self._next(self.examples)
 
     def _next(self, examples: Sequence[StepExample]) -> Iterator[Batch[StepExample]]:
         size = self.config.minibatch_size
@@ -118,7 +110,7 @@ class ProcessRewardModel(ScoringLearner[StepExample]):
         log_odds = self.numbers_at([row[0] for row in kept], [row[1] for row in kept])
         labels = log_odds.new_tensor([label for _, ends, own in kept for label in own[: len(ends)]])
         probabilities = torch.sigmoid(log_odds.detach())
-        self._seen += zip(probabilities.tolist(), labels.tolist(), strict=True)
+        self.judged += zip(probabilities.tolist(), labels.tolist(), strict=True)
         right = ((probabilities > 0.5) == (labels > 0.5)).float()
         terms = {"accuracy": right.mean(), "right_steps": labels.mean()}
         return binary_cross_entropy_with_logits(log_odds, labels), terms

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gridzero.agents.neural.preference_objectives import bradley_terry, calibration_gap
+from gridzero.agents.neural.preference_objectives import bradley_terry
 from gridzero.envs.tasks.task import Problem
 from gridzero.llm_rl.data.examples import Example, Pair
 from gridzero.llm_rl.learners.configs.reward_model import RewardModelConfig
@@ -32,28 +32,20 @@ class RewardModel(ScoringLearner[Pair]):
 
     Config = RewardModelConfig
     config: RewardModelConfig
-    learning_rates = (1e-3, 1e-5)
-    default_steps = 20_000
 
     def set_up(self) -> None:
         """Make the scorer, and find where pairs come from."""
         super().set_up()
         self.max_length -= 1  # room for the end token
         self.source = PairSource(self)
-        self._seen: list[tuple[float, float]] = []
 
     def open_source(self) -> None:
         """Read the file of pairs, or make the environments that completions are written in."""
         self.source.open()
 
-    def batches(self) -> Iterator[Batch[Pair]]:
+    def minibatches(self) -> Iterator[Batch[Pair]]:
         """Pairs of a file, fixed ones, or fresh ones."""
-        self._seen.clear()
-        yield from self.source.batches()
-        if self._seen:
-            probabilities, labels = map(torch.tensor, zip(*self._seen, strict=True))
-            both = torch.cat([probabilities, 1 - probabilities]), torch.cat([labels, 1 - labels])
-            self.metrics["calibration_gap"] = calibration_gap(*both)
+        return self.source.batches()
 
     def weight(self, item: Pair) -> int:
         """Each pair counts the same."""
@@ -65,7 +57,8 @@ class RewardModel(ScoringLearner[Pair]):
         chosen, rejected = self.rewards([one.chosen for one in pairs] + [one.rejected for one in pairs]).chunk(2)
         labels = chosen.new_tensor([pair.probability for pair in pairs])
         margins = (chosen - rejected).detach()
-        self._seen += zip(torch.sigmoid(margins).tolist(), labels.tolist(), strict=True)
+        preferences = zip(torch.sigmoid(margins).tolist(), labels.tolist(), strict=True)
+        self.judged += [both for p, q in preferences for both in ((p, q), (1 - p, 1 - q))]  # either may stand first
         terms = {"accuracy": (margins > 0).float().mean(), "margin": margins.mean()}
         return bradley_terry(chosen, rejected, labels).mean(), terms
 

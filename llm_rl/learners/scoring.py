@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gridzero.agents.neural.preference_objectives import calibration_gap
 from gridzero.llm_rl.data.examples import Example
 from gridzero.llm_rl.data.jsonl import rendered
-from gridzero.llm_rl.learners.post_training import Item, PostTrainingLearner
+from gridzero.llm_rl.learners.post_training import Batch, Item, PostTrainingLearner
 from gridzero.llm_rl.models.causal import ValueHead
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy, slices
 from gridzero.llm_rl.scoring.completions import states_at
@@ -27,17 +28,34 @@ class ScoringLearner(PostTrainingLearner[Item]):
         network: the language model as it was, which writes; it does not learn.
         scorer: the model that learns to judge, which began as a copy of it.
         head: of the scorer, of one number.
+        judged: probabilities that the scorer gave in this update, before learning from them, and their labels.
     """
+
+    learning_rates = (1e-3, 1e-5)
+    default_steps = 20_000
 
     def set_up(self) -> None:
         """Copy the language model, and give the copy a head."""
         self.scorer = copy.deepcopy(self.network)
         self.head = self.scorer.value_head = ValueHead(self.scorer.model).to(self.scorer.device)
         self.network.requires_grad_(False)
+        self.judged: list[tuple[float, float]] = []
 
     def trained(self) -> list[nn.Parameter]:
         """The parameters of the scorer."""
         return self.scorer.trained()
+
+    @abstractmethod
+    def minibatches(self) -> Iterator[Batch[Item]]:
+        """The minibatches of one update, as :meth:`batches` has them; their loss adds to ``judged``."""
+
+    def batches(self) -> Iterator[Batch[Item]]:
+        """The minibatches of one update, after which the calibration of what was judged in it is logged."""
+        self.judged.clear()
+        yield from self.minibatches()
+        if self.judged:
+            probabilities, labels = map(torch.tensor, zip(*self.judged, strict=True))
+            self.metrics["calibration_gap"] = calibration_gap(probabilities, labels)
 
     def numbers_at(self, examples: Sequence[Example], ends: Sequence[Sequence[int]]) -> Tensor:
         """Numbers (N,) that the head gives at marked tokens of B examples, one example after the other."""
