@@ -17,7 +17,8 @@ MOST_EQUATIONS = 200
 def consistency(problem: Problem, completions: Sequence[str]) -> list[float]:
     """The share of the equations before the answer that are true; 0 where there are none.
 
-    Equations are what stands between commas, semicolons and line breaks, with one equals sign and numbers alone.
+    Equations are what stands between commas, colons, semicolons and line breaks, with one equals sign and numbers
+    alone.
 
     >>> consistency(Problem("", ""), ["<think>5+3=08,6+7=12</think> <answer>1</answer>", "<answer>1</answer>"])
     [0.5, 0.0]
@@ -27,7 +28,7 @@ def consistency(problem: Problem, completions: Sequence[str]) -> list[float]:
 
 def _share_of_true(thought: str) -> float:
     text = thought.replace("<think>", "").replace("</think>", "")
-    for separator in ";\n":
+    for separator in ";:\n":
         text = text.replace(separator, ",")
     verdicts = [_holds(*part.split("=")) for part in text.split(",")[:MOST_EQUATIONS] if part.count("=") == 1]
     return sum(verdicts) / len(verdicts) if verdicts else 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Unpack
 
 import numpy as np
@@ -14,6 +14,8 @@ from gridzero.envs.tasks.numbers import shown
 from gridzero.envs.tasks.task import PATIENCE, CommonOptions, Problem, Task, check_integer
 
 _STEP = re.compile("([-+*/])")
+_AFTER = {"+": "+-*/", "-": "*/", "*": "+-*/", "/": "+-"}
+"""What comes after each operation; what is missing, another order of the numbers makes too."""
 
 
 class Countdown(Task):
@@ -24,10 +26,13 @@ class Countdown(Task):
     Every problem has a solution, for the target is the value of an expression drawn at random, whose values on the way
     are positive and whole.
 
-    The work meets in the middle: for each number, what the other two make and what they would have to make, up to what
-    is both, and how it is made: ``9,5,7=38`` is worked out as ``7+5=12,7-5=2,7*5=35,38-9=29,38+9=47,38*9=342;9+7=16,``
-    ``9-7=2,9*7=63,38-5=33,38+5=43,38*5=190;9+5=14,9-5=4,9*5=45,38-7=31,38+7=45,9*5=45``. Of more than three numbers, it
-    begins with the first steps of a solution.
+    The work tries everything in order, and is written so that each token follows from a few near it. Each number in
+    turn stands last, before a colon. Then comes what the other two make, and after each such value the results of
+    combining it with the last number. Those are compared with the target digit by digit, from the last one on: after
+    the operation, a digit of the result and one of the target, until the two differ or neither has any more, which
+    ``00`` says. So ``4,8,5=28`` is worked out as ``4:8+5=13,+78-98*28,8-5=3,*28,8*5=40,+48-68*08/08;8:5+4=9,-18*28,``
+    ``5-4=1,*8802/8802,5*4=20,+882200``. What other orders of the numbers make too is left out. Of more than three
+    numbers, the work begins with the first steps of a solution.
 
     Args:
         numbers: how many, 2 to 6.
@@ -49,7 +54,7 @@ class Countdown(Task):
         "Write an expression that uses each of the numbers before the equals sign exactly once, with + - * / and "
         "parentheses, and has the value after it:"
     )
-    characters = "0123456789+-*/()=,;"
+    characters = "0123456789+-*/()=,;:"
 
     def __init__(
         self,
@@ -120,7 +125,7 @@ def _worked(numbers: tuple[int, ...], target: int, solution: tuple[str, ...]) ->
         one, other = (_taken(parts, int(number)) for number in (left, right))
         parts.append(one.then(operation, other))
     written, expression = _search(parts, target)
-    return ";".join([*([",".join(opening)] if opening else []), *(",".join(steps) for steps in written)]), expression
+    return ";".join([*([",".join(opening)] if opening else []), *written]), expression
 
 
 def _taken(parts: list[Expression], value: int) -> Expression:
@@ -128,51 +133,62 @@ def _taken(parts: list[Expression], value: int) -> Expression:
     return parts.pop(next(i for i, part in enumerate(parts) if part.value == value))
 
 
-def _search(parts: Sequence[Expression], target: int) -> tuple[list[list[str]], Expression]:
+def _search(parts: Sequence[Expression], target: int) -> tuple[list[str], Expression]:
     """Combine two or three parts to the target: what is written, in groups, and the expression."""
     if len(parts) == 2:
-        joints = _joints(*parts)
-        count = next(i for i, joint in enumerate(joints) if joint.value == target)
-        return [[joint.steps[-1] for joint in joints[: count + 1]]], joints[count]
-    written: list[list[str]] = []
+        results = [result for _, result in _results(*parts)]
+        count = next(i for i, result in enumerate(results) if result.value == target)
+        return [",".join(result.steps[-1] for result in results[: count + 1])], results[count]
+    groups: list[str] = []
     for i, last in enumerate(parts):
-        joints = _joints(*(part for k, part in enumerate(parts) if k != i))
-        by_value = {joint.value: joint for joint in reversed(joints)}
-        written.append([joint.steps[-1] for joint in joints])
-        for wanted, operation, first in _wanted(target, last):
-            written[-1].append(wanted.steps[-1])
-            if wanted.value in by_value:
-                joint = by_value[wanted.value]
-                written[-1].append(joint.steps[-1])
-                return written, last.then(operation, joint) if first else joint.then(operation, last)
+        written: list[str] = []
+        for operation, joint in _results(*(part for k, part in enumerate(parts) if k != i)):
+            operations = _AFTER[operation].replace(operation, "" if i else operation)
+            tried, found = _tried(joint, last, operations, target)
+            written += [joint.steps[-1], tried] if tried else [joint.steps[-1]]
+            if found is not None:
+                return [*groups, f"{last.value}:{','.join(written)}"], found
+        groups.append(f"{last.value}:{','.join(written)}")
     raise ValueError(f"{_listed([int(part.value) for part in parts])} do not make {target}")
 
 
-def _wanted(target: int, last: Expression) -> list[tuple[Expression, str, bool]]:
-    """Values that the other parts would have to make, each with the operation and whether the last part is first."""
-    goal = Expression.number(target)
-    wanted = []
-    if target != last.value:
-        less = target > last.value
-        wanted.append((goal.then("-", last) if less else last.then("-", goal), "+" if less else "-", not less))
-    if target % last.value == 0:
-        wanted.append((goal.then("/", last), "*", False))
-    elif last.value % target == 0:
-        wanted.append((last.then("/", goal), "/", True))
-    return [*wanted, (goal.then("+", last), "-", False), (goal.then("*", last), "/", False)]
+def _tried(joint: Expression, last: Expression, operations: str, target: int) -> tuple[str, Expression | None]:
+    """Results of the operations compared with the target, up to one that is it; and that one."""
+    written = ""
+    for operation, result in _results(joint, last):
+        if operation in operations:
+            written += operation + _compared(int(result.value), target)
+            if result.value == target:
+                return written, result
+    return written, None
 
 
-def _joints(one: Expression, other: Expression) -> list[Expression]:
-    """Results of combining two parts by each operation that gives a positive whole number; the greater stands first."""
+def _compared(number: int, other: int) -> str:
+    """Digits of two numbers in pairs, the last ones first, until they differ or there are no more, which two zeros say.
+
+    >>> _compared(73, 83), _compared(3, 83), _compared(83, 83)
+    ('3378', '3308', '338800')
+    """
+    width = max(len(str(number)), len(str(other))) + 1
+    pairs = zip(f"{number:0{width}}"[::-1], f"{other:0{width}}"[::-1], strict=True)
+    written = ""
+    for one, two in pairs:
+        written += one + two
+        if one != two:
+            break
+    return written
+
+
+def _results(one: Expression, other: Expression) -> Iterator[tuple[str, Expression]]:
+    """Operations that make positive whole numbers of two parts, each with its result; the greater stands first."""
     if one.value < other.value:
         one, other = other, one
-    operations = "+"
+    yield "+", one.then("+", other)
     if one.value > other.value:
-        operations += "-"
-    operations += "*"
+        yield "-", one.then("-", other)
+    yield "*", one.then("*", other)
     if one.value % other.value == 0:
-        operations += "/"
-    return [one.then(operation, other) for operation in operations]
+        yield "/", one.then("/", other)
 
 
 def _combined(numbers: Sequence[int], rng: np.random.Generator) -> Expression:
@@ -180,8 +196,8 @@ def _combined(numbers: Sequence[int], rng: np.random.Generator) -> Expression:
     parts = [Expression.number(number) for number in numbers]
     while len(parts) > 1:
         one, other = (parts.pop(int(rng.integers(len(parts)))) for _ in range(2))
-        joints = _joints(one, other)
-        parts.append(joints[rng.integers(len(joints))])
+        results = [result for _, result in _results(one, other)]
+        parts.append(results[rng.integers(len(results))])
     return parts[0]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -221,31 +221,70 @@ def test_countdown_works_until_it_is_right(numbers: int) -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
         problem = task.sample(rng)
-        given, target = problem.metadata["numbers"], problem.metadata["target"]
+        target = problem.metadata["target"]
         assert task.check(problem, task.answer(problem)) == (True, "right")
-        groups = [group.split(",") for group in task.work(problem, rng).split(";")]
-        for step in itertools.chain(*groups):
-            operation, result = step.split("=")
-            assert calculate(operation).value == int(result)
+        groups = task.work(problem, rng).split(";")
         if numbers > 3:
-            assert len(groups.pop(0)) == numbers - 3
-        *failed, last = groups
+            opening = groups.pop(0).split(",")
+            assert len(opening) == numbers - 3
+            assert all(true_equation(step) for step in opening)
         if numbers == 2:
-            assert not failed
-            assert [int(step.split("=")[1]) == target for step in last] == [False] * (len(last) - 1) + [True]
+            steps = groups.pop().split(",")
+            assert all(true_equation(step) for step in steps)
+            assert [int(step.split("=")[1]) == target for step in steps] == [False] * (len(steps) - 1) + [True]
+        found = [value for group in groups for value in tried(group, target)]
+        assert [value == target for value in found] == [False] * (len(found) - 1) + [True] * (numbers > 2)
+
+
+def true_equation(text: str) -> bool:
+    operation, result = text.split("=")
+    return calculate(operation).value == int(result)
+
+
+def tried(group: str, target: int) -> Iterator[int]:
+    """Values that a group of countdown's work tries, each held to what is written of it."""
+    last, entries = group.split(":")
+    made = 0
+    for entry in entries.split(","):
+        if entry[0].isdigit():
+            assert true_equation(entry)
+            made = int(entry.split("=")[1])
             continue
-        assert last[-2].split("=")[1] == last[-1].split("=")[1]  # what is wanted is made
-        for i, group in enumerate(failed if numbers == 3 else []):  # all others were looked at, in vain
-            one, other = (number for k, number in enumerate(given) if k != i)
-            made, wanted = results(one, other), results(target, given[i])
-            assert {int(step.split("=")[1]) for step in group} == made | wanted
-            assert not made & wanted
+        for operation, pairs in re.findall(r"([-+*/])(\d+)", entry):
+            greater, less = max(made, int(last)), min(made, int(last))
+            value = calculate(f"{greater}{operation}{less}").value
+            assert value > 0
+            one, other = (int(pairs[place::2][::-1]) for place in (0, 1))
+            modulus = 10 ** (len(pairs) // 2)
+            assert (one, other) == (value % modulus, target % modulus)
+            assert (one == other) == (value == target)
+            assert one % (modulus // 10) == other % (modulus // 10)
+            assert one != other or modulus // 10 > value
+            yield int(value)
 
 
-def results(one: int, other: int) -> set[int]:
-    """What two numbers make by one operation, if it is positive and whole."""
-    quotients = {a // b for a, b in ((one, other), (other, one)) if a % b == 0}
-    return ({one + other, abs(one - other), one * other} | quotients) - {0}
+def test_countdown_leaves_out_nothing_that_can_be_made() -> None:
+    task = make_task("countdown")
+    rng = np.random.default_rng(0)
+    for numbers in itertools.combinations_with_replacement(range(1, 10, 2), 3):
+        for target in reachable(numbers):
+            problem = Problem("", "", {"numbers": list(numbers), "target": target, "steps": []})
+            assert task.check(problem, task.answer(problem)) == (True, "right")
+            assert task.work(problem, rng).endswith("00")
+
+
+def reachable(numbers: Sequence[int]) -> set[int]:
+    """Positive whole numbers that these make, by way of such."""
+    if len(numbers) == 1:
+        return set(numbers)
+    made = set()
+    for i, j in itertools.permutations(range(len(numbers)), 2):
+        rest = [number for k, number in enumerate(numbers) if k not in (i, j)]
+        x, y = numbers[i], numbers[j]
+        for value in {x + y, x - y, x * y} | ({x // y} if x % y == 0 else set()):
+            if value > 0:
+                made |= reachable([*rest, value])
+    return made
 
 
 @given(

@@ -77,11 +77,11 @@ def test_every_recipe_can_be_loaded(name: str) -> None:
 
 def test_consistency_is_the_share_of_true_equations() -> None:
     judge = reward_function("consistency")
-    task = make_task("addition", worked=1.0)
     rng = np.random.default_rng(0)
-    problems = [task.sample(rng) for _ in range(20)]
-    worked = [task.demonstrate(problem, rng) for problem in problems]
-    assert list(judge(problems[0], worked)) == [1.0] * 20  # type: ignore[arg-type]
+    for task in (make_task("addition", worked=1.0), make_task("countdown", worked=1.0)):
+        problems = [task.sample(rng) for _ in range(20)]
+        worked = [task.demonstrate(problem, rng) for problem in problems]
+        assert list(judge(problems[0], worked)) == [1.0] * 20  # type: ignore[arg-type]
     assert list(judge(problems[0], ["1+1=3,2=2", "9**9**9=1", "=", "a=b,1/0=1", "0=00"])) == [0.5, 0.0, 0.0, 0.0, 1.0]  # type: ignore[arg-type]
 
 
