@@ -145,12 +145,12 @@ class FiniteMDP:
 
     @property
     def num_states(self) -> int:
-        """S."""
+        """Number of states, S."""
         return int(self.successors.shape[0])
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """Number of actions, A."""
         return int(self.successors.shape[1])
 
     @property

@@ -125,11 +125,8 @@ class MapTables:
         """
         if maps.shape != self.maps.shape:
             raise ValueError(f"the state has maps {maps.shape}; these environments need {self.maps.shape}")
-        form = self.model.layout
-        models = [
-            GridModel(Layout(cells, form.legend, form.name, form.settings), self.model.rules, like=self.model)
-            for cells in maps
-        ]
+        layouts = (dataclasses.replace(self.model.layout, cells=cells) for cells in maps)
+        models = [GridModel(layout, self.model.rules, like=self.model) for layout in layouts]
         for i, model in enumerate(models):
             self.maps[i] = model.layout.cells
             self.moves[i] = model.expanded()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -282,8 +283,7 @@ class GridWorldVector(VectorEnv[Any, Any, Any]):
         return state
 
     def _layout_of(self, i: int) -> Layout:
-        cells = self._tables.maps[i if self._many else 0]
-        return Layout(cells, self.layout.legend, self.layout.name, self.layout.settings)
+        return dataclasses.replace(self.layout, cells=self._tables.maps[i if self._many else 0])
 
     def set_state(self, state: Mapping[str, Any] | NDArray[np.integer[Any]] | Sequence[int]) -> Any:
         """Continue from what :meth:`get_state` gave, or begin episodes on cells (N,) of one's choice.

@@ -143,7 +143,7 @@ def make(seed: int, examples: int = EXAMPLES, moves: int = MOVES, count: int = M
     for place, (name, (right, seconds, weights)) in enumerate(found.items()):
         share, (low, high) = right / count, wilson_interval(right, count)
         numbers = f"{share:.3f} [{low:.3f}, {high:.3f}], {seconds:.0f} s, {weights:,} weights"
-        if pixels_of(name):
+        if _sees(name):
             rows.append(claim(name, f"at least {LEAST}", numbers, share >= LEAST))
         elif place == 0:
             rows.append(claim(name, "1", numbers, right == count))
@@ -155,11 +155,11 @@ def make(seed: int, examples: int = EXAMPLES, moves: int = MOVES, count: int = M
     axes.invert_yaxis()
     axes.set(xlim=(0, 1.02), xlabel=f"share of optimal paths in {count} mazes held out")
     axes.grid(axis="x", alpha=0.3)
-    return Figure(picture, rows, "this project's issue of a policy that sees; there is no publication")
+    return Figure(picture, rows, "A policy that sees, beside others; nothing is published to compare with")
 
 
-def pixels_of(name: str) -> bool:
-    """Whether the bar is of this row."""
+def _sees(name: str) -> bool:
+    """Whether a row is that of the model that sees, which has a bar to reach."""
     return name.endswith("sees")
 
 
