@@ -124,9 +124,19 @@ for _name, _class, _summary in (
     )
 register("mcts", "gridzero.agents.search.mcts:MCTS", "Monte Carlo tree search from the state that it is in")
 
-_SB3 = "gridzero.agents.neural.sb3.agents"
+_SB3 = "gridzero.agents.neural.sb3"
 for _name in ("PPO", "A2C", "DQN", "SAC", "TD3", "DDPG"):
-    register(f"sb3-{_name.lower()}", f"{_SB3}:{_name}", f"{_name} of Stable-Baselines3")
+    register(
+        f"sb3-{_name.lower()}",
+        f"{_SB3}.agents:{_name}",
+        f"{_name} of Stable-Baselines3",
+        config=f"{_SB3}.config:{_name}",
+    )
 if importlib.util.find_spec("sb3_contrib") is not None:
     for _name in ("QRDQN", "TQC", "TRPO", "ARS", "CrossQ", "MaskablePPO", "RecurrentPPO"):
-        register(f"sb3-{_name.lower()}", f"{_SB3}:{_name}", f"{_name} of sb3-contrib")
+        register(
+            f"sb3-{_name.lower()}",
+            f"{_SB3}.agents:{_name}",
+            f"{_name} of sb3-contrib",
+            config=f"{_SB3}.config:{_name}",
+        )

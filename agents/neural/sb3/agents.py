@@ -68,7 +68,7 @@ def agent_for(name: str) -> type[SB3Agent]:
         with contextlib.suppress(ImportError):
             algorithm = getattr(importlib.import_module(module), name, None)
             if inspect.isclass(algorithm) and issubclass(algorithm, BaseAlgorithm):
-                attributes = {"algorithm": algorithm, "Config": config_for(algorithm), "__doc__": f"{module}.{name}."}
+                attributes = {"algorithm": algorithm, "Config": config_for(name), "__doc__": f"{module}.{name}."}
                 return type(name, (SB3Agent,), {**attributes, "__module__": __name__})
     raise AttributeError(f"Stable-Baselines3 has no algorithm {name}")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
-from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
@@ -386,21 +386,17 @@ def test_bad_settings_are_refused_in_one_line() -> None:
         assert len(str(error.value)) < 200
 
 
-def test_the_config_is_the_algorithms_own() -> None:
+@pytest.mark.parametrize("algorithm", [A2C, DDPG, DQN, PPO, SAC, TD3])
+def test_the_config_is_the_algorithms_own(algorithm: type[Any]) -> None:
+    """It is read from the source; here, the imported class says the same."""
     import inspect
 
-    config = gridzero.agents.agent_class("sb3-dqn").Config()
-    own = inspect.signature(DQN.__init__).parameters
-    for name in (
-        "learning_rate",
-        "buffer_size",
-        "tau",
-        "train_freq",
-        "exploration_fraction",
-        "max_grad_norm",
-        "device",
-    ):
-        assert getattr(config, name) == own[name].default
+    config = gridzero.agents.agent_class(f"sb3-{algorithm.__name__.lower()}").Config()
+    own = inspect.signature(algorithm.__init__).parameters
+    same = [name for name, parameter in own.items() if getattr(config, name, "no setting") == parameter.default]
+    assert {"learning_rate", "gamma", "device"} <= set(same)
+    added = {"policy", "hidden", "linear_learning_rate", "schedule_steps", "action_noise"}
+    assert set(vars(config)) - added <= set(same)
     assert not hasattr(config, "verbose")
 
 
