@@ -66,7 +66,7 @@ class Recipe:
 
 
 RECIPES = {
-    "countdown": Recipe(steps=2600, batch=32, worked=2000),
+    "countdown": Recipe(steps=5000, batch=32, worked=4400),
     "multiplication": Recipe(steps=5000, batch=32),
     "grid-path": Recipe(steps=6000, batch=32),
 }
