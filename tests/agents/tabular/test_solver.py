@@ -117,7 +117,7 @@ def test_values_reach_over_any_distance() -> None:
         probabilities=np.ones((states, 2, 1)),
         rewards=np.full((states, 2), -1.0),
         terminal=np.arange(states) == 0,
-        start=np.eye(states)[-1],
+        start=np.where(np.arange(states) == states - 1, 1.0, 0.0),
     )
     solution = gridzero.agents.solve(mdp, 0.999)
     np.testing.assert_allclose(solution.values, -(1 - 0.999 ** np.arange(states)) / 0.001, atol=1e-3)
