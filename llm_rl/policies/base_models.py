@@ -62,11 +62,11 @@ class Recipe:
     seed: int = 0
     """Decides everything that is random."""
     optimiser: Optimisation = "adamw"
-    """Of the matrices; "muon" for models that see."""
+    """Of the matrices."""
 
 
 RECIPES = {
-    "countdown": Recipe(steps=5000, batch=32, worked=4400),
+    "countdown": Recipe(steps=5000, batch=32, worked=4400, optimiser="muon"),
     "multiplication": Recipe(steps=5000, batch=32),
     "grid-path": Recipe(steps=6000, batch=32),
 }
