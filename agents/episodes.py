@@ -21,7 +21,7 @@ FloatArray = NDArray[np.float64]
 STEP_LIMIT = 1000
 """Steps after which an episode is truncated where the environment has no limit."""
 PART = "reward/"
-"""What begins the names of a reward's parts in an environment's info."""
+"""Prefix of the keys in an environment's info under which it reports the parts of a reward."""
 
 
 class Played(NamedTuple):

@@ -59,7 +59,7 @@ def _share_of_edges_both_ways(columns: Integers, weights: Singles) -> float:
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _place(column: int, columns: Integers, first: int, last: int) -> int:
-    """Where ``column`` is among ``columns[first:last]``, or ``last``."""
+    """Return the index of ``column`` in ``columns[first:last]``, or ``last`` if it is not there."""
     k = first
     while k < last and columns[k] != column:
         k += 1
@@ -75,12 +75,22 @@ def _enlarged(array: NDArray[Any], used: int) -> NDArray[Any]:
 
 @numba.njit(cache=True, nogil=True)
 def factorize(columns: Integers, weights: Singles, share: float, least: float) -> Factors:
-    r"""Modified incomplete factorization of $I - P$ with a threshold (Saad 1994; Gustafsson 1978).
+    r"""Modified incomplete factorization of $I - P$ with a threshold.
 
     Rows are eliminated one after the other. Elements of P are kept, and of what elimination adds elsewhere, elements
     of at least ``least`` times the diagonal. Where edges go both ways, as in grids, a ``share`` of what is dropped goes
     to the diagonal, which nearly keeps the sums of rows and so gets slowly varying errors right; else none does.
-    $I - P$ is an M-matrix with positive row sums, so no pivot vanishes (Meijerink and van der Vorst 1977).
+    $I - P$ is an M-matrix with positive row sums, so no pivot vanishes.
+
+    Args:
+        columns: (n, K), those of P; several of a row may be the same.
+        weights: (n, K), 0 or more, each row's sum below 1.
+        share: of what is dropped, what goes to the diagonal.
+        least: the threshold, relative to the diagonal.
+
+    Source: Saad (1994), ILUT: a dual threshold incomplete LU factorization; Gustafsson (1978), A class of first order
+    factorization methods (the share); Meijerink and van der Vorst (1977), An iterative solution method for linear
+    systems of which the coefficient matrix is a symmetric M-matrix.
     """
     n, outcomes = columns.shape
     share = share if _share_of_edges_both_ways(columns, weights) > 0.5 else 0.0
@@ -170,18 +180,33 @@ def factorize(columns: Integers, weights: Singles, share: float, least: float) -
 def solve_factors(
     factors: Factors, r: Singles, c: float, q: Singles, d: float, v: Singles, right: Singles, out: Singles
 ) -> None:
-    """``right`` = r + c q + d v, and (D - L) D^-1 (D - U) out = right."""
+    """Solve (D - L) D^-1 (D - U) out = r + c q + d v by a forward and a backward substitution.
+
+    The right side is made on the way, as both need the same pass over memory.
+
+    Args:
+        factors: D, L and U.
+        r: (n,).
+        c: factor of ``q``.
+        q: (n,).
+        d: factor of ``v``.
+        v: (n,).
+        right: (n,), written: the right side; may be ``r`` or ``q`` itself.
+        out: (n,), written: the solution.
+
+    Source: Saad (2003), Iterative methods for sparse linear systems, section 10.3.
+    """
     starts, columns, weights = factors.lower_starts, factors.lower_columns, factors.lower_weights
     inverses = factors.inverses
     of_q, of_v, zero = r.dtype.type(c), r.dtype.type(d), r.dtype.type(0)
     for i in range(r.size):
-        here = r[i] + of_q * q[i] + of_v * v[i]
-        here = here if abs(here) > TINY else zero
-        right[i] = here
+        value = r[i] + of_q * q[i] + of_v * v[i]
+        value = value if abs(value) > TINY else zero
+        right[i] = value
         for k in range(starts[i], starts[i + 1]):
-            here += weights[k] * out[columns[k]]
-        here *= inverses[i]
-        out[i] = here if abs(here) > TINY else zero
+            value += weights[k] * out[columns[k]]
+        value *= inverses[i]
+        out[i] = value if abs(value) > TINY else zero
     starts, columns, weights = factors.upper_starts, factors.upper_columns, factors.upper_weights
     for i in range(r.size - 1, -1, -1):
         value = zero

@@ -163,7 +163,7 @@ def compile_moves(
 
 @numba.njit(cache=True)
 def distances_to(moves: UintArray, goals: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How many moves each cell is from the nearest goal, for moves that lead to a single cell; few cells.
+    """Count the moves from each cell to the nearest goal, in worlds of few cells whose moves lead to a single one.
 
     Args:
         moves: (S, D).

@@ -15,7 +15,7 @@ from gridzero.envs.tasks.task import PATIENCE, CommonOptions, Problem, Task, che
 
 _STEP = re.compile("([-+*/])")
 _AFTER = {"+": "+-*/", "-": "*/", "*": "+-*/", "/": "+-"}
-"""What comes after each operation; what is missing, another order of the numbers makes too."""
+"""Operations that are tried after each operation; the others only repeat what another order of the numbers gives."""
 
 
 class Countdown(Task):

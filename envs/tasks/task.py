@@ -151,7 +151,7 @@ class Task(ABC):
         raise ValueError(f"{self.name} has no pictures")
 
     def drawn(self, problem: Problem, completions: Sequence[str]) -> str:
-        """What a picture shows after the completions so far, as text; by default the question."""
+        """Return, as text, the map that a picture shows after the completions so far; by default the question."""
         return problem.question
 
     def verify(self, problem: Problem, completion: str) -> Verdict:

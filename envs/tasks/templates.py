@@ -141,7 +141,7 @@ def _last_line(text: str) -> Extraction:
 
 
 def _without_question(line: str, question: str) -> str:
-    """What a line adds to a question that ends in ``=``; all of it where it does not begin with that question.
+    """Remove a repeated question, one that ends in ``=``, from the beginning of a line; other lines stay as they are.
 
     Nothing but blanks around signs may differ: of any other equation it is not known whether it is true.
     """

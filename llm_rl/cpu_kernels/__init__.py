@@ -6,7 +6,7 @@ import os
 
 VARIABLE = "GRIDZERO_CPU_KERNELS"
 PARTS = ("decoding", "attention")
-"""What can be compiled: decoding with small models, and attention in scoring."""
+"""Parts that have compiled loops: decoding with small models, and attention in scoring."""
 
 
 def enabled(part: str) -> bool:

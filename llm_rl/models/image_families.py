@@ -24,7 +24,7 @@ Inputs = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class ImageFamily:
-    """How a family of image-text models takes pictures.
+    """A family of image-text models, by the way in which it takes pictures.
 
     Attributes:
         inputs: of a model and pictures (U, H, W, 3) uint8, what the model's ``get_image_features`` takes.
