@@ -3,12 +3,15 @@
 Each adapter takes a task and gives what that library asks for; nothing but the library itself is needed, and that only
 where it is said. A completion is rewarded as in ``gridzero/TextGeneration-v0``: 1 for a right answer, 0.1 for a
 well-formed one. Problems travel as JSON in a column of their own, so that any process can judge them.
+
+A last line that was cut off is no answer. TRL and verifiers tell which completions were; verl hands over text alone, so
+that there such a line is judged as if it had ended: give it a limit that completions seldom reach.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +19,7 @@ import numpy as np
 
 from gridzero.envs.tasks import Problem, Task, Verdict
 from gridzero.envs.tasks.reward import DEFAULT, RewardSum, Weights
-from gridzero.envs.tasks.templates import Form
+from gridzero.envs.tasks.templates import CutOff, Form
 from gridzero.llm_rl.models.rendering import messages, with_system
 
 FORM_WEIGHT = 0.1
@@ -97,7 +100,7 @@ def trl_dataset(task: Task, size: int, seed: int = 0, *, conversational: bool = 
     return Dataset.from_list(rows(task, size, seed, conversational=conversational))
 
 
-def trl_reward(task: Task, rewards: Weights = DEFAULT) -> RewardFunction:
+def trl_reward(task: Task, rewards: Weights = DEFAULT, *, end: Collection[int] = ()) -> RewardFunction:
     r"""A reward function for TRL's trainers, to be used with :func:`trl_dataset`.
 
     It also logs the shares of right and well-formed completions, as ``accuracy`` and ``form``.
@@ -105,6 +108,8 @@ def trl_reward(task: Task, rewards: Weights = DEFAULT) -> RewardFunction:
     Args:
         task: with one turn.
         rewards: weights of reward functions by name; see :mod:`gridzero.envs.tasks.reward`.
+        end: tokens that end a completion, such as ``[tokenizer.eos_token_id]``, by which those are known that were cut
+            off; without any, none is.
 
     Raises:
         ValueError: for a task that answers back, or rewards that there are not.
@@ -122,10 +127,8 @@ def trl_reward(task: Task, rewards: Weights = DEFAULT) -> RewardFunction:
     def task_reward(
         prompts: Sequence[Any], completions: Sequence[Any], problem: Sequence[str], **columns: Any
     ) -> list[float]:
-        judgements = [
-            paid.judge(from_json(given), [[written(completion)]])[0]
-            for given, completion in zip(problem, completions, strict=True)
-        ]
+        texts = replies(completions, columns.get("completion_ids"), end)
+        judgements = [paid.judge(from_json(given), [[text]])[0] for given, text in zip(problem, texts, strict=True)]
         verdicts = [judgement.verdict for judgement in judgements]
         log = columns.get("log_metric")
         if log is not None:
@@ -141,6 +144,20 @@ def trl_reward(task: Task, rewards: Weights = DEFAULT) -> RewardFunction:
 def reward_of(verdict: Verdict, form_weight: float = FORM_WEIGHT) -> float:
     """1 for a right answer, ``form_weight`` for the form."""
     return float(verdict.correct) + form_weight * verdict.well_formed
+
+
+def replies(
+    completions: Sequence[Any], tokens: Sequence[Sequence[int]] | None = None, end: Collection[int] = ()
+) -> list[str]:
+    """Texts of completions, :class:`~gridzero.envs.tasks.templates.CutOff` where their tokens do not end in ``end``.
+
+    >>> [isinstance(text, CutOff) for text in replies(["1", "1"], [[5, 0], [5, 5]], end=[0])]
+    [False, True]
+    """
+    texts = list(map(written, completions))
+    if tokens is None or not end:
+        return texts
+    return [text if ids and ids[-1] in end else CutOff(text) for text, ids in zip(texts, tokens, strict=True)]
 
 
 def written(completion: Any) -> str:
@@ -246,7 +263,8 @@ def verifiers_taskset(task: Task, size: int, seed: int = 0, *, form_weight: floa
         """Judges the reply to one problem."""
 
         def _verdict(self, trace: Any) -> Verdict:
-            return task.verify(from_json(self.data.problem), trace.last_reply)
+            reply = CutOff(trace.last_reply) if trace.is_truncated else trace.last_reply
+            return task.verify(from_json(self.data.problem), reply)
 
         @vf.reward  # type: ignore[untyped-decorator]  # as above
         async def correct(self, trace: Any) -> float:

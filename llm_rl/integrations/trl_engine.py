@@ -20,7 +20,7 @@ from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.grpo import GRPO, GRPOConfig
 from gridzero.agents.neural.objectives import overlong_penalty
 from gridzero.envs.tasks import Problem
-from gridzero.llm_rl.integrations.task_exports import from_json, row, trl_reward, written
+from gridzero.llm_rl.integrations.task_exports import from_json, replies, row, trl_reward, written
 from gridzero.llm_rl.models.peft import is_adapted
 from gridzero.llm_rl.models.pretrained import save_model
 from gridzero.llm_rl.models.rendering import ChatRenderer
@@ -123,7 +123,8 @@ class TRLGRPO(GRPO):
         )
         for parameter in policy.trained():
             parameter.grad = None
-        given = policy.model.config._name_or_path
+        given, settings = policy.model.config._name_or_path, policy.model.generation_config
+        ends, settings.eos_token_id = settings.eos_token_id, list(policy.end)  # where TRL looks for what ends one
         if config.kl_coefficient > 0 and not is_adapted(policy.model):
             # TRL reads the reference from where the model is.
             save_model(policy.model, policy.tokenizer, folder / "reference")
@@ -135,7 +136,7 @@ class TRLGRPO(GRPO):
             train_dataset=Dataset.from_list(self._prompts(updates)),
             processing_class=policy.tokenizer,
         )
-        policy.model.config._name_or_path = given
+        policy.model.config._name_or_path, settings.eos_token_id = given, ends
         trainer.remove_callback(transformers.PrinterCallback)
         return trainer
 
@@ -169,7 +170,8 @@ class _Rewards:
         source: Any = agent.vector.unwrapped
         config = agent.config
         self._task = source.task
-        self._reward = trl_reward(source.task, source.rewards.weights)
+        self._end = agent.network.end
+        self._reward = trl_reward(source.task, source.rewards.weights, end=self._end)
         self._limit, self._margin = config.episode_limit, round(config.overlong_margin * config.episode_limit)
         # Leaving oneself out of the mean is the same as larger rewards.
         size = config.group_size
@@ -177,21 +179,25 @@ class _Rewards:
         self.samples: list[dict[str, Any]] = []
 
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], problem: Sequence[str], **columns: Any
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        problem: Sequence[str],
+        completion_ids: Sequence[Sequence[int]],
+        **columns: Any,
     ) -> list[float]:
-        rewards = torch.tensor(self._reward(prompts, completions, problem, **columns))
+        rewards = torch.tensor(self._reward(prompts, completions, problem, completion_ids=completion_ids, **columns))
         if self._margin:
-            lengths: Tensor = torch.tensor([len(ids) for ids in columns["completion_ids"]])
+            lengths: Tensor = torch.tensor(list(map(len, completion_ids)))
             rewards += overlong_penalty(lengths, self._limit, self._margin)
         count = len(prompts)
+        said = replies(completions, completion_ids, self._end)
         self.samples = [
-            self._sample(prompts[i], completions[i], problem[i])
-            for i in range(0, count, max(1, count // SAMPLES))[:SAMPLES]
+            self._sample(prompts[i], said[i], problem[i]) for i in range(0, count, max(1, count // SAMPLES))[:SAMPLES]
         ]
         return [float(reward) for reward in rewards * self._factor]
 
-    def _sample(self, prompt: Any, completion: Any, problem: str) -> dict[str, Any]:
-        said = written(completion)
+    def _sample(self, prompt: Any, said: str, problem: str) -> dict[str, Any]:
         verdict = self._task.verify(from_json(problem), said)
         return {"prompt": written(prompt), "completion": said, "correct": verdict.correct, "reason": verdict.reason}
 

@@ -53,7 +53,7 @@ def main() -> None:
         trainer = GRPOTrainer(
             model=model,
             processing_class=tokenizer,
-            reward_funcs=trl_reward(task),
+            reward_funcs=trl_reward(task, end=[tokenizer.eos_token_id]),
             train_dataset=trl_dataset(task, size=max(BATCH, steps // GROUP)),
             args=arguments,
         )

@@ -104,6 +104,16 @@ def test_accuracy_and_form_are_logged() -> None:
     assert logged == {"accuracy": 0.5, "form": 0.5}
 
 
+def test_a_last_line_that_was_cut_off_is_no_answer_where_trl_has_its_tokens() -> None:
+    task, end = make_task("addition", template="plain"), [7, 8]
+    row = task_exports.rows(task, 1)[0]
+    right = task_exports.from_json(row["problem"]).reference
+    given: dict[str, Any] = {"problem": [row["problem"]] * 4, "completion_ids": [[3, 7], [3, 8], [3], []]}
+    texts = [right] * 4
+    assert task_exports.trl_reward(task, end=end)([row["prompt"]] * 4, texts, **given) == [1.1, 1.1, 0.0, 0.0]
+    assert task_exports.trl_reward(task)([row["prompt"]] * 4, texts, **given) == [1.1] * 4
+
+
 def test_rows_are_decided_by_the_seed_and_the_split() -> None:
     train, held_out = make_task("countdown"), make_task("countdown", split="held-out")
     assert task_exports.rows(train, 20, seed=1) == task_exports.rows(train, 20, seed=1)
@@ -166,13 +176,23 @@ def test_verifiers_scores_replies() -> None:
     assert [_score(found, text) for text in completions(right)[:4]] == pytest.approx([1.25, 1.0, 0.25, 0.0])
 
 
-def _score(task: Any, reply: str) -> float:
+@pytest.mark.skipif(importlib.util.find_spec("verifiers") is None, reason="verifiers is not installed")
+def test_a_last_line_that_was_cut_off_is_no_answer_for_verifiers() -> None:
+    import verifiers.v1 as vf
+
+    [found] = task_exports.verifiers_taskset(make_task("addition", template="plain"), 1)(vf.TasksetConfig())
+    right = task_exports.from_json(found.data.problem).reference
+    assert [_score(found, right, reason) for reason in ("stop", "length")] == pytest.approx([1.1, 0.0])
+
+
+def _score(task: Any, reply: str, finish_reason: Any = "stop") -> float:
     """The reward that verifiers gives a reply."""
     import verifiers.v1 as vf
 
     trace = vf.Trace.model_construct(  # without the model and harness that it is of
         task=vf.TraceTask(type=type(task).__name__, data=task.data),
         nodes=[vf.MessageNode(message=vf.AssistantMessage(content=reply), sampled=True)],
+        calls=[vf.ModelCall(node=0, finish_reason=finish_reason)],
     )
     asyncio.run(task.score(trace))
     return float(np.sum([reward.value for reward in trace.rewards.values()]))

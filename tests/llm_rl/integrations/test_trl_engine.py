@@ -173,6 +173,19 @@ def test_the_command_leaves_a_run_like_any_other(model: Path, monkeypatch: Any, 
 
 
 @with_trl
+def test_completions_that_were_cut_off_are_paid_as_in_our_training(model: Path) -> None:
+    """Plain completions of random tokens: form is paid where one has ended, at an end token or the end of a line."""
+    given = config(groups=2, group_size=16, episode_limit=8)
+    given = dataclasses.replace(given, policy={"model": str(model), "stop": "line"})
+    agent = TRLGRPO(gym.make(ENV, task="addition", digits=1, template="plain", rewards="form"), given)
+    agent.planned_steps = 32
+    [update] = agent.learn()
+    assert 0 < update.metrics["truncations"] < 1
+    assert update.metrics["form"] <= 1 - update.metrics["truncations"]
+    assert update.metrics["form"] > 0
+
+
+@with_trl
 def test_with_adapters_and_a_reference(model: Path) -> None:
     given = config(groups=2, group_size=4, kl_coefficient=0.1)
     for policy, more in (({"peft": "lora", "peft_rank": 2}, {}), ({}, {"reference_updates": 1})):
