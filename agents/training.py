@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,82 +147,151 @@ def training(
         ValueError: when a loss or a gradient is not finite, or what was learned; nothing of it is saved.
     """
     before = before or {}
-    first = step = latest = int(before.get("step", 0))
-    saved = int(before.get("saved", first))
-    earlier = elapsed = float(before.get("seconds", 0.0))
-    if budget.spent(step, elapsed):
+    clock = _Clock(before)
+    best = before.get("best")
+    if budget.spent(int(before.get("step", 0)), clock.seconds):
         return
     agent.planned_steps = math.inf if budget.steps is None else budget.steps
-    earlier_work = work = float(before.get("cpu_seconds", 0.0))
-    began, work_began = time.perf_counter(), time.process_time()
-    on_the_way = None
-    if budget.evaluate_every is None and run is not None:
-        on_the_way = PeriodicEvaluation(agent, budget.steps, before.get("evaluation"))
-    evaluated = bool(budget.evaluate_every) or (on_the_way is not None and on_the_way.enabled)
-    if budget.stop_at is not None and not agent.decide_together(evaluated):
+    evaluations = _Evaluations(agent, budget, run is not None, before)
+    if budget.stop_at is not None and not agent.decide_together(evaluations.enabled):
         raise ValueError("stop_at needs evaluations on the way: set evaluate_every")
-    best = before.get("best")
     if best is not None and budget.reached(best["mean_return"]):
         return
-    retention = None if run is None else Retention(run.path / "checkpoints", budget.keep, best)
+    writer = None if run is None else _Writer(run, agent, budget, before)
     between_updates = True  # inside one the agent may be in the middle of something
     learning = agent.learn()
-
-    def save() -> None:
-        if run is None or retention is None:
-            return
-        further: dict[str, Any] = {} if on_the_way is None else {"evaluation": on_the_way.state()}
-        if retention.best is not None:
-            further["best"] = retention.best
-        run.checkpoint(agent, step, seconds=elapsed, cpu_seconds=work, saved=saved, **further)
-        retention.prune()
-
     try:
         while True:
             between_updates = False
             update = next(learning, None)
-            if update is None:
-                between_updates = True
-                break
-            previous, step = step, update.step
-            elapsed = earlier + time.perf_counter() - began
-            work = earlier_work + time.process_time() - work_began
-            metrics = dict(update.metrics)
-            _check_finite(agent, step, metrics, run)
+            if update is not None:
+                _check_finite(agent, update, run)
             between_updates = True
-            metrics["steps_per_second"] = (step - first) / max(elapsed - earlier, 1e-9)
-            metrics["cpu_seconds"] = work
-            every = budget.evaluate_every
-            if every and step // every > previous // every:
-                metrics |= evaluate(agent, episodes=budget.evaluation_episodes, seed=agent.seed).metrics()
-            if on_the_way is not None:
-                on_the_way.note(metrics)
-                if on_the_way.due(step):
-                    metrics |= on_the_way.evaluate(step)
-            if run is not None and retention is not None:
-                run.log(step, metrics, elapsed, update.samples, update.completions)
-                due = budget.checkpoint_due(step, saved)
-                saved = step if due else saved
-                if retention.is_best(step, metrics, extra=not due) or due:
-                    save()
-                    latest = step
-            yield Update(step, metrics, update.samples)
-            done = budget.spent(step, elapsed) or budget.reached(metrics.get("evaluation_return", -math.inf))
+            if update is None:
+                break
+            metrics = {**update.metrics, **clock.metrics(update.step)}
+            metrics |= evaluations.after(update.step, metrics)
+            if writer is not None:
+                writer.write(replace(update, metrics=metrics), clock, evaluations.state())
+            yield Update(update.step, metrics, update.samples)
+            done = budget.spent(update.step, clock.seconds) or budget.reached(
+                metrics.get("evaluation_return", -math.inf)
+            )
             if agent.decide_together(done):
                 break
     finally:
-        if on_the_way is not None:
-            on_the_way.close()
-        if run is not None and between_updates and step > latest:
-            save()
+        evaluations.close()
+        if writer is not None and between_updates:
+            writer.save_last(clock, evaluations.state())
 
 
-def _check_finite(agent: Agent, step: int, metrics: Mapping[str, float], run: Run | None) -> None:
+class _Clock:
+    """Time of training, of all sessions together.
+
+    Attributes:
+        seconds: passed until the last update.
+        cpu_seconds: of this process, on all cores, until the last update.
+    """
+
+    def __init__(self, before: Mapping[str, Any]) -> None:
+        self._first_step = int(before.get("step", 0))
+        self._earlier = self.seconds = float(before.get("seconds", 0.0))
+        self._earlier_cpu = self.cpu_seconds = float(before.get("cpu_seconds", 0.0))
+        self._began, self._began_cpu = time.perf_counter(), time.process_time()
+
+    def metrics(self, step: int) -> dict[str, float]:
+        """Read the clock after the update at a step: steps a second in this session, CPU seconds in all."""
+        session = time.perf_counter() - self._began
+        self.seconds = self._earlier + session
+        self.cpu_seconds = self._earlier_cpu + time.process_time() - self._began_cpu
+        return {
+            "steps_per_second": (step - self._first_step) / max(session, 1e-9),
+            "cpu_seconds": self.cpu_seconds,
+        }
+
+
+class _Evaluations:
+    """Evaluations on the way: every so many steps where the budget says so, else now and then where there is a run."""
+
+    def __init__(self, agent: Agent, budget: Budget, logged: bool, before: Mapping[str, Any]) -> None:
+        self._agent, self._budget = agent, budget
+        self._step = int(before.get("step", 0))
+        self._periodic: PeriodicEvaluation | None = None
+        if budget.evaluate_every is None and logged:
+            self._periodic = PeriodicEvaluation(agent, budget.steps, before.get("evaluation"))
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there will be any."""
+        return bool(self._budget.evaluate_every) or (self._periodic is not None and self._periodic.enabled)
+
+    def after(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Metrics of the evaluation after the update at a step; empty where none is due."""
+        previous, self._step = self._step, step
+        if self._periodic is not None:
+            self._periodic.note(metrics)
+            return self._periodic.evaluate(step) if self._periodic.due(step) else {}
+        every = self._budget.evaluate_every
+        if not every or step // every == previous // every:
+            return {}
+        return evaluate(self._agent, episodes=self._budget.evaluation_episodes, seed=self._agent.seed).metrics()
+
+    def state(self) -> dict[str, Any]:
+        """Part of a checkpoint from which they go on."""
+        return {} if self._periodic is None else {"evaluation": self._periodic.state()}
+
+    def close(self) -> None:
+        """Close their environment."""
+        if self._periodic is not None:
+            self._periodic.close()
+
+
+class _Writer:
+    """Logs updates to a run, and saves the checkpoints that are due."""
+
+    def __init__(self, run: Run, agent: Agent, budget: Budget, before: Mapping[str, Any]) -> None:
+        self._run, self._agent, self._budget = run, agent, budget
+        self._step = self._latest = int(before.get("step", 0))
+        self._due = int(before.get("saved", self._step))
+        self._retention = Retention(run.path / "checkpoints", budget.keep, before.get("best"))
+
+    def write(self, update: Update, clock: _Clock, evaluation: Mapping[str, Any]) -> None:
+        """Log an update; save the agent where that is due, or where it is better than ever before."""
+        self._step = update.step
+        self._run.log(update.step, update.metrics, clock.seconds, update.samples, update.completions)
+        due = self._budget.checkpoint_due(update.step, self._due)
+        if due:
+            self._due = update.step
+        if self._retention.is_best(update.step, update.metrics, extra=not due) or due:
+            self._save(clock, evaluation)
+
+    def save_last(self, clock: _Clock, evaluation: Mapping[str, Any]) -> None:
+        """Save the agent as it is after the last update."""
+        if self._step > self._latest:
+            self._save(clock, evaluation)
+
+    def _save(self, clock: _Clock, evaluation: Mapping[str, Any]) -> None:
+        further = dict(evaluation)
+        if self._retention.best is not None:
+            further["best"] = self._retention.best
+        self._run.checkpoint(
+            self._agent,
+            self._step,
+            seconds=clock.seconds,
+            cpu_seconds=clock.cpu_seconds,
+            saved=self._due,
+            **further,
+        )
+        self._retention.prune()
+        self._latest = self._step
+
+
+def _check_finite(agent: Agent, update: Update, run: Run | None) -> None:
     """Raise ValueError when a loss or a gradient norm is not finite; the message names the last good checkpoint."""
-    for name, value in metrics.items():
+    for name, value in update.metrics.items():
         if (name.endswith("loss") or name == "gradient_norm") and not math.isfinite(value):
             kept = "" if run is None else f"; {run.last_checkpoint()}"
-            raise ValueError(f"{agent.name} diverged at step {step:,}: its {name} is {value}{kept}")
+            raise ValueError(f"{agent.name} diverged at step {update.step:,}: its {name} is {value}{kept}")
 
 
 @contextlib.contextmanager

@@ -117,7 +117,7 @@ class MonteCarlo(PredictionAgent):
         return np.asarray(epsilon_greedy_policy(self._action_values, 1.0) * epsilon + (1 - epsilon) * policy)
 
     def learn(self) -> Iterator[Update]:
-        """One :class:`Update` for each ``episodes_per_update`` episodes."""
+        """One :class:`Update` for each ``episodes_per_update`` episodes, cut ones included."""
         self.interaction.start()
         rule = Rule(
             self.kind,
@@ -136,7 +136,7 @@ class MonteCarlo(PredictionAgent):
                 found = advance(rule)
                 ended, error, updates = ended + found[0], error + found[1], updates + found[2]
             metrics = {
-                "episodes": float(self._episodes),
+                "episodes_learned": float(self._episodes),
                 "epsilon": self._behaviour()[1],
                 "error": error / max(updates, 1),
                 "visited": float((self.visits > 0).mean()),
@@ -307,7 +307,7 @@ class MCEpsilonGreedy(MonteCarlo):
         >>> import gridzero
         >>> agent = gridzero.agents.make("mc-epsilon-greedy", "Blackjack-v1", gamma=1.0)
         >>> update = next(agent.learn())
-        >>> update.metrics["episodes"], update.metrics["episode_return"] < 1
+        >>> update.metrics["episodes_learned"], update.metrics["episode_return"] < 1
         (20.0, True)
     """
 

@@ -38,7 +38,7 @@ def make(seed: int) -> Figure:
     estimates: dict[int, FloatArray] = {}
     for update in agent.learn():
         for count in COUNTS:
-            if count not in estimates and update.metrics["episodes"] >= count:
+            if count not in estimates and update.metrics["episodes_learned"] >= count:
                 estimates[count] = surfaces(agent.state_values())
         if len(estimates) == len(COUNTS):
             break

@@ -92,7 +92,7 @@ def estimates(kind: str, episodes: int, seed: int) -> tuple[FloatArray, FloatArr
     agent.fix_policy(target, behaviour)
     counts, values = [], []
     for update in agent.learn():
-        counts.append(update.metrics["episodes"])
+        counts.append(update.metrics["episodes_learned"])
         values.append(float(agent.action_values()[3, LEFT]))
         if counts[-1] >= episodes:
             break
