@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict, cast
 
 import tyro
 
 from gridzero import figures
+from gridzero.agents import files
 from gridzero.agents.config_checks import check_at_least
 from gridzero.commands.arguments import parse
+
+FORMAT, VERSION = "gridzero-figure", 1
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Options:
     """Where the pictures go; made if need be. A picture of that name is replaced."""
     format: Literal["png", "svg", "pdf"] = "png"
     """Of the pictures."""
+    resume: bool = False
+    """Go on after an interruption: what the folder has already, of this seed and format, is not made again."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 0, "seed")
@@ -61,23 +68,73 @@ def main(argv: Sequence[str]) -> int:
     modules = {name: figures.load(name) for name in names}
     options.folder.mkdir(parents=True, exist_ok=True)
     differ = []
-    for name, module in modules.items():
-        if not _make(module, options.folder / f"{name}.{options.format}", options.seed):
+    for number, (name, module) in enumerate(modules.items()):
+        table = _made(options, name) if options.resume else None
+        try:
+            table = table or _make(module, options, name, (number, len(modules)))
+        except KeyboardInterrupt:
+            if len(modules) > 1:
+                done = f"{number} of {len(modules)} figures are made"
+                print(f"gridzero: {done}; the same command with --resume goes on", file=sys.stderr)
+            raise
+        _print(table, options.folder / f"{name}.{options.format}")
+        if any(row["agrees"] is False for row in table["rows"]):
             differ.append(name)
     if differ and len(modules) > 1:
         print(f"not as published: {', '.join(differ)}")
     return int(bool(differ))
 
 
-def _make(module: figures.Module, path: Path, seed: int) -> bool:
-    """Draw one figure and print its table; whether every number agrees."""
+class _Row(TypedDict):
+    """A :class:`~gridzero.figures.figure.Row` as data."""
+
+    quantity: str
+    published: str | None
+    ours: str
+    agrees: bool | None
+
+
+class _Table(TypedDict):
+    """What is kept of a figure beside its picture."""
+
+    source: str
+    seed: int
+    seconds: float
+    rows: list[_Row]
+
+
+def _make(module: figures.Module, options: Options, name: str, place: tuple[int, int]) -> _Table:
+    """Draw one figure and write its picture, then its table: where that is, the figure is whole."""
     from gridzero.commands import report
 
     began = time.monotonic()
-    figure = module.make(seed)
+    path = options.folder / f"{name}.{options.format}"
+    path.with_suffix(".json").unlink(missing_ok=True)
+    with report.waiting(name, *place):
+        figure = module.make(options.seed)
     figure.picture.savefig(path)
+    rows = [cast(_Row, dataclasses.asdict(row)) for row in figure.rows]
+    table = _Table(source=figure.source, seed=options.seed, seconds=round(time.monotonic() - began, 1), rows=rows)
+    files.replace_file(path.with_suffix(".json"), files.signed(table, FORMAT, VERSION))
+    return table
+
+
+def _made(options: Options, name: str) -> _Table | None:
+    """The table of a figure that the folder has already, picture and all; else None."""
+    path = options.folder / f"{name}.{options.format}"
+    if not path.exists():
+        return None
+    try:
+        table = cast(_Table, files.read_signed(path.with_suffix(".json"), FORMAT, VERSION, _Table))
+    except files.DamagedError:
+        return None
+    return table if table["seed"] == options.seed else None
+
+
+def _print(table: _Table, path: Path) -> None:
+    from gridzero.commands import report
+
     agreement = {True: "yes", False: "NO", None: ""}
-    rows = [[row.quantity, row.published or "", row.ours, agreement[row.agrees]] for row in figure.rows]
-    report.print_table(figure.source, ["quantity", "published", "ours", "agrees"], rows)
-    print(f"drawn in {path} after {time.monotonic() - began:.1f} s\n", flush=True)
-    return all(row.agrees is not False for row in figure.rows)
+    rows = [[row["quantity"], row["published"] or "", row["ours"], agreement[row["agrees"]]] for row in table["rows"]]
+    report.print_table(table["source"], ["quantity", "published", "ours", "agrees"], rows)
+    print(f"drawn in {path} after {table['seconds']:.1f} s\n", flush=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,18 @@ class Progress:
             self._bar.below = Text("\n").join(sample_text(sample, LONGEST) for sample in update.samples)
         else:
             print(f"after {update.step:,} steps:\n{sample_text(update.samples[0], LONGEST)}", file=sys.stderr)
+
+
+@contextmanager
+def waiting(title: str, done: int, total: int) -> Iterator[None]:
+    """Show on a terminal what is being made, for how long already, and how much of the whole is done before it."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    columns = (SpinnerColumn(), BarColumn(20), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        bar.add_task(f"{done + 1} of {total}: {title}", completed=done, total=total)
+        yield
 
 
 class _Bar(Bar):

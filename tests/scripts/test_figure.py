@@ -58,3 +58,28 @@ def test_a_number_that_differs_makes_the_status_1(monkeypatch: pytest.MonkeyPatc
     module = figures.load("zhao-3")
     monkeypatch.setattr(module, "PUBLISHED", {"3.4a": " ".join(["5.0"] * 25)})
     assert main(["figure", "zhao-3", "--folder", str(tmp_path)]) == 1
+
+
+def test_an_interrupted_command_goes_on_with_what_is_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = figures.load("zhao-3"), figures.load("zhao-4")
+    words = ["figure", "zhao-3", "zhao-4", "--folder", str(tmp_path)]
+
+    def interrupted(seed: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(second, "make", interrupted)
+        assert main(words) == 130
+    shown = capsys.readouterr()
+    assert "1 of 2 figures are made; the same command with --resume goes on" in shown.err
+    with monkeypatch.context() as patch:
+        patch.setattr(first, "make", interrupted)  # is not asked for again
+        assert main([*words, "--resume"]) == 0
+        again = capsys.readouterr().out
+        assert again.startswith(shown.out)
+        assert "zhao-4.png" in again
+        assert main([*words, "--resume", "--seed", "1"]) == 130
+        (tmp_path / "zhao-3.json").write_text("{}")
+        assert main([*words, "--resume"]) == 130
