@@ -52,7 +52,9 @@ class Rewards:
 class RewardFunction(Protocol):
     """A judge of completions: of a problem and N completions, one number a completion, or :class:`Rewards`.
 
-    One that has a method ``many(problems, completions)`` too, as models have, is asked about several problems at once.
+    One that has a method ``many(problems, completions)`` too, as models have, is asked about several problems at once;
+    one that has ``check_texts(texts)`` is shown first what a completion may consist of, and raises ValueError for what
+    it cannot read.
     """
 
     def __call__(self, problem: Problem, completions: Sequence[str], /) -> Rewards | Sequence[float]:
@@ -216,6 +218,21 @@ class RewardSum:
         of_verdict = [self.weights.get(name, 0.0) for name in OF_THE_VERDICT]
         known = not any(weight for _, weight in self._functions.values())
         self.optimum = sum(max(weight, 0.0) for weight in of_verdict) if known else None
+
+    def check_texts(self, texts: Callable[[], Sequence[str]]) -> None:
+        """Raise ValueError where a reward function cannot read what completions may consist of.
+
+        Args:
+            texts: gives all that one token may write; called where some function asks.
+        """
+        for name, (function, _) in self._functions.items():
+            check = getattr(function, "check_texts", None)
+            if check is None:
+                continue
+            try:
+                check(texts())
+            except ValueError as error:
+                raise ValueError(f"the reward {name} {error}") from error
 
     def of_verdict(self, verdict: Verdict) -> float:
         """The weighted rewards of a verdict alone."""

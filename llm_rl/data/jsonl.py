@@ -5,6 +5,9 @@
 - stepwise supervision: ``{"prompt": …, "completions": […], "labels": […]}``, a step and whether it is right.
 
 A prompt and a completion are texts, or conversational: lists of messages ``{"role": …, "content": …}``.
+
+Nothing precedes the first token of all, which is not learned: where a prompt is empty and the model has no mark of the
+beginning, that is the completion's. Such texts can be imitated, but not be preferred.
 """
 
 from __future__ import annotations
@@ -55,6 +58,8 @@ def read_preferences(path: Path, policy: LanguagePolicy, length: int) -> list[Pa
         if isinstance(probability, bool) or not isinstance(probability, int | float) or not 0 <= probability <= 1:
             raise ValueError(f'"probability" must be a number from 0 to 1, not {shown(json.dumps(probability))}')
         pair = Pair(rendered(policy, prompt, chosen), rendered(policy, prompt, rejected), float(probability))
+        if not pair.chosen.prompt_length:
+            raise ValueError('"prompt" is empty, and nothing precedes the first token that is preferred')
         _check_length(pair.chosen, length)
         _check_length(pair.rejected, length)
         return pair

@@ -15,6 +15,7 @@ from gridzero.llm_rl.learners.post_training import Terms
 from gridzero.llm_rl.learners.rejection_sampling import SamplingLearner
 from gridzero.llm_rl.learners.sampling import Written, completion_texts
 from gridzero.llm_rl.models.causal import output_head
+from gridzero.llm_rl.models.rendering import unreadable
 from gridzero.llm_rl.policies.language_options import LanguageOptions
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 from gridzero.llm_rl.scoring.completions import completion_scores, logits
@@ -61,15 +62,16 @@ class Distillation(SamplingLearner):
         return self.network if self.config.on_policy else self.teacher
 
     def select(self, written: Sequence[Written]) -> list[Example]:
-        """All of the student's completions, or those of the teacher that are right."""
+        """All of the student's completions, or the teacher's that are right and that the student has tokens for."""
         if self.config.on_policy:
             return [one.example for one in written]
         if self.one_vocabulary:
             return super().select(written)
         right = [one for one in written if one.reward >= self.config.threshold]
         texts = completion_texts(self.teacher, [one.example for one in right])
-        found = {(self.task.prompt(one.problem), text) for one, text in zip(right, texts, strict=True)}
-        return [rendered(self.network, *pair) for pair in sorted(found)]
+        unread = set(unreadable(self.network.tokenizer, texts))
+        pairs = {(self.task.prompt(one.problem), text) for one, text in zip(right, texts, strict=True)}
+        return [rendered(self.network, *pair) for pair in sorted(pairs) if pair[1] not in unread]
 
     def loss(self, items: Sequence[Example]) -> tuple[Tensor, Terms]:
         """Cross-entropy, or on policy the divergence from the teacher."""

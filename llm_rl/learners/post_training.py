@@ -78,6 +78,7 @@ class PostTrainingLearner(Agent, Generic[Item]):
         sampler, initial, adapters = np.random.SeedSequence(seed).spawn(3)
         self.rng = np.random.default_rng(sampler)
         self.network = self.build(int(initial.generate_state(1)[0]), int(adapters.generate_state(1)[0]))
+        self.network.check_rewards(env)
         self.max_length = self.network.room((), config.max_length or _ENDLESS)
         self.steps = self.updates = 0
         self._prepared = False

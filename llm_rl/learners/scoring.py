@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from gridzero.llm_rl.data.examples import Example
 from gridzero.llm_rl.data.jsonl import rendered
 from gridzero.llm_rl.learners.post_training import Batch, Item, PostTrainingLearner
 from gridzero.llm_rl.models.causal import ValueHead
+from gridzero.llm_rl.models.rendering import unreadable
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy, slices
 from gridzero.llm_rl.scoring.completions import states_at
 
@@ -72,6 +74,12 @@ class ScoringLearner(PostTrainingLearner[Item]):
     @abstractmethod
     def scores(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
         """A score of each completion of its prompt."""
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """Raise ValueError for texts that the scorer's tokenizer has no tokens for, such as those of another model."""
+        few = list(itertools.islice(unreadable(self.scorer.tokenizer, texts), 3))
+        if few:
+            raise ValueError(f"cannot read what the model may write, such as {', '.join(map(repr, few))}")
 
     def act(self, observations: Any, *, explore: bool = False) -> Any:
         """The best of ``best_of`` completions of each text, which are drawn; one of them to explore."""

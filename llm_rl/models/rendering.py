@@ -7,7 +7,7 @@ model reads in each of them what it reads in the others.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
@@ -218,3 +218,17 @@ def encode_text(tokenizer: Any, text: str, *, begins: bool) -> list[int]:
     except Exception as error:  # tokenizers raises nothing more specific
         raise ValueError(f"the model's tokenizer has no tokens for {shown(text)} ({error})") from error
     return ids
+
+
+def unreadable(tokenizer: Any, texts: Sequence[str]) -> Iterator[str]:
+    """Those of some texts that a tokenizer has no tokens for."""
+    try:
+        tokenizer(list(texts), add_special_tokens=False)  # all at once, since they mostly can be read
+        return
+    except Exception:  # as above
+        pass
+    for text in texts:
+        try:
+            encode_text(tokenizer, text, begins=False)
+        except ValueError:
+            yield text

@@ -62,6 +62,13 @@ def _line_ends(tokenizer: Any) -> list[int]:
     return sorted(token for token, text in texts.items() if "\n" in text and not text.strip())
 
 
+def token_texts(tokenizer: Any) -> list[str]:
+    """The texts that single tokens write, without those of parts of a character."""
+    tokens = [[token] for token in sorted(tokenizer.get_vocab().values())]
+    texts = tokenizer.batch_decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return [text for text in texts if text and "\ufffd" not in text]
+
+
 def padding_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """Tokens that fill up: the tokenizer's, and that of the model's configuration where no text is encoded as it."""
     of_tokenizer = tokenizer.pad_token_id

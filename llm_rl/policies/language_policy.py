@@ -15,6 +15,7 @@ from torch import Tensor
 from gridzero.agents.neural.batches import Steps
 from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.policy import Policy, Scores, ValuedScores
+from gridzero.envs.tasks.reward import RewardSum
 from gridzero.envs.tasks.task import Task
 from gridzero.envs.tasks.templates import CutOff
 from gridzero.envs.text.scene import texts_and_pictures
@@ -27,7 +28,7 @@ from gridzero.llm_rl.models.experts import agreement, experts_of, loads_of, maxi
 from gridzero.llm_rl.models.peft import Reference
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, write_model
 from gridzero.llm_rl.models.rendering import encode_text, renderer_of
-from gridzero.llm_rl.models.tokenizer import end_tokens, padding_tokens
+from gridzero.llm_rl.models.tokenizer import end_tokens, padding_tokens, token_texts
 from gridzero.llm_rl.models.virtual_tokens import virtual_count
 from gridzero.llm_rl.policies.base_models import base_model
 from gridzero.llm_rl.policies.histories import Histories
@@ -150,6 +151,7 @@ class LanguagePolicy(Policy):
         task = getattr(vector.unwrapped, "task", None)
         policy = cls.load(options, task, limit=limit, critic=critic, seed=seed)
         policy._check_prompts(task)
+        policy.check_rewards(vector)
         return policy
 
     @classmethod
@@ -188,6 +190,12 @@ class LanguagePolicy(Policy):
         problems = [task.sample(rng) for _ in range(DEMONSTRATIONS)]
         lengths = [len(self.renderer.prompt(task.prompt(one), picture_of(task, one, ()))) for one in problems]
         check_positions(self.model, virtual_count(self.model) + min(lengths), self.limit)
+
+    def check_rewards(self, env: Any) -> None:
+        """Raise ValueError where a reward function of an environment cannot read what the model may write."""
+        rewards = getattr(env.unwrapped, "rewards", None)
+        if isinstance(rewards, RewardSum):
+            rewards.check_texts(lambda: token_texts(self.tokenizer))
 
     def room(self, tokens: Sequence[int], left: int) -> int:
         """Number of tokens that the model can write after these, of ``left`` that it may; perhaps below 1."""

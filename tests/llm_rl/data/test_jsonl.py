@@ -43,6 +43,12 @@ def test_completions_end_and_prompts_are_only_read(policy: LanguagePolicy, tmp_p
     assert (example.prompt_length, example.learned) == (5, 2)
 
 
+def test_the_first_token_of_a_text_without_a_prompt_is_only_read(policy: LanguagePolicy, tmp_path: Path) -> None:
+    (example,) = read_completions(write(tmp_path / "sft.jsonl", {"prompt": "", "completion": "12"}), policy, 32)
+    assert example.tokens == [*VOCABULARY.encode("12"), VOCABULARY.end]
+    assert (example.prompt_length, example.learned) == (0, 2)
+
+
 def test_preferences_may_be_soft(policy: LanguagePolicy, tmp_path: Path) -> None:
     row = {"prompt": "1+2=\n", "chosen": "3", "rejected": "4"}
     first, second = read_preferences(write(tmp_path / "p.jsonl", row, row | {"probability": 0.25}), policy, 32)
@@ -143,6 +149,7 @@ WRONG: list[tuple[str, bytes, str]] = [
     ("dpo", json.dumps(PAIR | {"chosen": SAID, "rejected": SAID, "prompt": CHAT}).encode(), "are equal"),
     ("dpo", json.dumps(PAIR | {"rejected": "3"}).encode(), 'line 1: "chosen" and "rejected" are equal'),
     ("dpo", json.dumps(GOOD).encode(), 'line 1: "chosen" is missing'),
+    ("dpo", json.dumps(PAIR | {"prompt": ""}).encode(), 'line 1: "prompt" is empty, and nothing precedes'),
     ("dpo", json.dumps(PAIR | LONG).encode(), "line 1: what there is to learn begins with token 33, and 32 tokens"),
     ("dpo", json.dumps(PAIR | {"probability": 2}).encode(), 'line 1: "probability" must be'),
     ("reward-model", json.dumps(PAIR | {"probability": True}).encode(), 'line 1: "probability" must be'),

@@ -218,6 +218,36 @@ def test_a_run_is_a_model_and_a_reward(model: str, tmp_path: Path, monkeypatch: 
     assert "no such run" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def talkative(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny model that has letters which the other one has no tokens for."""
+    vocabulary = Vocabulary.for_task(make_task("addition", digits=1, template="plain", split="all"))
+    vocabulary = Vocabulary((*vocabulary.tokens, *"xyz"))
+    folder = tmp_path_factory.mktemp("models") / "talkative"
+    built = tiny_model(len(vocabulary), width=16, layers=1, heads=2, positions=64, seed=1)
+    save_model(built, character_tokenizer(vocabulary), folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("judge", ["reward-model", "process-reward-model"])
+@pytest.mark.parametrize("name", ["grpo", "rejection-sampling"])
+def test_a_judge_that_cannot_read_the_model_is_refused_before_training(
+    name: str, judge: str, model: str, talkative: str
+) -> None:
+    env = gym.make("gridzero/TextGeneration-v0", **ENV, rewards={make(judge, model): 1.0})
+    gridzero.agents.make(name, env, policy={"model": model}, episode_limit=6)
+    with pytest.raises(ValueError, match="cannot read what the model may write, such as 'x', 'y', 'z'"):
+        gridzero.agents.make(name, env, policy={"model": talkative}, episode_limit=6)
+
+
+def test_a_student_is_not_taught_what_it_has_no_tokens_for(model: str, talkative: str) -> None:
+    agent = make("distillation", model, teacher=talkative, threshold=-1.0)
+    agent.setup()
+    (batch, *_) = agent.batches()
+    assert batch.items
+    assert agent.metrics["kept"] < 1
+
+
 def test_the_reward_of_a_step_is_what_it_takes_from_the_least_probability(model: str) -> None:
     agent = make("process-reward-model", model)
     problem = agent.task.sample(np.random.default_rng(0))
