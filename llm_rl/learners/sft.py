@@ -27,7 +27,8 @@ class SupervisedLearner(PostTrainingLearner[Example]):
     """Base of learners that imitate completions: the loss is the mean of -log p over their tokens.
 
     Metrics: loss in nats a token, token_accuracy (the share of tokens that the model found most likely), learning_rate,
-    gradient_norm; the first three are means over the update's gradient steps. With a mixture of experts also
+    gradient_norm; the first three are means over the update's gradient steps; completion_length, the mean tokens of a
+    completion that was read or written. With a mixture of experts also
     expert_violation: how much more than its share the busiest expert of a layer gets, of all tokens that are read.
     """
 
@@ -75,7 +76,7 @@ class SFT(SupervisedLearner):
         >>> agent = gridzero.agents.make("sft", env, width=8, layers=1, heads=2, minibatch_size=8)
         >>> update = next(agent.learn())
         >>> update.step, sorted(update.metrics)
-        (80, ['gradient_norm', 'learning_rate', 'loss', 'token_accuracy'])
+        (80, ['completion_length', 'gradient_norm', 'learning_rate', 'loss', 'token_accuracy'])
     """
 
     Config = SFTConfig
@@ -133,6 +134,7 @@ class SFT(SupervisedLearner):
     def batches(self) -> Iterator[Batch[Example]]:
         """Fresh demonstrations, or the next of the file's."""
         size, policy = self.config.minibatch_size, self.network
+        lengths: list[int] = []
         for _ in range(self.config.gradient_steps):
             if self.steps >= self.span():
                 return
@@ -143,6 +145,8 @@ class SFT(SupervisedLearner):
             else:
                 numbers = passes(self.config.demonstrations, self.seed, self.steps, size)
                 items = [demonstrate(self.task, self._generator(number), policy.renderer) for number in numbers]
+            lengths += [sum(item.completion) for item in items]
+            self.metrics["completion_length"] = float(np.mean(lengths))
             yield Batch([item.cut(self.max_length) for item in items], size)
 
 

@@ -9,7 +9,7 @@ from gridzero.envs import plugins
 from gridzero.envs.suggestions import closest
 from gridzero.recipes.recipe import Recipe
 
-SHARED = ("recipe", "report")
+SHARED = ("curves", "recipe", "report")
 """Modules that are no recipes."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from gridzero.envs.suggestions import closest
 
 _REFERENCE = re.compile(r"\{([^{}]*)\}")
+_MODEL = re.compile(r"--policy\.model \{([^{}]*)\}")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class Stage:
     def references(self) -> list[str]:
         """Names of the stages whose runs it needs."""
         return _REFERENCE.findall(self.line)
+
+    @property
+    def begins_with(self) -> str | None:
+        """Name of the stage whose model it goes on with; None: it begins with another one."""
+        found = _MODEL.search(self.line)
+        return None if found is None else found[1]
 
     def words(self, folder: Path, environment: Sequence[str], seed: int, scale: float) -> list[str]:
         """The words of ``gridzero train`` that begin the stage.
@@ -60,6 +67,8 @@ class Recipe:
         stages: each may name earlier ones.
         options: of the environment, besides the task.
         base: the stage whose model the others are compared with; None: the task's base model.
+        compared: stages that the report also holds against each other at equal cost, in tokens and in CPU seconds,
+            by the checkpoints of each.
         source: papers.
 
     Raises:
@@ -76,6 +85,7 @@ class Recipe:
     stages: Sequence[Stage]
     options: Mapping[str, str] = field(default_factory=dict)
     base: str | None = None
+    compared: Sequence[str] = ()
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -91,5 +101,7 @@ class Recipe:
             known.append(stage.name)
         if not known:
             raise ValueError("a recipe has at least one stage")
-        if self.base is not None and self.base not in known:
-            raise ValueError(f"the base {self.base!r} is no stage; {closest(self.base, known)}")
+        for role, names in (("base", [self.base] if self.base is not None else []), ("compared", self.compared)):
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"{role} names {name!r}, which is no stage; {closest(name, known)}")

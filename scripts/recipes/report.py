@@ -12,9 +12,10 @@ from typing import Any
 from gridzero.agents import files, runs
 from gridzero.agents.episodes import copy_environment
 from gridzero.envs.tasks.task import Task
+from gridzero.recipes import curves
 from gridzero.recipes.recipe import Recipe
 
-REPORT, RESULTS, PICTURE = "report.md", "results.json", "report.png"
+REPORT, RESULTS, PICTURE, CURVES = "report.md", "results.json", "report.png", "curves.png"
 BASE = "base model"
 SCORERS = ("reward-model", "process-reward-model")
 
@@ -23,6 +24,8 @@ def write_report(
     path: Path, recipe: Recipe, stages: Mapping[str, Sequence[str]], problems: int, samples: int, seed: int
 ) -> None:
     """Measure the stages, write ``report.md``, ``results.json`` and ``report.png``, and print the table.
+
+    Of the stages that are compared also the tables at equal cost, and ``curves.png``.
 
     Args:
         path: folder of the recipe.
@@ -44,15 +47,13 @@ def write_report(
         f"On {problems} held-out problems: right answers with the most likely tokens (greedy), drawn at the model's "
         f"temperature (sampled, {samples} each), at least one of those (pass@{samples}), the most frequent answer "
         f"(majority@{samples}), each with its 95 % interval; form of the drawn ones; KL from the base in nats a "
-        "completion, with its standard error; parameters that were trained; tokens that were written in training and "
-        "the seconds of one core that it took.",
+        "completion, with its standard error; parameters that were trained; tokens that were written in training, or "
+        "read, and the seconds of one core that it took.",
         "",
-        f"| {' | '.join(columns)} |",
-        f"|{'---|' * len(columns)}",
-        *(f"| {' | '.join(row)} |" for row in table),
-        "",
+        *as_markdown(columns, table),
         f"![Right answers of each stage]({PICTURE})",
         "",
+        *_compared(path, [row for row in rows if "curve" in row]),
         "The stages, as commands:",
         "",
         "```sh",
@@ -64,6 +65,32 @@ def write_report(
     _draw(rows, path / PICTURE, samples)
     report.print_table(recipe.about, columns, table)
     print(f"written to {path / REPORT}")
+
+
+def as_markdown(columns: Sequence[str], table: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table."""
+    return [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}", *(f"| {' | '.join(row)} |" for row in table), ""]
+
+
+def _compared(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines about stages at equal cost, which are drawn too; none where none are compared."""
+    from gridzero.commands import report
+
+    if not rows:
+        return []
+    draws = rows[0]["curve"][-1]["completions"]
+    lines = [
+        f"At equal cost, by the last checkpoint of each within it ({draws} completions of each problem are drawn). "
+        "A stage's learning rate falls over all of it, which may be more; a teacher's own training is not counted.",
+        "",
+    ]
+    for cost, unit in curves.COSTS.items():
+        title = f"at {curves.common_budget(rows, cost):,.0f} {unit}"
+        columns, table = curves.equal_cost(rows, cost)
+        report.print_table(title, columns, table)
+        lines += [f"{title[0].upper()}{title[1:]}:", "", *as_markdown(columns, table)]
+    curves.draw(rows, path / CURVES)
+    return [*lines, f"![Right answers over tokens and CPU seconds]({CURVES})", ""]
 
 
 def measured(path: Path, recipe: Recipe, problems: int, samples: int, seed: int) -> list[dict[str, Any]]:
@@ -82,13 +109,23 @@ def measured(path: Path, recipe: Recipe, problems: int, samples: int, seed: int)
         models = {BASE: base, **models}
     else:
         base = models[recipe.base]
-    rows = []
+    rows: dict[str, dict[str, Any]] = {}
     for name, policy in models.items():
         found = measure(policy, task, drawn, samples, seed, None if policy is base else base)
-        spent = {"tokens": 0, "seconds": 0.0} if name == BASE else spending(path / name)
+        spent = {"tokens": 0, "seconds": 0.0} if name == BASE else list(curves.spending(path / name).values())[-1]
         trained = 0 if name == BASE else sum(parameter.numel() for parameter in policy.trained())
-        rows.append({"stage": name, **asdict(found), "parameters": trained, "training": spent})
-    return rows
+        rows[name] = {"stage": name, **asdict(found), "parameters": trained, "training": spent}
+    draws = min(samples, curves.DRAWS)
+    for stage in (stage for stage in recipe.stages if stage.name in recipe.compared):
+        start = rows.get(stage.begins_with or BASE)
+        points = [] if start is None else [{"step": 0, "tokens": 0, "seconds": 0.0, **_measures(start)}]
+        points += curves.curve(path / stage.name, lambda policy: measure(policy, task, drawn, draws, seed, base))
+        rows[stage.name]["curve"] = points
+    return list(rows.values())
+
+
+def _measures(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("greedy", "sampled", "any", "majority", "form", "kl")}
 
 
 def held_out_task(agent: Any) -> Task:
@@ -99,38 +136,23 @@ def held_out_task(agent: Any) -> Task:
     return task
 
 
-def spending(run: Path) -> dict[str, float]:
-    """Tokens that were written in a training, and its CPU seconds."""
-    tokens, step, seconds = 0.0, 0, 0.0
-    for row in runs.read_metrics(run):
-        tokens += (row["step"] - step) * (row.get("completion_length") or 0.0)
-        step, seconds = row["step"], row.get("cpu_seconds", row["seconds"])
-    return {"tokens": round(tokens), "seconds": seconds}
-
-
 def as_table(rows: Sequence[Mapping[str, Any]], samples: int) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of the table, as texts."""
     columns = ["stage", "greedy", "sampled", f"pass@{samples}", f"majority@{samples}", "form", "KL to base"]
     columns += ["trained", "tokens", "CPU seconds"]
-    table = []
-    for row in rows:
-        kl = "" if row["kl"] is None else f"{row['kl'][0]:.2f} ± {row['kl'][1]:.2f}"
-        table.append(
-            [
-                row["stage"],
-                *(_share(row[name]) for name in ("greedy", "sampled", "any", "majority")),
-                f"{row['form']:.3f}",
-                kl,
-                f"{row['parameters']:,}" if row["parameters"] else "",
-                f"{row['training']['tokens']:,}" if row["training"]["tokens"] else "",
-                f"{row['training']['seconds']:.0f}" if row["training"]["seconds"] else "",
-            ]
-        )
+    table = [
+        [
+            row["stage"],
+            *(curves.share(row[name]) for name in ("greedy", "sampled", "any", "majority")),
+            f"{row['form']:.3f}",
+            curves.divergence(row["kl"]),
+            f"{row['parameters']:,}" if row["parameters"] else "",
+            f"{row['training']['tokens']:,}" if row["training"]["tokens"] else "",
+            f"{row['training']['seconds']:.0f}" if row["training"]["seconds"] else "",
+        ]
+        for row in rows
+    ]
     return columns, table
-
-
-def _share(one: Mapping[str, float]) -> str:
-    return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], path: Path, samples: int) -> None:

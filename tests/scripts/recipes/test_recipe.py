@@ -23,6 +23,7 @@ from gridzero.agents.runs import WALL_CLOCK
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.reward import OF_THE_VERDICT, REWARDS, reward_function
 from gridzero.llm_rl.learners.sft import SFT
+from gridzero.recipes.curves import common_budget, equal_cost
 from gridzero.recipes.recipe import Recipe, Stage
 
 SMALL = """
@@ -37,6 +38,7 @@ TINY = Recipe(
         Stage("more", "sft --policy.model {base} --env.worked 1 --minibatch-size 8 --evaluation-episodes 4", 320),
     ],
     base="base",
+    compared=["more"],
 )
 """
 COMMAND = ["recipe", "small:TINY", "--run", "tiny", "--problems", "4", "--samples", "2"]
@@ -52,7 +54,8 @@ def numbers(path: Path) -> dict[str, Any]:
     """Everything that was logged and measured, but for the clock's part."""
     results = json.loads((path / "results.json").read_text())
     for row in results:
-        row["training"].pop("seconds")
+        for spent in (row["training"], *row.get("curve", [])):
+            spent.pop("seconds")
     logged = {
         stage.parent.name: [
             {name: value for name, value in row.items() if name not in WALL_CLOCK and "evaluation" not in name}
@@ -113,7 +116,15 @@ def test_a_recipe_that_was_stopped_inside_a_stage_goes_on_to_the_same_numbers(
     calls = 100
     assert main(COMMAND) == 0  # nothing is trained again
     assert calls == 100
-    assert "sft --env" in Path("runs/tiny/report.md").read_text()
+    report = Path("runs/tiny/report.md").read_text()
+    assert "sft --env" in report
+    points = whole["results"][1]["curve"]
+    assert [point["step"] for point in points] == [0, 80, 160, 240, 320]
+    assert points[0]["greedy"] == whole["results"][0]["greedy"]
+    assert points[-1]["greedy"] == whole["results"][1]["greedy"]
+    assert points[-1]["tokens"] == whole["results"][1]["training"]["tokens"] > points[-2]["tokens"] > 0
+    assert f"At {points[-1]['tokens']:,} tokens:" in report
+    assert Path("runs/tiny/curves.png").is_file()
 
     capsys.readouterr()
     assert main(["evaluate", "tiny", "--episodes", "2", "--json"]) == 0
@@ -159,6 +170,31 @@ def test_errors_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -
 def test_recipes_that_cannot_be_followed_are_refused(stages: list[Stage], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         Recipe("about", "addition", stages)
+    for role, names in (("base", "sfd"), ("compared", ["sfd"])):
+        with pytest.raises(ValueError, match=f"{role} names 'sfd', which is no stage; did you mean sft"):
+            Recipe("about", "addition", [Stage("sft", "sft", 1)], **{role: names})  # type: ignore[arg-type]
+
+
+def test_stages_are_held_against_each_other_at_what_all_have_spent() -> None:
+    def row(name: str, points: list[tuple[int, float]]) -> dict[str, Any]:
+        share = {"low": 0.0, "high": 1.0}
+        return {
+            "stage": name,
+            "parameters": 1,
+            "curve": [
+                {"tokens": tokens, "seconds": tokens / 10, "form": 1.0, "kl": None}
+                | {key: {"value": right, **share} for key in ("greedy", "sampled")}
+                for tokens, right in points
+            ],
+        }
+
+    rows = [row("slow", [(0, 0.1), (50, 0.2), (100, 0.3)]), row("long", [(0, 0.1), (26, 0.4), (90, 0.8), (130, 0.9)])]
+    assert common_budget(rows, "tokens") == 100
+    columns, table = equal_cost(rows, "tokens")
+    greedy = columns.index("greedy")
+    assert [line[greedy] for line in table] == ["0.300 [0.000, 1.000]", "0.800 [0.000, 1.000]"]
+    assert [line[columns.index("greedy at 50%")] for line in table] == ["0.200", "0.400"]
+    assert [line[columns.index("CPU seconds")] for line in table] == ["10.0", "9.0"]
 
 
 @pytest.mark.slow
