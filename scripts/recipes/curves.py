@@ -13,6 +13,8 @@ COSTS = {"tokens": "tokens", "seconds": "CPU seconds"}
 """What a training costs, by name, in words."""
 PARTS = (0.25, 0.5)
 """Parts of the common budget at which the most likely tokens are reported too."""
+SHOWN = 1.3
+"""Where the picture ends, in common budgets."""
 DRAWS = 4
 """Completions of each problem that are drawn of a checkpoint."""
 
@@ -78,11 +80,19 @@ def equal_cost(rows: Sequence[Mapping[str, Any]], cost: str) -> tuple[list[str],
                 f"{last['form']:.3f}",
                 divergence(last["kl"]),
                 f"{row['parameters']:,}",
-                f"{last['tokens']:,}",
-                f"{last['seconds']:.1f}",
+                *(amount(last[name]) for name in COSTS),
             ]
         )
     return columns, table
+
+
+def amount(spent: float) -> str:
+    """Tokens or seconds, as text.
+
+    >>> amount(351446), amount(2.34)
+    ('351,446', '2.3')
+    """
+    return f"{spent:,.0f}" if spent >= 1000 else f"{spent:.1f}".removesuffix(".0")
 
 
 def share(one: Mapping[str, float]) -> str:
@@ -104,24 +114,25 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     picture = canvas(9.6, 6.4)
     grid = picture.subplots(2, len(COSTS), sharex="col", sharey=True)
-    for (name, label), line in zip((("greedy", "greedy"), ("sampled", "sampled")), grid, strict=True):
-        for (cost, unit), axes in zip(COSTS.items(), line, strict=True):
+    for name, line in zip(("greedy", "sampled"), grid, strict=True):
+        line[0].set_ylabel(f"right answers, {name}")
+        for cost, axes in zip(COSTS, line, strict=True):
             for number, row in enumerate(rows):
                 x = [point[cost] for point in row["curve"]]
                 values = [[point[name][key] for point in row["curve"]] for key in ("value", "low", "high")]
-                style = {"color": f"C{number}", "marker": "o", "ms": 3, "lw": 1.6}
-                axes.plot(x, values[0], label=row["stage"], clip_on=False, **style)
-                axes.fill_between(x, *values[1:], color=f"C{number}", alpha=0.12, linewidth=0)
-            axes.axvline(common_budget(rows, cost), color="0.35", ls=(0, (5, 3)), lw=1, zorder=1)
-            axes.set_xlim(left=0)
-            axes.set_ylim(0, 1)
+                color = f"C{number}"
+                axes.plot(x, values[0], label=row["stage"], color=color, marker="o", ms=3, lw=1.6)
+                axes.fill_between(x, *values[1:], color=color, alpha=0.12, linewidth=0)
+            budget = common_budget(rows, cost)
+            axes.axvline(budget, color="0.35", ls=(0, (5, 3)), lw=1, zorder=1)
+            axes.set_xlim(0, SHOWN * budget or None)
+            axes.set_ylim(0, 1.02)
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)
             axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: thousands(number)))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-            if line is grid[-1]:
-                axes.set_xlabel(f"{unit} in training")
-        line[0].set_ylabel(f"right answers, {label}")
+    for unit, axes in zip(COSTS.values(), grid[-1], strict=True):
+        axes.set_xlabel(f"{unit} in training")
     handles, labels = grid[0][0].get_legend_handles_labels()
     picture.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 7), frameon=False, fontsize=9)
     picture.supxlabel(

@@ -40,6 +40,7 @@ def write_report(
     rows = measured(path, recipe, problems, samples, seed)
     files.replace_file(path / RESULTS, json.dumps(rows, indent=1).encode() + b"\n")
     columns, table = as_table(rows, samples)
+    report.print_table(recipe.about, columns, table)
     lines = [
         f"# {recipe.about}",
         "",
@@ -63,7 +64,6 @@ def write_report(
     ]
     files.replace_file(path / REPORT, "\n".join(lines).encode())
     _draw(rows, path / PICTURE, samples)
-    report.print_table(recipe.about, columns, table)
     print(f"written to {path / REPORT}")
 
 
@@ -85,7 +85,7 @@ def _compared(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         "",
     ]
     for cost, unit in curves.COSTS.items():
-        title = f"at {curves.common_budget(rows, cost):,.0f} {unit}"
+        title = f"at {curves.amount(curves.common_budget(rows, cost))} {unit}"
         columns, table = curves.equal_cost(rows, cost)
         report.print_table(title, columns, table)
         lines += [f"{title[0].upper()}{title[1:]}:", "", *as_markdown(columns, table)]
