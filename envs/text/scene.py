@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import string
 from typing import Any
 
@@ -38,6 +39,12 @@ class AnyText(gym.spaces.Text):
         if mask is None and probability is None:
             mask = (int(self.np_random.integers(min(_SAMPLED, self.max_length) + 1)), None)
         return super().sample(mask, probability)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AnyText:
+        """A space with a generator of its own and the same characters, as large vectors have many copies."""
+        space = copy.copy(self)
+        space._np_random = copy.deepcopy(self._np_random, memo)
+        return space
 
     def __repr__(self) -> str:
         return f"AnyText({self.max_length})"

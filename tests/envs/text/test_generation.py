@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -121,6 +122,10 @@ def test_the_space_is_text_whatever_the_characters() -> None:
     assert all(sample.isascii() for sample in samples)
     assert len(AnyText(3, seed=1).sample(mask=(2, None))) == 2
     assert repr(space) == "AnyText(100)"
+    copied = deepcopy(space)
+    assert copied == space
+    assert copied.sample() == deepcopy(space).sample()  # the generator is copied with its state
+    assert copied.np_random is not space.np_random
 
 
 def test_the_vector_takes_lists_tuples_and_arrays_of_strings() -> None:
