@@ -41,7 +41,7 @@ class Options:
     runs: tyro.conf.Positional[tuple[str, ...]]
     """Names of runs, sweeps or recipes, or their paths."""
     metric: str | None = None
-    """To draw: any metric that was logged; evaluation_return, episode_return, residual or accuracy if not given."""
+    """To draw: any metric that was logged; evaluation_return, episode_return, residual or accuracy if not given, of the runs that have it."""  # noqa: E501
     x: Literal["steps", "episodes", "seconds"] = "steps"
     """The horizontal axis: environment steps (sweeps of a planner), episodes, or seconds of training."""
     average: Average = "mean"
@@ -70,6 +70,9 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError("which run? `gridzero plot RUN`")
     logged = groups.read(groups.find_runs(options.runs))
     environments, notes = groups.group(logged)
+    if options.metric is None:
+        environments, left_out = comparable(environments)
+        notes += left_out
     panels, columns = make_panels(environments, options)
     curves = [curve for panel in panels for row in panel.curves for curve in row]
     units = {panel.x for panel in panels}
@@ -82,6 +85,21 @@ def main(argv: Sequence[str]) -> int:
     seeds = sum(len(group.runs) for found in environments for group in found)
     print(f"{names} of {seeds} run{'s' * (seeds > 1)} drawn in {options.output}")
     return 0
+
+
+def comparable(environments: Sequence[list[Group]]) -> tuple[list[list[Group]], list[str]]:
+    """The groups that have a usual metric in common, and a sentence for each that is left out for it.
+
+    Stages of a recipe may have none: then those are drawn that have the one which most have.
+    """
+    kept: list[list[Group]] = []
+    notes = []
+    for found in environments:
+        having = {name: [g for g in found if all(name in run.metrics for run in g.runs)] for name in METRICS}
+        name = max(METRICS, key=lambda metric: len(having[metric]))
+        kept.append(having[name] or found)
+        notes += [f"{g.runs[0].path} is left out: it has no {name}" for g in found if g not in kept[-1]]
+    return kept, notes
 
 
 def make_panels(environments: Sequence[Sequence[Group]], options: Options) -> tuple[list[figure.Panel], int | None]:

@@ -87,6 +87,8 @@ def main(argv: Sequence[str]) -> int:
     stages = {
         stage.name: stage.words(path, environment(words, stage), options.seed, options.scale) for stage in recipe.stages
     }
+    for line in stages.values():
+        train.check(without_runs(line, path))
     begin(path, Record(recipe=name, seed=options.seed, imports=plugins.imported(), stages=stages))
     handle = files.lock(path)
     try:
@@ -118,6 +120,16 @@ def environment(options: dict[str, str], stage: Stage) -> list[str]:
         if f"--env.{name}" not in stage.line.split():
             words += [f"--env.{name}", value]
     return words
+
+
+def without_runs(words: Sequence[str], path: Path) -> list[str]:
+    """A stage's words without the flags whose values are runs of the recipe, which may not be there yet.
+
+    >>> without_runs(["sft", "--policy.model", "runs/r/base", "--steps", "9"], Path("runs/r"))
+    ['sft', '--steps', '9']
+    """
+    runs_named = [i for i, word in enumerate(words) if f"{path}/" in word]
+    return [word for i, word in enumerate(words) if i not in runs_named and i + 1 not in runs_named]
 
 
 def begin(path: Path, record: Record) -> None:

@@ -117,6 +117,13 @@ def main(argv: Sequence[str]) -> int:
     return status
 
 
+def check(argv: Sequence[str]) -> None:
+    """Raise ValueError for words of a new run that :func:`main` would refuse to read; nothing is trained or written."""
+    name, arguments = split_agent(argv)
+    given, arguments = EnvironmentWords.split(arguments)
+    _settings(required_agent("train", name, None), arguments, None, given)
+
+
 def _settings(
     agent: str, arguments: list[str], record: dict[str, Any] | None, environment: EnvironmentWords
 ) -> Settings[Options]:

@@ -102,6 +102,15 @@ def test_each_environment_has_its_panel_and_its_own_metric(drawn: list[Any]) -> 
     assert Path("all.svg").read_text().startswith("<?xml")
 
 
+def test_runs_without_the_metric_that_most_have_are_left_out(
+    drawn: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [record("a"), record("b", agent="sarsa"), record("c", agent="td", metric="accuracy")]
+    assert main(["plot", *names]) == 0
+    assert "runs/c is left out: it has no evaluation_return" in capsys.readouterr().out
+    assert sorted(lines(drawn[0].axes[0])) == ["q-learning", "sarsa"]
+
+
 def test_the_evaluation_at_the_end_is_the_last_point(drawn: list[Any]) -> None:
     record("a", values=(1, 2, None, None))
     Path("runs/a/evaluation.json").write_text(json.dumps({"mean": 5.0, "optimum": None}))

@@ -20,6 +20,9 @@ from gridzero import recipes
 from gridzero.__main__ import main
 from gridzero.agents import REGISTRY, runs
 from gridzero.agents.runs import WALL_CLOCK
+from gridzero.commands import recipe as command
+from gridzero.commands import train
+from gridzero.commands.environment_words import EnvironmentWords
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.reward import OF_THE_VERDICT, REWARDS, reward_function
 from gridzero.llm_rl.learners.sft import SFT
@@ -39,6 +42,11 @@ TINY = Recipe(
     ],
     base="base",
     compared=["more"],
+)
+MISTAKEN = Recipe(
+    about="a mistake in the second stage",
+    task="addition",
+    stages=[Stage("a", "sft", 1), Stage("b", "grpo --policy.model {a} --learning-rat 1", 1)],
 )
 """
 COMMAND = ["recipe", "small:TINY", "--run", "tiny", "--problems", "4", "--samples", "2"]
@@ -70,7 +78,10 @@ def numbers(path: Path) -> dict[str, Any]:
 def test_every_recipe_can_be_loaded(name: str) -> None:
     recipe = recipes.load(name)
     assert len(recipe.about) > 10
+    words, _ = command.environment_words(recipe, EnvironmentWords())
     for stage in recipe.stages:
+        line = stage.words(Path("runs/it"), command.environment(words, stage), 0, 1.0)
+        train.check(command.without_runs(line, Path("runs/it")))
         learner, *flags = stage.line.split()
         assert learner in REGISTRY
         rewards = flags[flags.index("--env.rewards") + 1] if "--env.rewards" in flags else ""
@@ -142,6 +153,7 @@ def test_errors_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -
         (["recipe", "r1-zero", "--scale", "0"], "scale must be above 0"),
         (["recipe", "json:dumps"], "is a function, not a gridzero.recipes.recipe.Recipe"),
         (["recipe", "r1-zero", "--wrapper", "a:B"], "a recipe wraps nothing"),
+        (["recipe", "small:MISTAKEN"], "there is no option --learning-rat; did you mean --learning-rate"),
     ):
         assert main(words) == 2
         error = capsys.readouterr().err
