@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.muon import Muon
@@ -53,7 +54,6 @@ class Optimiser:
         precision = exact[0].dtype if exact else torch.float32
         self.vector = nn.Parameter(torch.cat([part.to(precision) for part in flat]))
         self.gradient = torch.zeros_like(self.vector)
-        self.vector.grad = self.gradient
         self.max_norm = max_norm
         self._rounded = torch.cat(flat[: len(rounded)]) if rounded else self.vector.new_empty(0)
         self._rounded_gradient = torch.zeros_like(self._rounded)
@@ -63,7 +63,13 @@ class Optimiser:
         chosen, order = {id(matrix) for matrix in matrices}, rounded + exact
         places = zip(order, _parts(self.vector.data, order), _parts(self.gradient, order), strict=True)
         self.muon = Muon([(values, own) for parameter, values, own in places if id(parameter) in chosen])
-        self.adam = torch.optim.AdamW([self.vector], eps=epsilon, betas=betas, weight_decay=weight_decay, fused=True)
+        self._settings: dict[str, Any] = {
+            "eps": epsilon,
+            "beta1": betas[0],
+            "beta2": betas[1],
+            "weight_decay": weight_decay,
+        }
+        self._moments: dict[str, Tensor] = {}
 
     def step(self, losses: Iterable[Tensor], learning_rate: float) -> Tensor:
         """One step down the gradient of the sum of ``losses``; returns the gradient's norm before clipping.
@@ -83,14 +89,28 @@ class Optimiser:
         if self.max_norm > 0:
             self.gradient.mul_((self.max_norm / (norm + 1e-6)).clamp(max=1.0))
         self.muon.step(learning_rate)
-        self.adam.param_groups[0]["lr"] = learning_rate
-        self.adam.step()
+        self._adam(learning_rate)
         self._rounded.copy_(self.vector.data[:count])
         return norm
 
+    @torch.no_grad()
+    def _adam(self, learning_rate: float) -> None:
+        """A step of Adam by torch's function: for small networks, its class would take longer than the step."""
+        if not self._moments:  # who only acts needs none
+            self._moments = {
+                "step": self.gradient.new_zeros((), dtype=torch.float32),
+                "exp_avg": torch.zeros_like(self.gradient),
+                "exp_avg_sq": torch.zeros_like(self.gradient),
+            }
+        averages, squares, step = ([self._moments[name]] for name in ("exp_avg", "exp_avg_sq", "step"))
+        adamw(
+            [self.vector], [self.gradient], averages, squares, [], step,
+            fused=True, amsgrad=False, maximize=False, lr=learning_rate, **self._settings,
+        )  # fmt: skip
+
     def state_dict(self) -> dict[str, Any]:
         """Adam's moments and step count, Muon's momenta, and the master weights of parameters in half precision."""
-        state = dict(self.adam.state.get(self.vector, {}))
+        state = dict(self._moments)
         if state and len(self._rounded):
             state["master"] = self.vector.detach()[: len(self._rounded)]
         if state and self.muon.count:
@@ -103,7 +123,7 @@ class Optimiser:
         Raises:
             ValueError: when it lacks the master weights.
         """
-        self.adam.state.clear()
+        self._moments = {}
         device, count = self.vector.device, len(self._rounded)
         if not state:
             self.vector.data[:count] = self._rounded
@@ -115,7 +135,7 @@ class Optimiser:
             self.vector.data[:count] = tensors.pop("master")
         if self.muon.count:
             self.muon.load(tensors.pop("momenta"))
-        self.adam.state[self.vector] = tensors
+        self._moments = tensors
 
 
 def _lay_out(parameters: Sequence[nn.Parameter], values: Tensor, gradients: Tensor) -> None:

@@ -85,9 +85,9 @@ class Categoricals(ActionDistribution):
 
     def sample(self, outputs: Tensor, rng: np.random.Generator) -> NDArray[np.int64]:
         """Sample by the inverse of the cumulative distribution, one uniform number a choice."""
-        cumulative = self.probabilities(outputs).numpy().astype(np.float64).cumsum(axis=-1)
+        cumulative = np.add.accumulate(self.probabilities(outputs).numpy(), axis=-1, dtype=np.float64)
         thresholds = rng.random((*cumulative.shape[:-1], 1)) * cumulative[..., -1:]
-        return np.asarray((thresholds >= cumulative).sum(axis=-1))
+        return np.asarray(np.add.reduce(thresholds >= cumulative, axis=-1, dtype=np.int64))
 
     def mode(self, outputs: Tensor) -> NDArray[np.int64]:
         """The most likely alternative of each choice."""
