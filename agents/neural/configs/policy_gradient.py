@@ -79,7 +79,7 @@ class PolicyGradientConfig:
 
     def schedules(self) -> list[Schedule]:
         """The schedules of what changes in the course of training."""
-        return [self.learning_rate_schedule, self.entropy_schedule]
+        return [self.learning_rate_schedule, *([self.entropy_schedule] if self.entropy_coefficient else [])]
 
 
 @dataclass(frozen=True)

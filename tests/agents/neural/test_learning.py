@@ -238,6 +238,8 @@ def test_schedules_span_what_is_planned():
     np.testing.assert_allclose(rates(steps=256), 3e-3 * np.array([1, 0.75, 0.5, 0.25]))
     np.testing.assert_allclose(rates(steps=256, fields={"schedule_steps": 128}), 3e-3 * np.array([1, 0.5]))
     np.testing.assert_allclose(rates(seconds=1e6), 3e-3 * np.ones(4))
+    constant = {"learning_rate_schedule": "constant", "schedule_steps": 128, "entropy_coefficient": 0.0}
+    np.testing.assert_allclose(rates(steps=256, fields=constant), 3e-3 * np.ones(4))  # no bonus has a schedule
 
 
 def test_defaults_depend_on_the_actions():
