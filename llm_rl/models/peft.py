@@ -40,38 +40,43 @@ def add_lora(
     Source: Hu et al. (2021), LoRA, section 4.1.
     """
     import peft
-    from transformers.pytorch_utils import Conv1D
 
     _check_count("rank", rank)
     if not alpha > 0:
         raise ValueError(f"alpha must be above 0, not {alpha}")
-    mixed = any(".experts." in name for name, _ in model.named_parameters())
-    whole = _whole(model)
-    if mixed or whole or targets != "all-linear":
-        output = model.get_output_embeddings()
-        allowed = {
-            name.rpartition(".")[2]
-            for name, layer in model.named_modules()
-            if isinstance(layer, nn.Linear | Conv1D)
-            and layer is not output
-            and (not mixed or "attn" in name)
-            and (not whole or "language_model" in name)
-        }
-        # peft takes the names of an MLP's layers for those of experts.
-        targets = sorted(allowed) if targets == "all-linear" else targets
-        for name in targets or [""]:
-            if name not in allowed:
-                raise ValueError(f"targets must be among {', '.join(sorted(allowed))}, or all-linear; not {name!r}")
-    if whole:  # other layers have the same names in the vision tower
-        targets = rf".*language_model\..*\.({'|'.join(targets)})"
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # a whole number there, but any will do
-        target_modules=targets if isinstance(targets, str) else list(targets),
+        target_modules=_lora_targets(model, targets),
         fan_in_fan_out=_transposed(model),
     )
     return add_adapters(model, config, seed)
+
+
+def _lora_targets(model: Any, targets: Literal["all-linear"] | Sequence[str]) -> str | list[str]:
+    """The layers that LoRA adapts, as peft wants them: names, or a pattern of whole names.
+
+    Raises:
+        ValueError: for names of no layers.
+    """
+    # In a mixture of experts, peft takes the names of an MLP's layers for those of experts; in a model that sees, other
+    # layers have the same names in the vision tower.
+    mixed, sees = any(".experts." in name for name, _ in model.named_parameters()), _sees(model)
+    if targets == "all-linear" and not mixed and not sees:
+        return targets
+    parts = [*(["attn"] if mixed else []), *(["language_model"] if sees else [])]
+    output = model.get_output_embeddings()
+    allowed = {
+        name.rpartition(".")[2]
+        for name, layer in model.named_modules()
+        if _is_linear(layer) and layer is not output and all(part in name for part in parts)
+    }
+    names = sorted(allowed) if targets == "all-linear" else list(targets)
+    for name in names or [""]:
+        if name not in allowed:
+            raise ValueError(f"targets must be among {', '.join(sorted(allowed))}, or all-linear; not {name!r}")
+    return rf".*language_model\..*\.({'|'.join(names)})" if sees else names
 
 
 def add_ia3(model: Any) -> Any:
@@ -200,8 +205,8 @@ def add_adapters(model: Any, config: Any, seed: int = 0) -> Any:
         return peft.get_peft_model(model, config).eval()
 
 
-def _whole(model: Any) -> bool:
-    """Whether a model that sees has its vision tower inside."""
+def _sees(model: Any) -> bool:
+    """Whether a model has its vision tower inside."""
     return getattr(model, "pictures", None) is not None and hasattr(model.base_model, "language_model")
 
 
@@ -215,6 +220,13 @@ def _check_tokens(model: Any, tokens: int) -> None:
     positions = max_positions(model)
     if positions is not None and tokens >= positions:
         raise ValueError(f"{tokens} learned tokens leave none of the model's {positions} positions")
+
+
+def _is_linear(layer: nn.Module) -> bool:
+    """Whether a layer is linear, with weights stored as (outputs, inputs) or the other way round."""
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(layer, nn.Linear | Conv1D)
 
 
 def _transposed(model: nn.Module) -> bool:
