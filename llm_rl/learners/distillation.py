@@ -42,6 +42,7 @@ class Distillation(SamplingLearner):
             raise ValueError("distillation needs a teacher: --teacher RUN")
         teacher = LanguageOptions(
             model=config.teacher,
+            stop=options.stop,
             temperature=options.temperature,
             top_k=options.top_k,
             top_p=options.top_p,

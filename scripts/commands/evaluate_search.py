@@ -33,6 +33,7 @@ def evaluate_search(options: Options, names: Sequence[str], given: Mapping[str, 
     for name in names:
         agent: Any = runs.load(name, step=options.from_)
         task = task_to_answer(agent, name, with_options(agent.env, given) if given else None)
+        check_reads(scorer, agent.network.tokenizer, options.scorer)
         problems = draw_problems(task, options.episodes, options.seed)
         rng = np.random.default_rng((options.seed, 1))
         found = search(strategy, agent.network, task, problems, rng, scorer=scorer, tokens=options.tokens)
@@ -71,6 +72,17 @@ def load_scorer(name: str) -> Scorer:
     if not isinstance(agent, Scorer):
         raise ValueError(f"{name} is a run of {agent.name}, which judges nothing; a reward-model does")
     return agent
+
+
+def check_reads(scorer: Any, tokenizer: Any, name: str | None) -> None:
+    """Raise ValueError where a scorer cannot read what a model with this tokenizer may write."""
+    from gridzero.llm_rl.models.tokenizer import token_texts
+
+    if hasattr(scorer, "check_texts"):
+        try:
+            scorer.check_texts(token_texts(tokenizer))
+        except ValueError as error:
+            raise ValueError(f"the scorer {name} {error}") from error
 
 
 def task_to_answer(agent: Any, name: str, env: Any) -> Any:

@@ -12,7 +12,8 @@ class DistillationConfig(SamplingConfig):
     """Settings of distillation."""
 
     teacher: str | None = None
-    """The model to learn from: a run, a folder in Hugging Face's format, or a GGUF file."""
+    """The model to learn from: a run, a folder in Hugging Face's format, or a GGUF file. It writes as the student does,
+    by --policy.temperature, top_k, top_p and stop."""
     on_policy: bool = False
     """The student writes, and learns to give the teacher's probabilities to its tokens (reverse KL); without it, the
     teacher writes, and the student imitates its right completions."""

@@ -19,6 +19,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 import gridzero
 from gridzero.__main__ import main
 from gridzero.agents.checkpoint import flatten, unflatten
+from gridzero.commands.evaluate_search import check_reads
 from gridzero.envs.tasks import make_task
 from gridzero.envs.tasks.vocabulary import END, PAD, Vocabulary
 from gridzero.llm_rl.learners.post_training import passes
@@ -240,8 +241,16 @@ def test_a_judge_that_cannot_read_the_model_is_refused_before_training(
         gridzero.agents.make(name, env, policy={"model": talkative}, episode_limit=6)
 
 
+def test_a_scorer_that_cannot_read_the_model_is_refused_before_a_search(model: str, talkative: str) -> None:
+    scorer, own, other = make("reward-model", model), make("sft", model), make("sft", talkative)
+    check_reads(scorer, own.network.tokenizer, "judge")
+    with pytest.raises(ValueError, match="the scorer judge cannot read what the model may write, such as 'x', 'y'"):
+        check_reads(scorer, other.network.tokenizer, "judge")
+
+
 def test_a_student_is_not_taught_what_it_has_no_tokens_for(model: str, talkative: str) -> None:
-    agent = make("distillation", model, teacher=talkative, threshold=-1.0)
+    agent = make("distillation", model, teacher=talkative, threshold=-1.0, policy={"stop": "line"})
+    assert len(agent.teacher.end) == len(agent.network.end) == 2  # they end alike
     agent.setup()
     (batch, *_) = agent.batches()
     assert batch.items
