@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
+from gridzero.llm_rl.models.causal import text_prefix
+
 PEFT_TYPE = "BOTTLENECK"
 _STANDARD_DEVIATION = 1e-2
 
@@ -147,8 +149,9 @@ def sublayer_outputs(model: Any) -> tuple[list[str], list[str]]:
 
 def _blocks(model: nn.Module, count: int) -> list[tuple[str, nn.Module]]:
     """The blocks of a transformer, by their names."""
+    inside = text_prefix(model)
     for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
+        if name.startswith(inside) and isinstance(module, nn.ModuleList) and len(module) == count:
             return [(f"{name}.{number}", block) for number, block in enumerate(module)]
     raise ValueError(f"{type(model).__name__} has no list of {count} blocks")
 

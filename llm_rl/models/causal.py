@@ -167,6 +167,12 @@ def vocabulary_size(model: Any) -> int:
 # The parts
 
 
+def text_prefix(model: Any) -> str:
+    """What the names of a causal model's text layers begin with: nothing, but where a vision tower is inside, too."""
+    sees = getattr(model, "pictures", None) is not None and hasattr(model.base_model, "language_model")
+    return f"{model.base_model_prefix}.language_model." if sees else ""
+
+
 class OutputHead(NamedTuple):
     """The last layer: logits are scale · (hidden · weight + bias), capped where there is a cap.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gridzero.llm_rl.models.causal import max_positions, seeded
+from gridzero.llm_rl.models.causal import max_positions, seeded, text_prefix
 
 Kind = Literal["lora", "prefix", "prompt", "ia3", "bottleneck"]
 MERGEABLE = ("LORA", "IA3")
@@ -62,21 +63,20 @@ def _lora_targets(model: Any, targets: Literal["all-linear"] | Sequence[str]) ->
     """
     # In a mixture of experts, peft takes the names of an MLP's layers for those of experts; in a model that sees, other
     # layers have the same names in the vision tower.
-    mixed, sees = any(".experts." in name for name, _ in model.named_parameters()), _sees(model)
-    if targets == "all-linear" and not mixed and not sees:
+    mixed, inside = any(".experts." in name for name, _ in model.named_parameters()), text_prefix(model)
+    if targets == "all-linear" and not mixed and not inside:
         return targets
-    parts = [*(["attn"] if mixed else []), *(["language_model"] if sees else [])]
     output = model.get_output_embeddings()
     allowed = {
         name.rpartition(".")[2]
         for name, layer in model.named_modules()
-        if _is_linear(layer) and layer is not output and all(part in name for part in parts)
+        if _is_linear(layer) and layer is not output and name.startswith(inside) and ("attn" in name or not mixed)
     }
     names = sorted(allowed) if targets == "all-linear" else list(targets)
     for name in names or [""]:
         if name not in allowed:
             raise ValueError(f"targets must be among {', '.join(sorted(allowed))}, or all-linear; not {name!r}")
-    return rf".*language_model\..*\.({'|'.join(names)})" if sees else names
+    return rf"{re.escape(inside)}.*\.({'|'.join(names)})" if inside else names
 
 
 def add_ia3(model: Any) -> Any:
@@ -94,7 +94,12 @@ def add_ia3(model: Any) -> Any:
 
     from gridzero.llm_rl.models.bottleneck import sublayer_outputs
 
-    names = [name for name, _ in model.named_modules() if name.rpartition(".")[2] in _KEYS_AND_VALUES]
+    inside = text_prefix(model)
+    names = [
+        name
+        for name, _ in model.named_modules()
+        if name.startswith(inside) and name.rpartition(".")[2] in _KEYS_AND_VALUES
+    ]
     if not names:
         raise ValueError(f"{type(model).__name__} has no layer named {', '.join(_KEYS_AND_VALUES)}, which ia3 rescales")
     _, last = sublayer_outputs(model)
@@ -154,7 +159,7 @@ def add_prefix(model: Any, tokens: int, *, seed: int = 0) -> Any:
         from transformers import DynamicCache
 
         with torch.no_grad():
-            cache = DynamicCache()
+            cache = DynamicCache(config=model.config.get_text_config(decoder=True))
             model(_random_tokens(model, tokens, seed).unsqueeze(0), past_key_values=cache, use_cache=True)
         pairs = [getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values")]
         kept = [states for states in pairs if states is not None]
@@ -203,11 +208,6 @@ def add_adapters(model: Any, config: Any, seed: int = 0) -> Any:
     with seeded(seed, device), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft uses what transformers will rename
         return peft.get_peft_model(model, config).eval()
-
-
-def _sees(model: Any) -> bool:
-    """Whether a model has its vision tower inside."""
-    return getattr(model, "pictures", None) is not None and hasattr(model.base_model, "language_model")
 
 
 def _check_count(name: str, number: int) -> None:

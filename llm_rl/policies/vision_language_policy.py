@@ -45,8 +45,9 @@ class VisionLanguagePolicy(LanguagePolicy):
         if options.decoder == "vllm":
             raise ValueError("vllm is for models that read text alone; leave out --policy.decoder")
         family = image_family(model)
-        if family.types is not None and options.peft not in (None, "lora"):
-            raise ValueError(f"to a {model.config.model_type}, adapters are lora's alone, not {options.peft}'s")
+        if family.types is not None and options.peft in ("prefix", "prompt"):
+            kind = model.config.model_type
+            raise ValueError(f"a {kind} reads no learned {options.peft}; --policy.peft lora, ia3 or bottleneck")
         seeing = seeing_model(model)
         if getattr(model, "adapters", None) is not None:
             seeing = with_adapters(seeing, model.adapters)

@@ -33,7 +33,30 @@ SEEING = [
     "qwen3-vl",
     "gemma3",
 ]
-LORA = {"peft": "lora", "peft_rank": 2}
+ADAPTERS: list[dict[str, Any]] = [
+    {"peft": "lora", "peft_rank": 2},
+    {"peft": "ia3"},
+    {"peft": "bottleneck", "peft_rank": 2},
+    {"peft": "prefix", "peft_tokens": 3},
+    {"peft": "prompt", "peft_tokens": 3},
+]
+
+
+REFUSED = {
+    ("qwen2.5-vl", "prefix"): "a qwen2_5_vl reads no learned prefix; --policy.peft lora, ia3 or bottleneck",
+    ("qwen3-vl", "prefix"): "a qwen3_vl reads no learned prefix",
+    ("gemma3", "prefix"): "a gemma3 reads no learned prefix",
+    ("qwen2.5-vl", "prompt"): "a qwen2_5_vl reads no learned prompt",
+    ("qwen3-vl", "prompt"): "a qwen3_vl reads no learned prompt",
+    ("gemma3", "prompt"): "a gemma3 reads no learned prompt",
+    ("lfm2-vl", "prefix"): "the layers of Lfm2ForCausalLM do not all keep keys and values of one shape",
+}
+CASES = [
+    pytest.param(family, policy, marks=() if family == "qwen3-vl" and not policy else pytest.mark.slow)
+    for family in SEEING
+    for policy in ({}, *ADAPTERS)
+    if (family, policy.get("peft")) not in REFUSED
+]
 
 
 def make(learner: str, model: str, **policy: Any) -> Any:
@@ -49,13 +72,8 @@ def learn(agent: Any) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("policy", [{}, pytest.param(LORA, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("learner", SMALL)
-@pytest.mark.parametrize(
-    "seeing",
-    [name if name == "qwen3-vl" else pytest.param(name, marks=pytest.mark.slow) for name in SEEING],
-    indirect=True,
-)
+@pytest.mark.parametrize(("seeing", "policy"), CASES, indirect=["seeing"])
 def test_it_learns_and_goes_on(learner: str, policy: dict[str, Any], seeing_folder: str, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     original, restored = (make(learner, seeing_folder, **policy) for _ in range(2))
@@ -87,10 +105,15 @@ def test_it_learns_and_goes_on(learner: str, policy: dict[str, Any], seeing_fold
     assert begun.act([observation], None, None)[0] == original.network.act([observation], None, None)[0]
 
 
-@pytest.mark.parametrize("kind", ["prompt", "ia3", "bottleneck"])
-@pytest.mark.parametrize("seeing", ["qwen2.5-vl"], indirect=True)
-def test_adapters_that_a_family_does_not_take_are_refused(kind: str, seeing_folder: str) -> None:
-    with pytest.raises(ValueError, match=f"to a qwen2_5_vl, adapters are lora's alone, not {kind}'s"):
+@pytest.mark.parametrize(
+    ("seeing", "kind"),
+    [pytest.param(*case, marks=() if case[1] == "prefix" else pytest.mark.slow) for case in REFUSED],
+    indirect=["seeing"],
+)
+def test_adapters_that_a_family_does_not_take_are_refused(
+    kind: str, seeing_folder: str, request: pytest.FixtureRequest
+) -> None:
+    with pytest.raises(ValueError, match=REFUSED[request.node.callspec.params["seeing"], kind]):
         make("grpo", seeing_folder, peft=kind)
 
 
