@@ -173,14 +173,7 @@ def reset(
 ) -> None:
     """Begin new episodes in the environments ``which``; arguments as in :func:`step`."""
     for i in which:
-        lane = lanes[i]
-        bits = mix_bits(lane.key ^ lane.position)
-        lane.position += GOLDEN
-        m = i if many else 0
-        word: np.uint64 = starts[m, ((bits >> _S32) * start_counts[m]) >> _S32]
-        lane.cell = np.int32(word & LOW)
-        lane.elapsed = 0
-        lane.done = False
+        begin_one(lanes, i, starts, start_counts, np.uint64(many))
 
 
 @numba.njit(cache=True)
