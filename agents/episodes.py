@@ -11,6 +11,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gridzero.agents.agent import Agent
+from gridzero.agents.environment_check import check_interface
 from gridzero.agents.environments import Description, describe, find_spec, remake, second
 from gridzero.agents.tabular.simulation import SimulatedMDP
 from gridzero.agents.tabular.tabular import draw_choices
@@ -69,13 +70,21 @@ def copy_environment(env: Any, native: int, others: int, single: bool = False) -
 
 
 def check_second_environment(agent: Agent) -> None:
-    """Check that evaluation will have an environment of its own.
+    """Check that evaluation will have an environment of its own, and try that one out.
 
     Raises:
-        ValueError: when another one like the agent's can neither be made nor copied.
+        ValueError: when another one like the agent's can neither be made nor copied, or does not return what
+            environments return.
     """
-    if not isinstance(agent.env, FiniteMDP | SimulatedMDP):
-        copy_environment(agent.env, 1, 1)[0].close()
+    if isinstance(agent.env, FiniteMDP | SimulatedMDP):
+        return
+    env = copy_environment(agent.env, 1, 1)[0]
+    try:
+        if isinstance(env, gym.vector.SyncVectorEnv):
+            spec = env.envs[0].spec
+            check_interface(env.envs[0], type(env.envs[0].unwrapped).__name__ if spec is None else spec.id)
+    finally:
+        env.close()
 
 
 def first_environment(env: VectorEnv[Any, Any, Any]) -> Any:
