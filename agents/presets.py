@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import tomllib
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ class Preset:
 
     Attributes:
         agent: registered name of the agent.
-        name: id of the environment.
+        name: id of the environment, or a pattern of such ids, as ``MiniGrid-*``.
         steps: budget with which they were tuned.
         fields: of the agent's ``Config``; all others are at their defaults.
     """
@@ -31,7 +32,7 @@ class Preset:
 
 @functools.cache
 def presets(agent: str) -> Mapping[str, Preset]:
-    """The presets of an agent by environment id; none for most agents.
+    """The presets of an agent by name; none for most agents.
 
     Example:
         >>> presets("ppo")["CartPole-v1"].steps
@@ -46,8 +47,20 @@ def presets(agent: str) -> Mapping[str, Preset]:
     return found
 
 
+def preset_for(agent: str, env_id: str) -> Preset | None:
+    """The settings of an agent that are tuned for an environment id, or else for ids like it; None where none are.
+
+    Example:
+        >>> preset_for("ppo", "MiniGrid-Unlock-v0").name
+        'MiniGrid-*'
+    """
+    known = presets(agent)
+    fitting = (known[name] for name in known if fnmatch.fnmatchcase(env_id, name))
+    return known.get(env_id) or next(fitting, None)
+
+
 def preset(agent: str, name: str) -> Preset:
-    """The settings of an agent that are tuned for an environment id.
+    """The settings of an agent by their name, an environment id or a pattern of ids.
 
     Raises:
         ValueError: when there are none; the message has the closest names.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gridzero.agents.presets import preset, presets
+from gridzero.agents.presets import preset, preset_for
 from gridzero.agents.registry import config_class
 from gridzero.agents.runs import display_name
 
@@ -97,7 +97,7 @@ def _words(config: Mapping[str, Any]) -> Iterator[str]:
         if field.default is not dataclasses.MISSING
     }
     tuned = config["training"].get("preset")
-    if environment is not None and environment["id"] in presets(config["agent"]) and tuned is None:
+    if environment is not None and tuned is None and preset_for(config["agent"], environment["id"]):
         tuned = "none"
     if tuned is not None:
         yield from ("--preset", tuned)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -121,7 +122,10 @@ class EnvironmentCollector(Collector):
             else:
                 self.starting = transition.done
                 only_cut = np.flatnonzero(transition.truncated & ~transition.terminated).tolist()
-                cut += [(i, t, _row(transition.next_observations, i), self.memory[i]) for i in only_cut]
+                cut += [
+                    (i, t, _row(env.observation_space, transition.next_observations, i), self.memory[i])
+                    for i in only_cut
+                ]
         transitions = [record[2] for record in records]
         last = policy.raw(env.observations, policy.masks(env.env))
         raw = {name: torch.stack([record[0][name] for record in records] + [last[name]], dim=1) for name in last}
@@ -226,10 +230,10 @@ def _begin(memory: Tensor, starting: NDArray[np.bool_]) -> Tensor:
     return memory.masked_fill(torch.from_numpy(starting).unsqueeze(1), 0.0)
 
 
-def _row(batch: Any, index: int) -> Any:
+def _row(space: gym.Space[Any], batch: Any, index: int) -> Any:
     """One environment's observation out of a batch."""
-    if isinstance(batch, Mapping):
-        return {key: _row(part, index) for key, part in batch.items()}
-    if isinstance(batch, tuple):
-        return tuple(_row(part, index) for part in batch)
+    if isinstance(space, gym.spaces.Dict):
+        return {key: _row(part, batch[key], index) for key, part in space.items()}
+    if isinstance(space, gym.spaces.Tuple):
+        return tuple(_row(part, parts, index) for part, parts in zip(space.spaces, batch, strict=True))
     return batch[index]

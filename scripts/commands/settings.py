@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from gridzero.agents.config_checks import check_at_least
 from gridzero.agents.environments import remake
-from gridzero.agents.presets import Preset, preset, presets
+from gridzero.agents.presets import Preset, preset, preset_for
 from gridzero.agents.registry import REGISTRY, config_class, default_config, registration
 from gridzero.agents.training import Budget
 from gridzero.commands.arguments import parse, split_dotted
@@ -183,7 +183,7 @@ def _preset(agent: str, env_id: str | None, name: str | None) -> Preset | None:
     if name == NO_PRESET:
         return None
     if name is None:
-        return presets(agent).get("" if env_id is None else env_id.rpartition(":")[2])
+        return None if env_id is None else preset_for(agent, env_id.rpartition(":")[2])
     return preset(agent, name)
 
 

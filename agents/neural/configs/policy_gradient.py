@@ -55,6 +55,8 @@ class PolicyGradientConfig:
     """After each hidden layer: "tanh" or "relu"."""
     memory: Memory = "none"
     """A recurrent core after the hidden layers: "none", "gru" or "lstm"."""
+    convolutions: bool = True
+    """Read images by convolutions; else as plain numbers, which suits small grids of symbols."""
     normalise_observations: bool = False
     """Standardise numbers in observations by their running mean and deviation."""
     action_masks: bool = False

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
+import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import gymnasium as gym
 import numpy as np
@@ -13,23 +16,28 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-Leaf = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
+Leaf = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary | spaces.Space[str]
+_NUMBERS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+TEXT_FEATURES = 256
+"""Numbers that a text is read as."""
 
 
 class Observations:
     """Turns batches of observations into named tensors, one for each leaf of the space.
 
-    Takes ``Box``, ``Discrete``, ``MultiDiscrete``, ``MultiBinary``, and ``Dict`` and ``Tuple`` of these, nested.
-    Numbers become float32 (images stay as they are), choices become int64 counted from 0.
+    Takes ``Box``, ``Discrete``, ``MultiDiscrete``, ``MultiBinary``, texts, and ``Dict`` and ``Tuple`` of these, nested.
+    Numbers become float32 (images stay as they are), choices become int64 counted from 0, texts what
+    :func:`text_features` makes of them.
 
     Args:
         space: of one environment.
+        convolutions: whether images are for convolutions; else they are plain numbers, which suits symbols.
 
     Attributes:
         leaves: name → space.
 
     Raises:
-        ValueError: for a space that a network cannot read, such as ``Text``.
+        ValueError: for a space that a network cannot read, such as ``Sequence``.
 
     Example:
         >>> space = spaces.Dict(position=spaces.MultiDiscrete([3, 4]), speed=spaces.Box(-1, 1, (2,)))
@@ -38,9 +46,12 @@ class Observations:
         {'position': (5, 2), 'speed': (5, 2)}
     """
 
-    def __init__(self, space: gym.Space[Any]) -> None:
+    def __init__(self, space: gym.Space[Any], *, convolutions: bool = True) -> None:
         self.space = space
         self.leaves: dict[str, Leaf] = dict(_leaves(space, ""))
+        if not convolutions:
+            flat = {name: spaces.flatten_space(leaf) for name, leaf in self.leaves.items() if is_image(leaf)}
+            self.leaves |= cast(dict[str, Leaf], flat)
         self._plain = len(self.leaves) == 1 and not isinstance(space, spaces.Dict | spaces.Tuple)
 
     def tensors(self, observations: Any) -> dict[str, Tensor]:
@@ -58,12 +69,12 @@ def _leaves(space: gym.Space[Any], path: str) -> Iterator[tuple[str, Leaf]]:
     if isinstance(space, spaces.Dict | spaces.Tuple):
         for key, part in _parts(space):
             yield from _leaves(part, f"{path}.{key}" if path else key)
-    elif isinstance(space, Leaf):
+    elif isinstance(space, _NUMBERS) or is_text(space):
         yield path or "observation", space
     else:
         raise ValueError(
-            f"a network reads Box, Discrete, MultiDiscrete, MultiBinary, Dict and Tuple spaces, not {path or 'this'}: "
-            f"{space}; a wrapper such as gymnasium.wrappers:FilterObservation chooses what is read"
+            "a network reads Box, Discrete, MultiDiscrete, MultiBinary, Text, Dict and Tuple spaces, not "
+            f"{path or 'this'}: {space}; a wrapper such as gymnasium.wrappers:FilterObservation chooses what is read"
         )
 
 
@@ -83,6 +94,8 @@ def _arrays(space: gym.Space[Any], batch: Any, path: str) -> Iterator[tuple[str,
 
 
 def _tensor(leaf: Leaf, batch: Any) -> Tensor:
+    if is_text(leaf):
+        return torch.from_numpy(np.stack([text_features(text) for text in batch]))
     array: NDArray[Any] = np.asarray(batch)
     if is_image(leaf):
         return torch.from_numpy(np.ascontiguousarray(array))
@@ -96,6 +109,29 @@ def is_image(leaf: gym.Space[Any]) -> TypeGuard[spaces.Box]:
     if not isinstance(leaf, spaces.Box):
         return False
     return len(leaf.shape) == 3 or (len(leaf.shape) == 2 and leaf.dtype == np.uint8)
+
+
+def is_text(space: gym.Space[Any]) -> TypeGuard[spaces.Space[str]]:
+    """Whether a space is of texts: Gymnasium's ``Text``, or one of a library's own, such as MiniGrid's missions."""
+    return space.dtype is not None and space.dtype.kind == "U"
+
+
+@functools.lru_cache(4096)
+def text_features(text: str) -> NDArray[np.float32]:
+    """(256,) how often each word, and each pair of words in a row, is in a text, hashed; of norm 1.
+
+    Source: Weinberger et al. (2009), Feature hashing for large scale multitask learning.
+
+    Example:
+        >>> red, blue = text_features("go to the red door"), text_features("go to the blue door")
+        >>> round(float(red @ red), 1), round(float(red @ blue), 1)
+        (1.0, 0.7)
+    """
+    words = text.lower().split()
+    features = np.zeros(TEXT_FEATURES, dtype=np.float32)
+    for part in [*words, *(f"{one} {other}" for one, other in itertools.pairwise(words))]:
+        features[zlib.crc32(part.encode()) % TEXT_FEATURES] += 1
+    return features / max(1.0, float(np.linalg.norm(features)))
 
 
 class Reader(nn.Module):
@@ -129,7 +165,7 @@ def _part(leaf: Leaf, width: int) -> nn.Module:
         return ChoiceReader([int(leaf.n)], width)
     if isinstance(leaf, spaces.MultiDiscrete):
         return ChoiceReader([int(n) for n in leaf.nvec.reshape(-1)], width)
-    return nn.Linear(int(np.prod(leaf.shape or ())), width)
+    return nn.Linear(TEXT_FEATURES if is_text(leaf) else int(np.prod(leaf.shape or ())), width)
 
 
 class ChoiceReader(nn.Module):

@@ -36,6 +36,7 @@ class MLPPolicy(Policy):
         memory: recurrent core after the hidden layers.
         critic: whether to have one.
         shared: one torso for actor and critic instead of one each.
+        convolutions: read images by convolutions; else as plain numbers.
         normalise: standardise numbers in observations by running mean and deviation.
         masked: take only the actions that ``env.unwrapped.action_masks()`` allows.
         log_std: initial log σ of continuous actions.
@@ -60,6 +61,7 @@ class MLPPolicy(Policy):
         memory: Memory = "none",
         critic: bool = True,
         shared: bool = False,
+        convolutions: bool = True,
         normalise: bool = False,
         masked: bool = False,
         log_std: float = 0.0,
@@ -67,7 +69,7 @@ class MLPPolicy(Policy):
     ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.reader = Observations(observation_space)
+        self.reader = Observations(observation_space, convolutions=convolutions)
         self.actions = distribution(action_space, log_std)
         if masked and not isinstance(self.actions, Categoricals):
             raise ValueError(f"action masks need Discrete, MultiDiscrete or MultiBinary actions, not {action_space}")
@@ -130,6 +132,7 @@ class MLPPolicy(Policy):
             memory=config.memory,
             critic=critic,
             shared=shared,
+            convolutions=config.convolutions,
             normalise=config.normalise_observations,
             masked=config.action_masks,
             log_std=config.initial_log_std,

@@ -7,6 +7,20 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+
+class Missions(gym.Space):
+    """A space of texts that a library has of its own, as MiniGrid does."""
+
+    def __init__(self):
+        super().__init__(dtype=str)
+
+    def sample(self, mask=None, probability=None):
+        return "go to the red door"
+
+    def contains(self, x):
+        return isinstance(x, str)
+
+
 OBSERVATIONS = {
     "discrete": (spaces.Discrete(6, start=3), lambda k: np.int64(3 + k)),
     "multi-discrete": (spaces.MultiDiscrete([2, 3]), lambda k: np.array([k // 3, k % 3])),
@@ -19,6 +33,10 @@ OBSERVATIONS = {
     "dict": (
         spaces.Dict(half=spaces.Discrete(2), part=spaces.Dict(third=spaces.Box(0, 2, (1,)))),
         lambda k: {"half": np.int64(k // 3), "part": {"third": np.array([k % 3], dtype=np.float32)}},
+    ),
+    "text": (
+        spaces.Dict(hint=spaces.Discrete(2), mission=Missions()),
+        lambda k: {"hint": np.int64(k % 2), "mission": f"go to the {('red', 'green', 'blue')[k // 2]} door"},
     ),
     "tuple": (spaces.Tuple([spaces.Discrete(2), spaces.Discrete(3)]), lambda k: (np.int64(k // 3), np.int64(k % 3))),
 }

@@ -116,9 +116,20 @@ def test_lists_and_batches_read_the_same(kind):
     assert len({tuple(row.tolist()) for row in rows}) == 6  # nothing is lost
 
 
-def test_text_is_refused():
-    with pytest.raises(ValueError, match="not a: Text"):
-        Observations(spaces.Dict(a=spaces.Text(5)))
+def test_a_space_without_tensors_is_refused():
+    with pytest.raises(ValueError, match="not a: Sequence"):
+        Observations(spaces.Dict(a=spaces.Sequence(spaces.Discrete(2))))
+
+
+def test_images_may_be_plain_numbers():
+    space = spaces.Dict(image=spaces.Box(0, 255, (7, 7, 3), np.uint8), side=spaces.Discrete(4))
+    reader = Observations(space, convolutions=False)
+    shown = [space.sample() for _ in range(3)]
+    images = reader.tensors(shown)["image"]
+    assert images.dtype == torch.float32
+    np.testing.assert_array_equal(images, np.stack([each["image"] for each in shown]).reshape(3, -1))
+    policy = MLPPolicy(space, spaces.Discrete(2), convolutions=False, normalise=True)
+    assert policy.statistics["image"].mean.shape == (147,)
 
 
 def test_a_choice_is_a_row_of_the_linear_layer_on_one_hot_codes():
