@@ -145,23 +145,35 @@ class ProcessRewardModel(ScoringLearner[StepExample]):
     def many(self, problems: Sequence[Problem], completions: Sequence[str]) -> Rewards:
         """Rewards of completions, each about its problem."""
         probabilities = self.step_probabilities([self.task.prompt(problem) for problem in problems], completions)
-        totals: list[float] = []
-        steps: list[list[StepReward]] = []
-        for completion, own in zip(completions, probabilities, strict=True):
-            least, total, begin = 1.0, 1.0, 0
-            paid: list[StepReward] = []
-            for text, probability in zip(completion.split(self.config.separator), own, strict=True):
-                end = min(begin + len(text) + len(self.config.separator), len(completion))
-                change = min(least, probability) - least
-                least += change
-                if begin < end:
-                    paid.append(StepReward(change, begin, end))
-                else:  # an empty step at the end has no text to be paid for
-                    total += change
-                begin = end
-            totals.append(total)
-            steps.append(paid)
-        return Rewards(totals, steps)
+        rows = zip(completions, probabilities, strict=True)
+        paid = [step_rewards(completion, own, self.config.separator) for completion, own in rows]
+        return Rewards([at_the_end for at_the_end, _ in paid], [steps for _, steps in paid])
+
+
+def step_rewards(completion: str, probabilities: Sequence[float], separator: str) -> tuple[float, list[StepReward]]:
+    """What a completion is paid at its end, 1, and what for each step: what that takes from the least probability.
+
+    Args:
+        completion: the text.
+        probabilities: of each of its steps that it is right.
+        separator: the text between two steps.
+
+    >>> step_rewards("1,2", [0.75, 0.25], ",")
+    (1.0, [StepReward(value=-0.25, start=0, end=2), StepReward(value=-0.5, start=2, end=3)])
+    """
+    at_the_end = least = 1.0
+    steps: list[StepReward] = []
+    begin = 0
+    for text, probability in zip(completion.split(separator), probabilities, strict=True):
+        end = min(begin + len(text) + len(separator), len(completion))
+        change = min(0.0, probability - least)
+        least += change
+        if begin < end:
+            steps.append(StepReward(change, begin, end))
+        else:  # an empty step has no text to be paid for
+            at_the_end += change
+        begin = end
+    return at_the_end, steps
 
 
 def work_labels(task: Task, problem: Problem, steps: Sequence[str], separator: str) -> list[float]:

@@ -5,7 +5,7 @@ Source: Gao, Schulman and Hilton (2023), Scaling laws for reward model overoptim
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from string import ascii_lowercase
 from typing import Any
@@ -86,23 +86,29 @@ def make(seed: int) -> Figure:
     penalty falls as it learns, is beside it.
     """
     world = TextWorld(QUESTIONS, temperature=TEMPERATURE)
-    gold = _centred(world, world.judged(moderation))
-    ways: dict[str, list[Way]] = {"RL": [], "GRPO": [], "best-of-n": []}
-    for number in np.random.SeedSequence(seed).generate_state(MODELS).tolist():
-        model = world.learner("reward-model", rewards=REWARD, seed=number, **REWARD_MODEL)
-        for _ in model.learn():
-            pass
-        proxy = _centred(world, world.judged(model))
-        policies = {
-            "RL": [tilted(world.reference, proxy, float(beta)) for beta in BETAS],
-            "GRPO": [world.reference, *_trained(world, model, number)],
-            "best-of-n": [best_of(world.reference, proxy, int(n)) for n in DRAWS],
-        }
-        for name, own in policies.items():
-            ways[name].append(_way(world, gold, proxy, own))
+    return drawn([optimised(world, number) for number in np.random.SeedSequence(seed).generate_state(MODELS).tolist()])
+
+
+def optimised(world: TextWorld, seed: int) -> dict[str, Way]:
+    """The ways of reinforcement learning, of GRPO and of best-of-n with one reward model."""
+    model = world.learner("reward-model", rewards=REWARD, seed=seed, **REWARD_MODEL)
+    for _ in model.learn():
+        pass
+    gold, proxy = (_centred(world, world.judged(judge)) for judge in (moderation, model))
+    policies = {
+        "RL": [tilted(world.reference, proxy, float(beta)) for beta in BETAS],
+        "GRPO": [world.reference, *_trained(world, model, seed)],
+        "best-of-n": [best_of(world.reference, proxy, int(n)) for n in DRAWS],
+    }
+    return {name: _way(world, gold, proxy, own) for name, own in policies.items()}
+
+
+def drawn(found: Sequence[Mapping[str, Way]]) -> Figure:
+    """The figure of the ways that were found with each reward model."""
+    ways = {name: [each[name] for each in found] for name in found[0]}
     means = {name: _mean(each) for name, each in ways.items()}
     titles = {"RL": "exact optima of RL", "GRPO": "GRPO, its penalty falling", "best-of-n": "best-of-n"}
-    picture, axes = panels(3, width=4.2, height=3.8)
+    picture, axes = panels(3, columns=3, width=3.9, height=3.8)
     for panel, (name, way) in zip(axes, means.items(), strict=True):
         for one in ways[name]:
             panel.plot(_root(one), one.gold, color="tab:green", lw=0.5, alpha=0.4)
@@ -123,7 +129,9 @@ def make(seed: int) -> Figure:
             claim(f"{name}: the proxy rises all the same", "yes", rise, bool(way.proxy[-1] > way.proxy[peak])),
             shown(f"{name}: the peak", f"{way.gold[peak]:.2f} at a divergence of {way.kl[peak]:.1f} nats"),
         ]
-    return Figure(picture, rows, f"Gao et al. (2023), figure 1: {MODELS} reward models from {PAIRS} pairs, optimised")
+    return Figure(
+        picture, rows, f"Gao et al. (2023), figure 1: {len(found)} reward models from {PAIRS} pairs, optimised"
+    )
 
 
 def _trained(world: TextWorld, model: Any, seed: int) -> Iterator[FloatArray]:
