@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gridzero.agents.agent import Agent
 from gridzero.agents.neural.distributed import process_group
+from gridzero.agents.neural.muon import hidden_matrices
 from gridzero.agents.neural.optimiser import Optimiser
 from gridzero.agents.neural.policy import Policy
 from gridzero.agents.neural.state_tables import StateTable
@@ -25,12 +26,12 @@ FloatArray = NDArray[np.float64]
 
 
 class NeuralAgent(Agent):
-    """An agent that acts by a :class:`Policy` and trains it with Adam.
+    """An agent that acts by a :class:`Policy` and trains it with Adam, or with Muon.
 
     Args:
         env: a ``gym.Env`` or a ``VectorEnv``, as it was given.
         config: of the subclass; it has ``adam_epsilon``, ``max_gradient_norm`` and, where there is a choice,
-            ``action_masks``.
+            ``optimiser`` and ``action_masks``.
         seed: decides everything that is random.
         vector: the environments it learns in.
         network: the policy.
@@ -54,7 +55,12 @@ class NeuralAgent(Agent):
         self.vector = vector
         self.network = network
         self.rng = np.random.default_rng(own_seed)
-        self.optimiser = Optimiser(network.trained(), epsilon=config.adam_epsilon, max_norm=config.max_gradient_norm)
+        trained = network.trained()
+        muon, model = getattr(config, "optimiser", None) == "muon", getattr(network, "whole", network)
+        matrices = hidden_matrices(model, trained) if muon else ()
+        self.optimiser = Optimiser(
+            trained, epsilon=config.adam_epsilon, max_norm=config.max_gradient_norm, matrices=matrices
+        )
         self.steps = 0
         self._memory: torch.Tensor | None = None
         self._states = StateTable(env, masked=getattr(config, "action_masks", False))

@@ -274,6 +274,7 @@ def _refuse_what_is_not_mapped(config: GRPOConfig) -> None:
     wanted: dict[str, tuple[Any, ...]] = {
         "gamma": (1.0,),
         "credit": ("outcome",),
+        "optimiser": ("adamw",),
         "resampling": (0,),
         "rescore": (False,),
         "log_completions": (False,),

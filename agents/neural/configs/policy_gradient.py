@@ -17,6 +17,7 @@ from gridzero.agents.config_checks import (
     check_hidden,
 )
 from gridzero.agents.neural.choices import Activation, Memory, Schedule
+from gridzero.agents.neural.schedules import Optimisation
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class PolicyGradientConfig:
     microbatch_size: int | None = None
     """Steps in one pass forwards and backwards, of which a gradient step may take several to save memory; by default
     all."""
+    optimiser: Optimisation = "adamw"
+    """"adamw", here without decay of weights; or "muon", which makes the steps of all matrices but a language model's
+    tables of tokens orthogonal."""
     learning_rate: float = 3e-3
     """Adam's, at the beginning."""
     learning_rate_schedule: Schedule = "linear"
@@ -74,6 +78,7 @@ class PolicyGradientConfig:
         check_above_zero(self, "learning_rate", "adam_epsilon", "schedule_steps", "microbatch_size")
         check_at_least(self, 0, "entropy_coefficient", "exploration_bonus", "max_gradient_norm")
         check_hidden(self)
+        check_choice(self, "optimiser", get_args(Optimisation))
         check_choice(self, "activation", get_args(Activation))
         check_choice(self, "memory", get_args(Memory))
         check_choice(self, "learning_rate_schedule", get_args(Schedule))

@@ -28,7 +28,14 @@ WORLD: dict[str, Any] = {"height": 2, "width": 3, "pixels": 4, "template": "plai
 AGENTS: dict[str, dict[str, Any]] = {
     "sft": {"minibatch_size": 4, "gradient_steps": 2},
     "rejection-sampling": {"minibatch_size": 4, "groups": 4, "group_size": 4, "episode_limit": 8},
-    "grpo": {"groups": 4, "group_size": 4, "episode_limit": 8, "kl_coefficient": 0.1, "learning_rate": 1e-2},
+    "grpo": {
+        "groups": 4,
+        "group_size": 4,
+        "episode_limit": 8,
+        "kl_coefficient": 0.1,
+        "learning_rate": 1e-2,
+        "optimiser": "muon",
+    },
     "ppo": {"num_envs": 8, "rollout_steps": 8, "learning_rate": 1e-2},
 }
 TASKS = ["grid-path", "grid-walk"]
