@@ -207,8 +207,9 @@ class TaxiBoard(Board):
         return int(row), int(column), int(passenger), int(destination)
 
     def states(self) -> NDArray[np.intp]:
-        """The taxi on each cell, the rest as it is."""
+        """The taxi on each cell, the rest as it is; once the passenger has arrived, as it was on the way."""
         _, _, passenger, destination = self._now()
+        passenger = 4 if passenger == destination else passenger
         return np.arange(25) * 20 + passenger * 4 + destination
 
     def position(self) -> int:

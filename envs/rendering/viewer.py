@@ -266,7 +266,7 @@ class Viewer:
             picture.state_values = read_table(self.agent, "state_values") if values else None
             picture.action_values = read_table(self.agent, "action_values") if action_values else None
             picture.policy = read_table(self.agent, "policy_table") if self.layers.policy else None
-            tried = read_table(self.agent, "tried") if values or action_values else None
+            tried = read_table(self.agent, "tried") if values or action_values or self.layers.policy else None
             picture.tried = None if tried is None else tried > 0
         picture.visits = np.asarray(self.episodes.visits) if self.episodes.single else None
         searched = read_table(self.agent, "search_visits") if background == "visits" else None
@@ -346,7 +346,12 @@ class Viewer:
         if self._latest is not None:
             reached = self._latest.metrics.get("evaluation_return", self._reached)
             self._reached = reached
-        return {"optimum": number(best)} | ({} if reached is None else {"gap to the optimum": number(best - reached)})
+        model = board.model()
+        several = (
+            model is not None and np.count_nonzero(model.start) > 1
+        )  # the episode on the board has but one of them
+        names = ("optimum, all starts", "gap, all starts") if several else ("optimum", "gap to the optimum")
+        return {names[0]: number(best)} | ({} if reached is None else {names[1]: number(best - reached)})
 
     def _metrics(self, metrics: Mapping[str, float]) -> dict[str, str]:
         """The metrics in words, each as it last was, but for those that the panel has anyway."""

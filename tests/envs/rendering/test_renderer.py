@@ -184,6 +184,8 @@ def test_taxi_shows_the_slice_of_its_passenger_and_destination():
     assert renderer.scale.high == 1.0
     dark = [c for c in range(25) if srgb_to_oklab(inside(renderer, frame, c)[20, 20])[0] < 0.45]
     assert 13 in dark
+    inner.s = inner.encode(0, 0, 0, 0)  # the passenger has arrived
+    assert renderer.board.states()[7] == inner.encode(1, 2, 4, 0)
 
 
 def test_taxis_walls_are_those_of_its_map():
