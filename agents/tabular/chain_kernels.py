@@ -42,12 +42,14 @@ def update_chain(
     weights: Floats,
     light: Singles,
     constants: Floats,
+    changed: Booleans,
 ) -> tuple[int, int]:
     """Make the chain that of the policy; only the rows that differ from what was ``built`` are written.
 
     It has the states whose value depends on another's, now or in an earlier policy, in ``order``, later ones at the
     end; ``members`` has the state of each row, ``position`` (S,) the row of each state or -1. The other states' values
-    are in ``alone`` (S,). Returns n, the number of rows, and how many of them were written.
+    are in ``alone`` (S,). Rows that are written are noted as ``changed``. Returns n, the number of rows, and how many
+    of them were written.
     """
     outcomes, width = successors.shape[2], columns.shape[1]
     apart, varying = successors.shape[1] > 1, probabilities.shape[0] > 1
@@ -81,6 +83,7 @@ def update_chain(
         if i < 0 or a == built[s]:
             continue
         built[s] = a
+        changed[i] = True
         written += 1
         stays = 0.0
         constant = rewards[s, a]

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Singles = NDArray[np.float32]  # or of float64, as the weights are
+Floats = NDArray[np.float64]
 Integers = NDArray[np.int32]
+Booleans = NDArray[np.bool_]
 
 TINY = np.float32(1e-30)
 """Smaller numbers become 0 where errors fade, before they turn subnormal and slow."""
@@ -25,22 +27,29 @@ TINIEST = 0.2
 """Of the least element, what is not even added up with others to one."""
 ROOM = 24
 """Elements that elimination may add to a row on each side of the diagonal."""
+MOVED = 0.02
+"""Rows whose elements changed by less in all, in units of the diagonal, are taken for the same by later ones."""
 
 
 class Factors(NamedTuple):
     r"""$(D - L)\,D^{-1}\,(D - U) \approx I - P$: L has columns before the row, U columns after it.
 
-    Row i of L is at ``lower_starts[i]`` to ``lower_starts[i + 1]`` of ``lower_columns`` and ``lower_weights``, that of
-    U likewise; ``inverses`` (n,) is the diagonal of $D^{-1}$.
+    Row i of L is the ``lower_counts[i]`` elements from ``lower_starts[i]`` of ``lower_columns`` and ``lower_weights``,
+    that of U likewise; ``inverses`` is the diagonal of $D^{-1}$. ``used`` (2,) tells how much of the elements' arrays
+    is in use, ``share`` (1,) what part of the fill that is dropped goes to the diagonal.
     """
 
     lower_starts: Integers
+    lower_counts: Integers
     lower_columns: Integers
     lower_weights: Singles
     upper_starts: Integers
+    upper_counts: Integers
     upper_columns: Integers
     upper_weights: Singles
     inverses: Singles
+    used: NDArray[np.int64]
+    share: Floats
 
 
 @numba.njit(cache=True, nogil=True)
@@ -74,42 +83,74 @@ def _enlarged(array: NDArray[Any], used: int) -> NDArray[Any]:
 
 
 @numba.njit(cache=True, nogil=True)
-def factorize(columns: Integers, weights: Singles, share: float, least: float) -> Factors:
-    r"""Modified incomplete factorization of $I - P$ with a threshold.
+def no_factors(columns: Integers, weights: Singles, room: int, share: float) -> Factors:
+    """Factors of no rows yet, with room for ``room`` of them, for the chain with these columns and weights.
+
+    ``share`` (see :class:`Factors`) counts where edges go both ways, as in grids; elsewhere it is 0.
+    """
+    size = columns.size + columns.shape[1] + ROOM
+    share = share if _share_of_edges_both_ways(columns, weights) > 0.5 else 0.0
+    return Factors(
+        np.zeros(room, dtype=np.int32),
+        np.zeros(room, dtype=np.int32),
+        np.empty(size, dtype=np.int32),
+        np.empty(size, dtype=weights.dtype),
+        np.zeros(room, dtype=np.int32),
+        np.zeros(room, dtype=np.int32),
+        np.empty(size, dtype=np.int32),
+        np.empty(size, dtype=weights.dtype),
+        np.ones(room, dtype=weights.dtype),
+        np.zeros(2, dtype=np.int64),
+        np.full(1, share),
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def factorize(columns: Integers, weights: Singles, least: float, factors: Factors, changed: Booleans) -> Factors:
+    r"""Modified incomplete factorization of $I - P$ with a threshold, of all rows or of those that a change concerns.
 
     Rows are eliminated one after the other. Elements of P are kept, and of what elimination adds elsewhere, elements
-    of at least ``least`` times the diagonal. Where edges go both ways, as in grids, a ``share`` of what is dropped goes
+    of at least ``least`` times the diagonal. Where edges go both ways, as in grids, a share of what is dropped goes
     to the diagonal, which nearly keeps the sums of rows and so gets slowly varying errors right; else none does.
     $I - P$ is an M-matrix with positive row sums, so no pivot vanishes.
+
+    An elimination is repeated where the row of P changed, and where an earlier row that enters it has thereby changed
+    by more than :data:`MOVED`: changes fade within a few rows.
 
     Args:
         columns: (n, K), those of P; several of a row may be the same.
         weights: (n, K), 0 or more, each row's sum below 1.
-        share: of what is dropped, what goes to the diagonal.
         least: the threshold, relative to the diagonal.
+        factors: of P before the change, or :func:`no_factors`; overwritten.
+        changed: (at least n,) the rows of P that changed; with no factors yet, all.
+
+    Returns:
+        The factors, in the arrays of those that were given where these are large enough.
 
     Source: Saad (1994), ILUT: a dual threshold incomplete LU factorization; Gustafsson (1978), A class of first order
     factorization methods (the share); Meijerink and van der Vorst (1977), An iterative solution method for linear
     systems of which the coefficient matrix is a symmetric M-matrix.
     """
     n, outcomes = columns.shape
-    share = share if _share_of_edges_both_ways(columns, weights) > 0.5 else 0.0
-    lower_starts, upper_starts = np.zeros(n + 1, dtype=np.int32), np.zeros(n + 1, dtype=np.int32)
+    lower_starts, lower_counts, lower_columns, lower_weights = factors[:4]
+    upper_starts, upper_counts, upper_columns, upper_weights, inverses, used, shares = factors[4:]
+    lower, upper, share = used[0], used[1], shares[0]
     most = outcomes + ROOM
-    capacity = n * outcomes + most
-    lower_columns, upper_columns = np.empty(capacity, dtype=np.int32), np.empty(capacity, dtype=np.int32)
-    lower_weights, upper_weights = np.empty(capacity, dtype=weights.dtype), np.empty(capacity, dtype=weights.dtype)
-    inverses = np.empty(n, dtype=weights.dtype)
     # Earlier columns of the row that are still to be eliminated; later ones are put where they stay.
     open_columns, open_weights = np.empty(most, dtype=np.int32), np.empty(most, dtype=weights.dtype)
     given = np.empty(most, dtype=np.bool_)
-    lower, upper = 0, 0
+    moved = np.zeros(n, dtype=np.bool_)
     for i in range(n):
+        stale = changed[i]
+        for k in range(lower_starts[i], lower_starts[i] + lower_counts[i]):
+            stale |= moved[lower_columns[k]]
+        if not stale:
+            continue
         if lower + most > lower_columns.size:
             lower_columns, lower_weights = _enlarged(lower_columns, lower), _enlarged(lower_weights, lower)
         if upper + most > upper_columns.size:
             upper_columns, upper_weights = _enlarged(upper_columns, upper), _enlarged(upper_weights, upper)
-        count, first, kept, dropped = 0, upper, 0.0, 0.0
+        count, lower_end, upper_end, kept, dropped = 0, lower, upper, 0.0, 0.0
         for k in range(outcomes):
             weight, column = weights[i, k], columns[i, k]
             if weight > 0 and column < i:
@@ -119,12 +160,12 @@ def factorize(columns: Integers, weights: Singles, share: float, least: float) -
                     count += 1
                 open_weights[place] += weight
             elif weight > 0:
-                place = _place(column, upper_columns, first, upper)
-                if place == upper:
-                    upper_columns[upper], upper_weights[upper] = column, 0
-                    upper += 1
+                place = _place(column, upper_columns, upper, upper_end)
+                if place == upper_end:
+                    upper_columns[place], upper_weights[place] = column, 0
+                    upper_end += 1
                 upper_weights[place] += weight
-        ours, lower_end = upper, lower + most
+        ours = upper_end
         while count > 0:
             place = 0
             for k in range(1, count):
@@ -134,13 +175,13 @@ def factorize(columns: Integers, weights: Singles, share: float, least: float) -
             count -= 1
             open_columns[place], open_weights[place] = open_columns[count], open_weights[count]
             given[place] = given[count]
-            if (weight < least * (1 - kept) and not keep) or lower == lower_end:
+            if (weight < least * (1 - kept) and not keep) or lower_end == lower + most:
                 dropped += weight
                 continue
-            lower_columns[lower], lower_weights[lower] = j, weight
-            lower += 1
+            lower_columns[lower_end], lower_weights[lower_end] = j, weight
+            lower_end += 1
             factor = weight * inverses[j]
-            for k in range(upper_starts[j], upper_starts[j + 1]):
+            for k in range(upper_starts[j], upper_starts[j] + upper_counts[j]):
                 fill, column = factor * upper_weights[k], upper_columns[k]
                 if column == i:
                     kept += fill
@@ -156,24 +197,72 @@ def factorize(columns: Integers, weights: Singles, share: float, least: float) -
                     else:
                         dropped += fill
                 else:
-                    place = _place(column, upper_columns, first, upper)
-                    if place < upper:
+                    place = _place(column, upper_columns, upper, upper_end)
+                    if place < upper_end:
                         upper_weights[place] += fill
-                    elif upper < first + most:
-                        upper_columns[upper], upper_weights[upper] = column, fill
-                        upper += 1
+                    elif upper_end < upper + most:
+                        upper_columns[upper_end], upper_weights[upper_end] = column, fill
+                        upper_end += 1
                     else:
                         dropped += fill
-        upper_end, upper = upper, ours
-        for k in range(ours, upper_end):
+        last, upper_end = upper_end, ours
+        for k in range(ours, last):
             if upper_weights[k] < least * (1 - kept):
                 dropped += upper_weights[k]
             else:
-                upper_columns[upper], upper_weights[upper] = upper_columns[k], upper_weights[k]
-                upper += 1
-        inverses[i] = 1 / (1 - kept - share * dropped)
-        lower_starts[i + 1], upper_starts[i + 1] = lower, upper
-    return Factors(lower_starts, lower_columns, lower_weights, upper_starts, upper_columns, upper_weights, inverses)
+                upper_columns[upper_end], upper_weights[upper_end] = upper_columns[k], upper_weights[k]
+                upper_end += 1
+        inverse = 1 / (1 - kept - share * dropped)
+        change = _difference(upper_columns, upper_weights, upper_starts[i], upper_counts[i], upper, upper_end)
+        moved[i] = (change + abs(1 / inverse - 1 / inverses[i])) * inverse > MOVED
+        inverses[i] = inverse
+        lower_starts[i], lower_counts[i], lower = _put(
+            lower_columns, lower_weights, lower_starts[i], lower_counts[i], lower, lower_end
+        )
+        upper_starts[i], upper_counts[i], upper = _put(
+            upper_columns, upper_weights, upper_starts[i], upper_counts[i], upper, upper_end
+        )
+    used[0], used[1] = lower, upper
+    return Factors(
+        lower_starts,
+        lower_counts,
+        lower_columns,
+        lower_weights,
+        upper_starts,
+        upper_counts,
+        upper_columns,
+        upper_weights,
+        inverses,
+        used,
+        shares,
+    )
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _difference(columns: Integers, weights: Singles, start: int, count: int, first: int, last: int) -> float:
+    """How much a row, from ``first`` to ``last``, differs from the one of ``count`` elements at ``start``, in all."""
+    difference = 0.0
+    for k in range(first, last):
+        place = _place(columns[k], columns, start, start + count)
+        difference += abs(weights[k] - weights[place]) if place < start + count else weights[k]
+    for k in range(start, start + count):
+        if _place(columns[k], columns, first, last) == last:
+            difference += weights[k]
+    return difference
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _put(columns: Integers, weights: Singles, start: int, room: int, first: int, last: int) -> tuple[int, int, int]:
+    """Move a new row, from ``first`` to ``last``, to where the old one is if there is room.
+
+    Returns its start, its length, and the end of what is in use.
+    """
+    count = last - first
+    if count > room:
+        return first, count, last
+    for k in range(count):
+        columns[start + k], weights[start + k] = columns[first + k], weights[first + k]
+    return start, count, first
 
 
 @numba.njit(cache=True, nogil=True)
@@ -196,21 +285,23 @@ def solve_factors(
 
     Source: Saad (2003), Iterative methods for sparse linear systems, section 10.3.
     """
-    starts, columns, weights = factors.lower_starts, factors.lower_columns, factors.lower_weights
+    starts, counts = factors.lower_starts, factors.lower_counts
+    columns, weights = factors.lower_columns, factors.lower_weights
     inverses = factors.inverses
     of_q, of_v, zero = r.dtype.type(c), r.dtype.type(d), r.dtype.type(0)
     for i in range(r.size):
         value = r[i] + of_q * q[i] + of_v * v[i]
         value = value if abs(value) > TINY else zero
         right[i] = value
-        for k in range(starts[i], starts[i + 1]):
+        for k in range(starts[i], starts[i] + counts[i]):
             value += weights[k] * out[columns[k]]
         value *= inverses[i]
         out[i] = value if abs(value) > TINY else zero
-    starts, columns, weights = factors.upper_starts, factors.upper_columns, factors.upper_weights
+    starts, counts = factors.upper_starts, factors.upper_counts
+    columns, weights = factors.upper_columns, factors.upper_weights
     for i in range(r.size - 1, -1, -1):
         value = zero
-        for k in range(starts[i], starts[i + 1]):
+        for k in range(starts[i], starts[i] + counts[i]):
             value += weights[k] * out[columns[k]]
         value = out[i] + value * inverses[i]
         out[i] = value if abs(value) > TINY else zero

@@ -132,7 +132,7 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
         before = values.copy()
         values += residuals
         margin = max(noise, 0.001 * residual)
-        if stalled < PATIENCE and listed > states // 100:
+        if stalled < PATIENCE and listed > states // 10:
             for k in range(SWEEPS):
                 kernels.sweep(*model, mdp.terminal, gamma, values, actions, margin, k % 2 == 1)
             settled = True
@@ -211,6 +211,7 @@ class _Evaluation:
         self.light = np.empty((n, outcomes), dtype=precision)
         self.work = np.empty((8, n), dtype=precision)
         self.residuals = np.empty(n)
+        self.changed = np.zeros(n, dtype=np.bool_)
         self.factors: factorization.Factors | None = None
 
     def run(self, actions: NDArray[np.int32], values: FloatArray, tolerance: float, thorough: bool) -> float:
@@ -218,12 +219,12 @@ class _Evaluation:
 
         That is ``tolerance``, or more where this would take long and the evaluation need not be ``thorough``.
         """
-        chain = self.columns, self.weights, self.light, self.constants
+        chain = self.columns, self.weights, self.light, self.constants, self.changed
         n, written = chains.update_chain(
             *self.model, actions, self.built, self.alone, self.position, self.members, self.rows, *chain
         )
         self.rows = n
-        if written:
+        if written > n // 10:
             self.factors = None
         columns, weights, constants, light = self.columns[:n], self.weights[:n], self.constants[:n], self.light[:n]
         members = self.members[:n]
@@ -231,7 +232,10 @@ class _Evaluation:
         found = chains.residual(columns, weights, constants, x, self.residuals)
         if found > tolerance:
             if self.factors is None:
-                self.factors = factorization.factorize(columns, light, factorization.SHARE, factorization.LEAST)
+                self.factors = factorization.no_factors(columns, light, len(self.members), factorization.SHARE)
+                self.changed[:n] = True
+            self.factors = factorization.factorize(columns, light, factorization.LEAST, self.factors, self.changed)
+            self.changed[:n] = False
             found, _ = chains.solve_chain(
                 columns,
                 weights,

@@ -166,6 +166,11 @@ def test_predecessors_are_the_states_one_step_before() -> None:
         assert set(found) == expected
 
 
+def factors_of(columns: NDArray[np.int32], light: NDArray[np.float32], least: float) -> factorization_kernels.Factors:
+    nothing = factorization_kernels.no_factors(columns, light, len(columns), factorization_kernels.SHARE)
+    return factorization_kernels.factorize(columns, light, least, nothing, np.ones(len(columns), dtype=np.bool_))
+
+
 @pytest.mark.parametrize("edges", ["grid", "random"])
 def test_krylov_solution_of_a_chain_equals_a_dense_solve(edges: str) -> None:
     rng = np.random.default_rng(0)
@@ -179,7 +184,7 @@ def test_krylov_solution_of_a_chain_equals_a_dense_solve(edges: str) -> None:
     np.add.at(matrix, (np.arange(n)[:, None], columns), -weights)
     x = np.zeros(n)
     light, work, residuals = weights.astype(np.float32), np.empty((8, n), dtype=np.float32), np.empty(n)
-    factors = factorization_kernels.factorize(columns, light, factorization_kernels.SHARE, factorization_kernels.LEAST)
+    factors = factors_of(columns, light, factorization_kernels.LEAST)
     start = chain_kernels.residual(columns, weights, constants, x, residuals)
     assert start == np.abs(constants).max()
     residual, iterations = chain_kernels.solve_chain(
@@ -198,10 +203,40 @@ def test_a_factorization_that_drops_nothing_solves_a_chain_exactly() -> None:
     weights[columns == np.arange(n)[:, None]] = 0.0
     matrix = np.eye(n)
     np.add.at(matrix, (np.arange(n)[:, None], columns), -weights)
-    factors = factorization_kernels.factorize(columns, weights.astype(np.float32), factorization_kernels.SHARE, 0.0)
+    factors = factors_of(columns, weights.astype(np.float32), 0.0)
     r, zeros, x = rng.normal(size=n).astype(np.float32), *np.zeros((2, n), dtype=np.float32)
     factorization_kernels.solve_factors(factors, r, 0.0, zeros, 0.0, zeros, np.empty_like(r), x)
     np.testing.assert_allclose(x, np.linalg.solve(matrix, r), rtol=1e-3, atol=1e-3)
+
+
+def test_a_factorization_follows_changes_of_the_chain() -> None:
+    """Where rows have changed, factors brought up to date serve about as well as new ones, and better than old ones."""
+    rng = np.random.default_rng(0)
+    n, least = 2_500, factorization_kernels.LEAST
+    columns = ((np.arange(n)[:, None] + [-1, 1, -50, 50]) % n).astype(np.int32)
+    weights = rng.dirichlet(np.ones(4), size=n) * 0.999
+    constants = rng.normal(size=n)
+
+    def iterations(factors: factorization_kernels.Factors) -> int:
+        x, residuals = np.zeros(n), np.empty(n)
+        start = chain_kernels.residual(columns, weights, constants, x, residuals)
+        light, work = weights.astype(np.float32), np.empty((8, n), dtype=np.float32)
+        residual, used = chain_kernels.solve_chain(
+            columns, weights, light, constants, x, 1e-8, 200, factors, work, residuals, start
+        )
+        assert residual <= 1e-8
+        return used
+
+    factors = factors_of(columns, weights.astype(np.float32), least)
+    for count in (3, 200, 3):
+        changed = np.zeros(n, dtype=np.bool_)
+        changed[rng.permutation(n)[:count]] = True
+        old = factorization_kernels.Factors(*(array.copy() for array in factors))
+        weights[changed] = rng.dirichlet(np.ones(4), size=count) * 0.999
+        light = weights.astype(np.float32)
+        factors = factorization_kernels.factorize(columns, light, least, factors, changed)
+        assert iterations(factors) <= iterations(factors_of(columns, light, least)) + 1
+        assert count < 200 or iterations(factors) < iterations(old)
 
 
 @pytest.mark.slow
