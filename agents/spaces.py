@@ -20,6 +20,12 @@ def spaces_of(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> tuple[gym.Sp
     return env.observation_space, env.action_space
 
 
+def outside(space: gym.Space[Any], element: Any, what: str = "observation space") -> ValueError:
+    """The error of an environment that gave what is not in its space."""
+    shown = " ".join(str(element).split())
+    return ValueError(f"the environment's {what} is {space}; {shown:.60} is not in it")
+
+
 class Numbering:
     """Numbers the elements of a discrete space 0 … n-1, the last component changing fastest.
 
@@ -51,17 +57,36 @@ class Numbering:
             )
         self.strides = np.append(np.cumprod(self.sizes[:0:-1])[::-1], 1).astype(np.int64)
         self.plain = isinstance(space, gym.spaces.Discrete) and int(space.start) == 0
+        self._what = what
+        self._limits = self.sizes.astype(np.uint64)  # as an unsigned number a negative one is above every limit
 
     def number(self, element: Any) -> int:
-        """The number of one element."""
+        """The number of one element.
+
+        Raises:
+            ValueError: for what is not in the space: tables are read, and written, without a further check.
+        """
         if self.plain:
-            return int(element)
-        return int((self._flat(element) - self.offsets) @ self.strides)
+            number = int(element)
+            if not 0 <= number < self.n:
+                raise outside(self.space, element, self._what)
+            return number
+        flat = self._flat(element) - self.offsets
+        if not (flat.view(np.uint64) < self._limits).all():
+            raise outside(self.space, element, self._what)
+        return int(flat @ self.strides)
 
     def numbers(self, batch: Any) -> NDArray[np.int64]:
-        """The numbers (N,) of a batch as Gymnasium's vector environments give it, or of a list of N elements."""
+        """The numbers (N,) of a batch as Gymnasium's vector environments give it, or of a list of N elements.
+
+        Raises:
+            ValueError: for what is not in the space: tables are read, and written, without a further check.
+        """
         if self.plain:
-            return np.asarray(batch, dtype=np.int64)
+            numbers = np.asarray(batch, dtype=np.int64)
+            if not (numbers.view(np.uint64) < self._limits).all():
+                raise outside(self.space, batch, self._what)
+            return numbers
         if isinstance(self.space, gym.spaces.Tuple):
             if isinstance(batch, list):
                 return np.array([self.number(element) for element in batch], dtype=np.int64)
@@ -69,7 +94,10 @@ class Numbering:
             flat = np.concatenate(columns, axis=1)
         else:
             flat = np.asarray(batch, dtype=np.int64).reshape(len(batch), -1)
-        return (flat - self.offsets) @ self.strides
+        flat = flat - self.offsets
+        if not (flat.view(np.uint64) < self._limits).all():
+            raise outside(self.space, batch, self._what)
+        return flat @ self.strides
 
     def element(self, number: int) -> Any:
         """The element with this number, as the space's own type."""

@@ -49,9 +49,16 @@ class BoxInputs:
         self.dimensions = low.size
 
     def __call__(self, observations: Any) -> FloatArray:
-        """Points (N, D) of a batch of observations."""
+        """Points (N, D) of a batch of observations.
+
+        Raises:
+            ValueError: for an observation that is not a number: it has no features.
+        """
         batch = np.asarray(observations, dtype=np.float64).reshape(len(observations), -1)
-        return np.asarray(np.minimum(np.maximum((batch - self._low) * self._scale, 0.0), 1.0))
+        points = np.minimum(np.maximum((batch - self._low) * self._scale, 0.0), 1.0)
+        if np.isnan(points).any():
+            raise ValueError("the environment returned an observation that is not a number")
+        return np.asarray(points)
 
 
 class DiscreteInputs:

@@ -62,3 +62,21 @@ def test_a_space_that_is_not_discrete_is_refused(space: gym.Space[Any]) -> None:
 def test_a_space_with_too_many_elements_is_refused(count: int, exponent: int) -> None:
     with pytest.raises(ValueError, match=rf"the observation space has about 10\^{exponent} elements"):
         Numbering(gym.spaces.MultiDiscrete([20] * count), "observation space")
+
+
+@pytest.mark.parametrize(
+    ("space", "outside"),
+    [
+        (gym.spaces.Discrete(5), [5, -1, 10**9]),
+        (gym.spaces.Discrete(5, start=3), [2, 8]),
+        (gym.spaces.MultiDiscrete([2, 3]), [np.array([0, 3]), np.array([-1, 2])]),  # whose numbers would be 3 and -1
+        (gym.spaces.Tuple([gym.spaces.Discrete(2), gym.spaces.MultiBinary(2)]), [(1, np.array([2, 0]))]),
+    ],
+)
+def test_what_is_not_in_the_space_has_no_number(space: gym.Space[Any], outside: list[Any]) -> None:
+    numbering = Numbering(space, "observation space")
+    for element in outside:
+        with pytest.raises(ValueError, match=r"is not in it$"):
+            numbering.number(element)
+        with pytest.raises(ValueError, match=r"^the environment's observation space is .* is not in it$"):
+            numbering.numbers([numbering.element(0), element])

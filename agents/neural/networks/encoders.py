@@ -16,6 +16,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gridzero.agents.spaces import outside
+
 Leaf = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary | spaces.Space[str]
 _NUMBERS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 TEXT_FEATURES = 256
@@ -100,7 +102,11 @@ def _tensor(leaf: Leaf, batch: Any) -> Tensor:
     if is_image(leaf):
         return torch.from_numpy(np.ascontiguousarray(array))
     if isinstance(leaf, spaces.Discrete | spaces.MultiDiscrete):
-        return torch.from_numpy((array - leaf.start).astype(np.int64).reshape(len(array), -1))
+        choices = (array - leaf.start).astype(np.int64).reshape(len(array), -1)
+        limits = np.asarray(leaf.n if isinstance(leaf, spaces.Discrete) else leaf.nvec).reshape(-1).astype(np.uint64)
+        if not (choices.view(np.uint64) < limits).all():  # of tables of codes, a wrong row would be read
+            raise outside(leaf, batch)
+        return torch.from_numpy(choices)
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32).reshape(len(array), -1))
 
 
