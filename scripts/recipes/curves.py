@@ -15,7 +15,7 @@ PARTS = (0.25, 0.5)
 """Parts of the common budget at which the most likely tokens are reported too."""
 SHOWN = 1.3
 """Where the picture ends, in common budgets."""
-DRAWS = 4
+DRAWS = 2
 """Completions of each problem that are drawn of a checkpoint."""
 
 

@@ -10,7 +10,7 @@ at whether the equations of a thought are true, where it has any.
 from gridzero.recipes.recipe import Recipe, Stage
 
 IMITATED = "--learning-rate 3e-3 --groups 512 --group-size 1 --minibatch-size 32 --gradient-steps 16"
-REINFORCED = "--learning-rate 3e-4 --learning-rate-schedule linear --env.rewards correct,form=0.1,consistency=0.1"
+REINFORCED = "--learning-rate 1e-4 --learning-rate-schedule linear --env.rewards correct,form=0.1,consistency=0.1"
 
 RECIPE = Recipe(
     about="R1: cold start, GRPO, rejection sampling, SFT, GRPO again, and distillation beside GRPO on a small student",
