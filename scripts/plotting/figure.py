@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,7 @@ def draw(panels: Sequence[Panel], caption: str, columns: int | None = None) -> A
     labels: dict[str, Any] = {}
     for axes, panel in zip(grid, panels, strict=False):
         labels |= draw_panel(axes, panel)
+        axes.set_title(textwrap.fill(panel.title, int(10 * width)), fontsize=11)
     if len(labels) > 1:
         letters = int(13 * width * columns)  # in a line, at this size
         across = max(1, min(len(labels), letters // (6 + max(map(len, labels)))))
@@ -105,7 +107,6 @@ def draw_panel(axes: Any, panel: Panel) -> dict[str, Any]:
     finish(axes, panel.metrics, every, panel.smooth)
     if len(panel.metrics) > 1:
         axes.legend(kinds, [NAMES.get(metric, metric) for metric in panel.metrics], frameon=False, fontsize=9)
-    axes.set_title(panel.title, fontsize=11)
     axes.set_xlabel(panel.x)
     return handles
 
