@@ -6,21 +6,24 @@ Ouyang et al. (2022), Training language models to follow instructions with human
 
 from gridzero.recipes.recipe import Recipe, Stage
 
+MORE = "--policy.model {sft} --evaluate-every 0"
+
 RECIPE = Recipe(
     about="RLHF: SFT, a reward model, PPO; and DPO beside the last two",
     task="addition",
     stages=[
-        Stage("sft", "sft", 64_000, "demonstrations, of which three in four skip the work"),
-        Stage("reward-model", "reward-model --policy.model {sft} --learning-rate 1e-3", 10_000, "from preferences"),
+        Stage("sft", "sft --evaluate-every 0", 64_000, "demonstrations, of which three in four skip the work"),
+        Stage("reward-model", f"reward-model {MORE} --learning-rate 1e-3", 10_240, "from preferences"),
         Stage(
             "ppo",
-            "ppo --policy.model {sft} --learning-rate 3e-4 --learning-rate-schedule linear "
+            f"ppo {MORE} --learning-rate 1e-4 --learning-rate-schedule linear --epochs 1 --kl-coefficient 0.05 "
             "--env.rewards {reward-model}=1",
-            40_960,
+            10_240,
             "the reward model pays",
         ),
-        Stage("dpo", "dpo --policy.model {sft} --learning-rate 3e-4", 10_000, "the same preferences, without a model"),
+        Stage("dpo", f"dpo {MORE} --learning-rate 1e-4", 10_240, "the same preferences, without a model"),
     ],
     base="sft",
+    compared=["ppo", "dpo"],
     source="Ouyang et al. (2022), section 3; Rafailov et al. (2023)",
 )
