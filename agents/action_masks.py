@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def allowed_actions(env: Any, info: Mapping[str, Any]) -> NDArray[np.bool_]:
+def allowed_actions(env: Any, info: Mapping[str, Any], actions: int) -> NDArray[np.bool_]:
     """(N, A) which actions are allowed now: from ``action_masks()`` or, as Taxi has it, ``info["action_mask"]``.
 
     Where no action is allowed, as in a terminal state, all are.
@@ -18,12 +18,13 @@ def allowed_actions(env: Any, info: Mapping[str, Any]) -> NDArray[np.bool_]:
     Args:
         env: an environment, or a vector of N.
         info: of its last step or reset.
+        actions: A.
 
     Raises:
-        ValueError: when the environment has neither.
+        ValueError: when the environment has neither, or masks of another shape.
     """
     inner, masks = env.unwrapped, None
-    if hasattr(inner, "action_masks"):
+    if callable(getattr(inner, "action_masks", None)):
         masks = inner.action_masks()
     elif "action_mask" in info:
         masks = info["action_mask"]
@@ -32,6 +33,11 @@ def allowed_actions(env: Any, info: Mapping[str, Any]) -> NDArray[np.bool_]:
             masks = env.call("action_masks")
     if masks is None:
         raise ValueError(f'{type(inner).__name__} has neither action_masks() nor info["action_mask"]')
-    allowed = np.array(masks, dtype=np.bool_, ndmin=2)
+    count = getattr(env, "num_envs", 1)
+    allowed = np.asarray(masks)
+    allowed = np.array(allowed.tolist() if allowed.dtype == object else allowed, dtype=np.bool_)  # a vector's lists
+    if allowed.size != count * actions or (allowed.ndim > 1 and len(allowed) != count):
+        raise ValueError(f"action masks are {allowed.shape}; {count} × {actions} actions need one each")
+    allowed = allowed.reshape(count, actions)
     allowed[~allowed.any(axis=1)] = True
     return allowed

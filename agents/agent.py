@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from gridzero.agents.learner import Learner
@@ -14,7 +15,7 @@ class Agent(Learner):
     """A learner that acts in its environment, and so can be evaluated and watched.
 
     Attributes:
-        attends: whether observations are not enough to act on, and :meth:`attend` has to be told the environment.
+        attends: whether it has to put copies of the environment into other states, so that these must be single ones.
     """
 
     attends: bool = False
@@ -33,5 +34,9 @@ class Agent(Learner):
     def act(self, observations: Any, *, explore: bool = False) -> Any:
         """A batch of observations in, a batch of actions out; greedy unless asked to explore."""
 
-    def attend(self, env: Any) -> None:
-        """Take note of the environment whose observations come next, from the state of which a search looks ahead."""
+    def attend(self, env: Any, info: Mapping[str, Any]) -> None:
+        """Take note of the environment whose observations come next, and of the info that came with them.
+
+        From its state a search looks ahead; it says which actions a masked policy may take. To be called before each
+        :meth:`act` in an environment.
+        """

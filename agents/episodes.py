@@ -11,6 +11,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gridzero.agents.agent import Agent
+from gridzero.agents.autoreset import merged_info
 from gridzero.agents.environment_check import check_interface
 from gridzero.agents.environments import Description, describe, find_spec, remake, second
 from gridzero.agents.tabular.simulation import SimulatedMDP
@@ -108,9 +109,9 @@ def play(agent: Agent, env: VectorEnv[Any, Any, Any], episodes: int, seed: int) 
             return int(roots.spawn(1)[0].generate_state(1)[0])
         return [int(child.generate_state(1)[0]) for child in roots.spawn(width)]
 
-    observations, _ = env.reset(seed=seeds())
-    agent.attend(env)
+    observations, info = env.reset(seed=seeds())
     while share.any():
+        agent.attend(env, info)
         resetting = done & (not disabled)
         observations, rewards, terminated, truncated, info = env.step(agent.act(observations))
         playing = (share > 0) & ~resetting
@@ -124,7 +125,8 @@ def play(agent: Agent, env: VectorEnv[Any, Any, Any], episodes: int, seed: int) 
             totals[i] = lengths[i] = 0.0
             share[i] -= 1
         if disabled and done.any():
-            observations, _ = env.reset(seed=seeds(), options={"reset_mask": done})
+            observations, begun = env.reset(seed=seeds(), options={"reset_mask": done})
+            info = merged_info(info, begun, done)
     columns = list(zip(*results, strict=True))
     successes = None if None in columns[2] else np.array(columns[2], dtype=np.bool_)
     rewards = {name: np.array([parts[name] for parts in columns[3]]) for name in columns[3][0]}

@@ -234,9 +234,9 @@ class Interaction:
         self.info = merged_info(self.info, info, mask)
         return observations
 
-    def action_masks(self) -> NDArray[np.bool_]:
+    def action_masks(self, actions: int) -> NDArray[np.bool_]:
         """(N, A) which actions are allowed now; see :func:`~gridzero.agents.action_masks.allowed_actions`."""
-        return allowed_actions(self.env, self.info)
+        return allowed_actions(self.env, self.info, actions)
 
     @property
     def worlds(self) -> tuple[Any, ...] | None:

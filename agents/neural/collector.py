@@ -13,6 +13,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gridzero.agents.action_masks import allowed_actions
+from gridzero.agents.autoreset import merged_info
 from gridzero.agents.interaction import Interaction
 from gridzero.agents.neural.batches import Rollout, Steps, ValuedRollout
 from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
@@ -108,10 +110,14 @@ class EnvironmentCollector(Collector):
             self.memory = torch.zeros(env.num_envs, policy.memory_size)
             self.starting = np.ones(env.num_envs, dtype=np.bool_)
         start = self.memory
+
+        def allowed() -> NDArray[np.bool_] | None:
+            return env.action_masks(policy.actions.outputs) if policy.masked else None
+
         records: list[tuple[dict[str, Tensor], NDArray[Any], Any, NDArray[np.bool_]]] = []
         cut: list[tuple[int, int, Any, Tensor]] = []
         for t in range(steps):
-            observations = policy.raw(env.observations, policy.masks(env.env))
+            observations = policy.raw(env.observations, allowed())
             self.memory = _begin(self.memory, self.starting)
             actions, self.memory = policy.step(policy.standardise(observations), self.memory, rng)
             transition = env.step(policy.actions.to_env(actions))
@@ -127,7 +133,7 @@ class EnvironmentCollector(Collector):
                     for i in only_cut
                 ]
         transitions = [record[2] for record in records]
-        last = policy.raw(env.observations, policy.masks(env.env))
+        last = policy.raw(env.observations, allowed())
         raw = {name: torch.stack([record[0][name] for record in records] + [last[name]], dim=1) for name in last}
         observations = policy.standardise(raw)
         taken = _stacked([record[1] for record in records])
@@ -173,21 +179,23 @@ class EnvironmentCollector(Collector):
         env: Any = self.vector
         seeds = np.zeros(self.vector.num_envs, dtype=np.int64)
         seeds[: groups * size] = np.repeat(rng.integers(2**31, size=groups), size)
-        current, _ = env.reset(seed=seeds.tolist())
+        current, info = env.reset(seed=seeds.tolist())
         alive = np.arange(len(seeds)) < groups * size  # the other environments stand by
         memory = torch.zeros(len(seeds), policy.memory_size)
         seen: list[dict[str, Tensor]] = []
         columns: list[tuple[NDArray[Any], ...]] = []  # actions, rewards, mask, terminated, done
         while alive.any() and len(columns) < limit:
-            observations = policy.raw(current, policy.masks(env))
+            masks = allowed_actions(env, info, policy.actions.outputs) if policy.masked else None
+            observations = policy.raw(current, masks)
             actions, memory = policy.step(policy.standardise(observations), memory, rng)
-            current, rewards, terminated, truncated, _ = env.step(policy.actions.to_env(actions))
+            current, rewards, terminated, truncated, info = env.step(policy.actions.to_env(actions))
             done = terminated | truncated
             seen.append(observations)
             columns.append((actions, np.where(alive, rewards, 0.0), alive, terminated & alive, done & alive))
             alive = alive & ~done
             if done.any() and env.metadata.get("autoreset_mode") is AutoresetMode.DISABLED:
-                current, _ = env.reset(options={"reset_mask": done})
+                current, begun = env.reset(options={"reset_mask": done})
+                info = merged_info(info, begun, done)
         raw = {name: torch.stack([observations[name] for observations in seen], dim=1) for name in seen[0]}
         taken, paid, mask, terminated, done = (_stacked(column) for column in zip(*columns, strict=True))
         starts = torch.zeros_like(mask)

@@ -12,6 +12,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from gridzero.agents.action_masks import allowed_actions
 from gridzero.agents.agent import Agent
 from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.muon import hidden_matrices
@@ -63,6 +64,7 @@ class NeuralAgent(Agent):
         )
         self.steps = 0
         self._memory: torch.Tensor | None = None
+        self._allowed: NDArray[np.bool_] | None = None
         self._states = StateTable(env, masked=getattr(config, "action_masks", False))
 
     def act(self, observations: Any, *, explore: bool = False, action_masks: NDArray[np.bool_] | None = None) -> Any:
@@ -73,11 +75,19 @@ class NeuralAgent(Agent):
         Args:
             observations: a batch as a vector environment gives it, or a list.
             explore: draw from the policy instead of taking the most likely action.
-            action_masks: (N, A) what is allowed, for a policy that was trained with masks.
+            action_masks: (N, A) what is allowed, for a policy that was trained with masks; by default what the
+                environment allowed that :meth:`attend` was told of.
         """
         rng = self.rng if explore else None
+        action_masks, self._allowed = self._allowed if action_masks is None else action_masks, None
         actions, self._memory = self.network.act(observations, self._memory, rng, action_masks)
         return actions
+
+    def attend(self, env: Any, info: Mapping[str, Any]) -> None:
+        """Take note of the actions that an environment allows next, for a policy that was trained with masks."""
+        network: Any = self.network
+        if getattr(network, "masked", False):
+            self._allowed = allowed_actions(env, info, network.actions.outputs)
 
     def reset_memory(self, episodes: NDArray[np.bool_] | None = None) -> None:
         """Empty the memory with which :meth:`act` goes on: in these (N,) environments, by default in all."""

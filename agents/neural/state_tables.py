@@ -44,6 +44,8 @@ class StateTable:
             indices = isinstance(space, gym.spaces.Discrete) and not self.masked
             if isinstance(model, FiniteMDP) and hasattr(inner, "set_state") and not indices:
                 self._seen = self._visit(model.num_states)
+            elif self.masked:
+                raise ValueError("action masks of all states are known only of environments that can be put into each")
             else:
                 self._seen = _elements(space), None
             self._model = model

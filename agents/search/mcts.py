@@ -134,7 +134,7 @@ class MCTS(Agent):
                 self._adopt(model)
         return self._model
 
-    def attend(self, env: Any) -> None:
+    def attend(self, env: Any, info: Mapping[str, Any]) -> None:
         """Take note of the environment that the next observations come from."""
         self._attended = env
 
@@ -173,7 +173,7 @@ class MCTS(Agent):
         while True:
             numbers: list[tuple[float, int, int]] = []
             for _ in range(rounds):
-                self.attend(interaction.env)
+                self.attend(interaction.env, interaction.info)
                 found = self.search(interaction.observations)
                 choices = self._choices(found, explore=False)
                 actions = self.actions.elements(choices)

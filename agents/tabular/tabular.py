@@ -116,11 +116,8 @@ class TabularAgent(Agent):
             tables: (S, A) action values.
             fresh: what actions count as that were forbidden and are allowed now.
         """
-        states, allowed = self.states.numbers(self.interaction.observations), self.interaction.action_masks()
-        if allowed.shape != (len(states), self.actions.n):
-            raise ValueError(
-                f"action masks are {allowed.shape}; {len(states)} × {self.actions.n} actions need one each"
-            )
+        states = self.states.numbers(self.interaction.observations)
+        allowed = self.interaction.action_masks(self.actions.n)
         for table in tables:
             values = table[states]
             table[states] = np.where(allowed, np.where(values > FORBIDDEN, values, fresh), FORBIDDEN)

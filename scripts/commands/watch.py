@@ -182,10 +182,9 @@ def play(viewer: Any, env: Any, agent: Any, episodes: int | None, seed: int, max
     plans = getattr(type(agent), "default_steps", 0) is None
     roots = np.random.SeedSequence(seed)
     for _ in itertools.count() if episodes is None else range(episodes):
-        observation, _ = env.reset(seed=int(roots.spawn(1)[0].generate_state(1)[0]))
+        observation, info = env.reset(seed=int(roots.spawn(1)[0].generate_state(1)[0]))
         if hasattr(agent, "reset_memory"):
             agent.reset_memory()
-        agent.attend(env)
         viewer.present()
         for _ in itertools.count() if max_steps is None else range(max_steps):
             if viewer.closed:
@@ -194,8 +193,9 @@ def play(viewer: Any, env: Any, agent: Any, episodes: int | None, seed: int, max
                 break
             if plans:
                 viewer.learn_on()
+            agent.attend(env, info)
             action = agent.act([observation])[0]
-            observation, _, terminated, truncated, _ = env.step(action)
+            observation, _, terminated, truncated, info = env.step(action)
             viewer.present()
             if terminated or truncated:
                 break

@@ -64,7 +64,7 @@ class PolicyGradientConfig:
     normalise_observations: bool = False
     """Standardise numbers in observations by their running mean and deviation."""
     action_masks: bool = False
-    """Choose only among the actions that env.unwrapped.action_masks() allows."""
+    """Choose only among the actions that env.unwrapped.action_masks() or info["action_mask"] allows."""
     initial_log_std: float = 0.0
     """log σ of continuous actions at the beginning."""
     log_completions: bool = False

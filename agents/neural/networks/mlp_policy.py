@@ -38,7 +38,7 @@ class MLPPolicy(Policy):
         shared: one torso for actor and critic instead of one each.
         convolutions: read images by convolutions; else as plain numbers.
         normalise: standardise numbers in observations by running mean and deviation.
-        masked: take only the actions that ``env.unwrapped.action_masks()`` allows.
+        masked: take only the actions that action masks allow.
         log_std: initial log σ of continuous actions.
         seed: decides the initial weights.
 
@@ -167,19 +167,6 @@ class MLPPolicy(Policy):
         if not self._statistics:
             return tensors
         return tensors | {name: statistics.standardise(tensors[name]) for name, statistics in self._statistics.items()}
-
-    def masks(self, env: Any) -> NDArray[np.bool_] | None:
-        """(N, A) what is allowed now in each environment; None unless the policy is masked."""
-        if not self.masked:
-            return None
-        if hasattr(env.unwrapped, "action_masks"):
-            return np.array(env.unwrapped.action_masks(), dtype=np.bool_, ndmin=2)
-        if not hasattr(env, "call"):
-            raise ValueError(f"{type(env.unwrapped).__name__} has no action_masks()")
-        try:
-            return np.stack([np.asarray(mask, dtype=np.bool_) for mask in env.call("action_masks")])
-        except AttributeError as error:
-            raise ValueError("the environments have no action_masks()") from error
 
     def outputs(self, features: Tensor, observations: Mapping[str, Tensor]) -> Tensor:
         """The numbers that make the action distribution, with what is not allowed made impossible."""

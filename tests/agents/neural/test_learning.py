@@ -11,7 +11,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 import gridzero.envs  # noqa: F401  # registers the worlds
-from gridzero.agents import make
+from gridzero.agents import evaluate, make
 from gridzero.agents.checkpoint import flatten, unflatten
 from gridzero.agents.neural.objectives import kl_estimate
 from gridzero.agents.neural.vectors import copies
@@ -74,12 +74,41 @@ def test_only_a_memory_recalls(memory):
     assert right == pytest.approx(1.0) if memory != "none" else right < 0.75
 
 
-def test_masked_actions_are_never_taken():
-    env = vector(Maskable, 8)
+class MaskInInfo(Maskable):
+    """The same, but told as Taxi tells it."""
+
+    action_masks = None
+
+    def allowed(self):
+        return (np.arange(6) % 2 == self.k % 2).astype(np.int8)
+
+    def reset(self, *, seed=None, options=None):
+        observation, _ = super().reset(seed=seed, options=options)
+        return observation, {"action_mask": self.allowed()}
+
+    def step(self, action):
+        assert self.allowed()[action]
+        reward = float(action == self.k)
+        self.steps += 1
+        self.k = int(self.np_random.integers(6))
+        return np.int64(self.k), reward, False, self.steps == 8, {"action_mask": self.allowed()}
+
+
+@pytest.mark.parametrize("world", [Maskable, MaskInInfo])
+@pytest.mark.parametrize("copies", [None, 8])
+def test_masked_actions_are_never_taken(world, copies):
+    """The world itself asserts that its moves are allowed, in training and in evaluation."""
+    env = world() if copies is None else vector(world, copies)
     agent = make("ppo", env, action_masks=True, **QUICK)
-    run(agent, 4_000)  # the world itself asserts that its moves are allowed
-    assert score(agent, env) > 0.95
-    assert agent.exploring_policy_table().shape == (6, 6)
+    run(agent, 4_000)
+    assert evaluate(agent, episodes=20).mean > 0.95 * 8
+    with pytest.raises(ValueError, match="action masks of all states"):
+        agent.exploring_policy_table()
+
+
+def test_grpo_takes_only_allowed_actions():
+    agent = make("grpo", vector(MaskInInfo, 32), groups=4, action_masks=True, hidden=(32,))
+    run(agent, 1_000)
 
 
 def test_masks_need_an_environment_that_has_them():

@@ -121,7 +121,7 @@ def test_simulations_begin_where_an_environment_of_a_vector_is(more: dict[str, A
         observations, *_ = vector.step(np.array([0, action, 0]))
         np.testing.assert_array_equal(single.unwrapped.step(action)[0], observations[1])
     agent = gridzero.agents.make("mcts", vector, simulations=3)
-    agent.attend(vector)
+    agent.attend(vector, {})
     assert np.shape(agent.act(observations)) == (3,)
 
 
