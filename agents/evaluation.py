@@ -91,7 +91,7 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """The numbers as a table, in notebooks."""
-        rows = {name.replace("_", " "): value for name, value in self.to_json().items() if value not in (None, [])}
+        rows = {name.replace("_", " "): value for name, value in self.to_json().items() if value not in (None, [], {})}
         return html.table("Evaluation", rows)
 
     def to_json(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import time
 from collections.abc import Sequence
@@ -113,7 +112,15 @@ def _make(module: figures.Module, options: Options, name: str, place: tuple[int,
     with report.waiting(name, *place):
         figure = module.make(options.seed)
     figure.picture.savefig(path)
-    rows = [cast(_Row, dataclasses.asdict(row)) for row in figure.rows]
+    rows = [
+        _Row(
+            quantity=row.quantity,
+            published=row.published,
+            ours=row.ours,
+            agrees=None if row.agrees is None else bool(row.agrees),  # some are NumPy's
+        )
+        for row in figure.rows
+    ]
     table = _Table(source=figure.source, seed=options.seed, seconds=round(time.monotonic() - began, 1), rows=rows)
     files.replace_file(path.with_suffix(".json"), files.signed(table, FORMAT, VERSION))
     return table

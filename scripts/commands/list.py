@@ -6,6 +6,7 @@ import ast
 import inspect
 import itertools
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -119,7 +120,8 @@ def _wrappers() -> tuple[list[str], list[list[str]]]:
         kind = vars(gymnasium.wrappers).get(name)  # others are for libraries that would be imported now
         if inspect.isclass(kind) and issubclass(kind, gymnasium.Wrapper):
             options = list(inspect.signature(kind.__init__).parameters.values())[2:]
-            summary = (inspect.getdoc(kind) or "").splitlines()[0]
+            paragraph = " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
+            summary = re.sub(r":\w+:|`", "", paragraph)  # without the marks of reStructuredText
             rows.append([f"gymnasium.wrappers:{name}", _defaults(options), summary])
     rows.append(["any other, as module:Class", "", ""])
     return ["--wrapper", "--wrapper.OPTION VALUE", "what it does"], rows

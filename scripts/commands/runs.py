@@ -163,8 +163,9 @@ def _print(rows: Sequence[dict[str, Any]], title: str, as_json: bool) -> None:
         return
     from gridzero.commands import report
 
-    texts = [
-        [report.number(v) if isinstance(v, float) else "" if v is None else str(v) for v in row.values()]
-        for row in rows
-    ]
-    report.print_table(title, list(rows[0]), texts)
+    def text(name: str, value: Any) -> str:
+        if name == "megabytes":
+            return f"{value:,.1f}"
+        return report.number(value) if isinstance(value, float) else "" if value is None else str(value)
+
+    report.print_table(title, list(rows[0]), [[text(*item) for item in row.items()] for row in rows])

@@ -54,7 +54,7 @@ def compare(quantity: str, published: float, ours: float, tolerance: float) -> R
     """
     digits = max(0, 1 - math.floor(math.log10(tolerance))) if tolerance < 1 else 1
     text = f"{ours:,.{digits}f}"
-    return Row(quantity, f"{published:,g} ± {tolerance:g}", text, abs(published - ours) <= tolerance)
+    return Row(quantity, f"{published:,g} ± {tolerance:g}", text, bool(abs(published - ours) <= tolerance))
 
 
 def compare_all(quantity: str, published: ArrayLike, ours: ArrayLike, tolerance: float) -> Row:

@@ -31,7 +31,8 @@ def test_every_number_is_the_published_one(name: str, tmp_path: Path) -> None:
 
 
 def test_numbers_agree_within_the_tolerance_alone() -> None:
-    assert compare("q", 1.0, 1.09, 0.1).agrees
+    assert compare("q", 1.0, np.float64(1.09), 0.1).agrees is True
+    assert compare("q", 1.0, np.float64(1.2), 0.1).agrees is False
     assert not compare("q", 1.0, 1.11, 0.1).agrees
     assert not compare("q", 1.0, float("nan"), 0.1).agrees
     assert compare_all("q", [1, 2], [1.05, 1.95], 0.06).agrees
