@@ -94,7 +94,8 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
     if live == 0:
         return np.zeros(states), np.zeros(states, dtype=np.int32), 0.0, 0
     offsets, sources = kernels.predecessors(*mdp.packed, mdp.terminal)
-    actions, order, values = _first_policy(mdp, gamma, offsets, sources)
+    actions, order = _first_policy(mdp, gamma, offsets, sources)
+    values = np.zeros(states)
     evaluation = _Evaluation(mdp, gamma, offsets, sources, order)
     residuals, changed = np.zeros(states), np.empty(states, dtype=np.int32)
     due, verifying = np.ones(states, dtype=np.bool_), False
@@ -158,8 +159,8 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
 
 def _first_policy(
     mdp: FiniteMDP, gamma: float, offsets: NDArray[np.int32], sources: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], NDArray[np.int32], FloatArray]:
-    """Actions and an order of the states, both from one wave, and values to evaluate the actions from."""
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Actions and an order of the states, both from one wave."""
     least = float(mdp.rewards.max(axis=1)[~mdp.terminal].min()) / (1 - gamma)
     if mdp.terminal.any():
         least = min(least, 0.0)
@@ -179,9 +180,7 @@ def _first_policy(
         actions,
         order,
     )
-    # The wave hopes for too much: evaluation gets there from the least possible values in fewer steps.
-    values = np.where(mdp.terminal, 0.0, least)
-    return actions, waves.interleave(offsets, sources, order), values
+    return actions, waves.interleave(offsets, sources, order)
 
 
 class _Evaluation:
@@ -220,6 +219,7 @@ class _Evaluation:
         That is ``tolerance``, or more where this would take long and the evaluation need not be ``thorough``.
         """
         chain = self.columns, self.weights, self.light, self.constants, self.changed
+        first = self.rows == 0
         n, written = chains.update_chain(
             *self.model, actions, self.built, self.alone, self.position, self.members, self.rows, *chain
         )
@@ -228,7 +228,7 @@ class _Evaluation:
             self.factors = None
         columns, weights, constants, light = self.columns[:n], self.weights[:n], self.constants[:n], self.light[:n]
         members = self.members[:n]
-        x = values[members]
+        x = np.full(n, _closest_constant(weights, constants)) if first else values[members]
         found = chains.residual(columns, weights, constants, x, self.residuals)
         if found > tolerance:
             if self.factors is None:
@@ -257,3 +257,9 @@ class _Evaluation:
         np.copyto(values, self.alone)
         values[members] = x
         return float(found)
+
+
+def _closest_constant(weights: FloatArray, constants: FloatArray) -> float:
+    """The value that, if all states of the chain x = b + P x had it, would leave the least squared residual."""
+    lost = 1 - weights.sum(axis=1)
+    return float(constants @ lost / max(lost @ lost, 1e-300))
