@@ -168,6 +168,23 @@ def begin(table: Any, epsilon: float) -> None:
 
 
 @part
+def step_world(lanes: Any, tables: Any, i: int, action: int) -> Any:
+    """Step environment i of a grid world's vector, or begin its next episode where the last has ended.
+
+    Returns:
+        Whether it acted, the reward, whether it terminated, whether it was truncated, and the word of where it is.
+    """
+    words, sizes, starts, start_counts, palette, offsets, members = tables
+    if lanes[i].done:
+        return False, 0.0, False, False, begin_one(lanes, i, starts, start_counts, np.uint64(0))
+    word, reward, bits = move_one(lanes, i, action, words, sizes, palette)
+    if word & SPREAD:
+        word = spread(word, bits, offsets, members)
+    terminated, truncated = arrive_one(lanes, i, word, sizes)
+    return True, reward, terminated, truncated, word
+
+
+@part
 def one_step(table: Any, batch: Any, worlds: Any, settings: Any, waits: bool, kind: int) -> float:
     """Sarsa, expected Sarsa and Q-learning: q(s, a) += alpha (r + gamma next_value - q(s, a)).
 
@@ -188,7 +205,6 @@ def one_step(table: Any, batch: Any, worlds: Any, settings: Any, waits: bool, ki
         next_states, observed, rewards, terminated, truncated, valid = batch
     if worlds is not None:
         lanes, tables, episodes, columns, rounds = worlds
-        words, sizes, starts, start_counts, palette, offsets, members = tables
         returns, lengths, rows, counts = episodes
         count = len(columns)
         acted, over = 0, 0
@@ -197,21 +213,12 @@ def one_step(table: Any, batch: Any, worlds: Any, settings: Any, waits: bool, ki
         errors = 0.0
         for i in range(len(states)):
             if batch is not None:
-                acts, target, terminal, cut, following = (
-                    valid[i],
-                    rewards[i],
-                    terminated[i],
-                    truncated[i],
-                    next_states[i],
-                )
-                new = observed[i]
+                acts, target, terminal, cut = valid[i], rewards[i], terminated[i], truncated[i]
+                following, new = next_states[i], observed[i]
             if worlds is not None:
-                acts, target, terminal, cut = not lanes[i].done, 0.0, False, False
+                acts, target, terminal, cut, word = step_world(lanes, tables, i, actions[i])
+                new = following = word & LOW
                 if acts:
-                    word, target, bits = move_one(lanes, i, actions[i], words, sizes, palette)
-                    if word & SPREAD:
-                        word = spread(word, bits, offsets, members)
-                    terminal, cut = arrive_one(lanes, i, word, sizes)
                     acted += 1
                     returns[i] += target
                     lengths[i] += 1
@@ -219,9 +226,6 @@ def one_step(table: Any, batch: Any, worlds: Any, settings: Any, waits: bool, ki
                         rows[over, 0], rows[over, 1], rows[over, 2] = returns[i], lengths[i], word & SUCCESS != 0
                         returns[i], lengths[i] = 0.0, 0
                         over += 1
-                else:
-                    word = begin_one(lanes, i, starts, start_counts, np.uint64(0))
-                new = following = word & LOW
             chosen, ended = -1, acts and (terminal or cut)
             if acts:
                 if not terminal:
