@@ -56,7 +56,7 @@ $(LOWEST)/.installed: pyproject.toml setup.py $(VENV)/.modules
 	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[dev]'
 	@touch $@
 
-# Every figure of books and papers, into figures/, with its table: about 40 minutes. The command with --resume goes on.
+# Every figure of books and papers, into figures/, with its table: about 17 minutes. The command with --resume goes on.
 figures: install
 	$(BIN)/gridzero figure --all --folder figures
 

@@ -32,7 +32,7 @@ def model(reward_forbidden: float = -1.0) -> FiniteMDP:
 
 def optimal_values(mdp: FiniteMDP) -> FloatArray:
     """(S,) exact."""
-    return solve(mdp, GAMMA).values
+    return solve(mdp, GAMMA, tolerance=1e-12).values
 
 
 def numbers(text: str) -> FloatArray:
