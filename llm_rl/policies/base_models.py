@@ -72,8 +72,6 @@ RECIPES = {
 }
 """Of tasks that take longer to learn."""
 
-SEEING: dict[str, Any] = {"steps": 4000, "batch": 16, "optimiser": "muon"}
-"""Of tasks with pictures."""
 
 _ADDED = ("system", "pixels", "transcribe", "search", "direct")
 """Options that came later, and say nothing where they are not used: base models made before keep their names."""
@@ -107,7 +105,7 @@ def base_model(task: Task, recipe: Recipe | None = None, *, text: Architecture =
 def usual_recipe(task: Task, text: Architecture = "llama") -> Recipe:
     """Sizes and training that are usual for a task."""
     recipe = replace(RECIPES.get(task.name, Recipe()), text=text)
-    return recipe if task.picture_shape is None else replace(recipe, **SEEING)
+    return recipe if task.picture_shape is None else replace(recipe, optimiser="muon")
 
 
 def base_name(task: Task, recipe: Recipe) -> str:
