@@ -140,12 +140,14 @@ def draw_grid(
                 axes.text(column, row, text, ha="center", va="center", fontsize=8)
                 continue
             axes.text(column + 0.46, row + 0.40, text, ha="right", va="bottom", fontsize=7)
-            for action in np.flatnonzero(policy[row, column] > 1e-9):
+            taken = np.flatnonzero(policy[row, column] > 1e-9)
+            for action in taken:
                 length = 0.26 * math.sqrt(policy[row, column, action])
                 if action in ARROWS:
                     x, y = ARROWS[int(action)]
+                    back = 0.17 if len(taken) == 1 else 0.0  # a single arrow, head and all, is centred
                     head = {"head_width": 0.1, "head_length": 0.08, "color": "#1f6f43", "lw": 0.8}
-                    axes.arrow(column - 0.08, row - 0.12, x * length, y * length, **head)
+                    axes.arrow(column - 0.08 - x * back, row - 0.12 - y * back, x * length, y * length, **head)
                 else:
                     axes.plot(column - 0.08, row - 0.12, "o", ms=5, mfc="none", mec="#1f6f43")
     axes.set_xticks(np.arange(-0.5, width), labels=[])
