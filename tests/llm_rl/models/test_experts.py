@@ -158,7 +158,7 @@ def held_out_loss(agent: Any, task: Task) -> float:
 
 @pytest.mark.slow
 def test_balancing_evens_out_loads_and_costs_nothing() -> None:
-    """The bar: a maximal violation of at most 0.3, and at most 2 % more loss on what is held out; three seeds."""
+    """The bar: a maximal violation of at most 0.3, and at most 2 % more loss on what is held out, of three seeds."""
     small = {"width": 32, "layers": 2, "heads": 2, "minibatch_size": 64, "gradient_steps": 20, "schedule_steps": 10_240}
     options: dict[str, Any] = {"task": "addition", "digits": 2, "template": "plain"}
     task = make_task("addition", split="held-out", digits=2, template="plain")
