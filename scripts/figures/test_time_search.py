@@ -26,8 +26,8 @@ from gridzero.llm_rl.search.scorers import Scorer
 from gridzero.llm_rl.search.strategies import Strategy, search
 
 BASE, SCORERS = 512, 4_800
-PROBLEMS, SAMPLES = 100, 128
-SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+PROBLEMS, SAMPLES = 100, 32
+SIZES = (1, 2, 4, 8, 16, 32)
 WIDTHS, TOKENS = (1, 2, 4, 8), (100, 200, 400, 800, 1600)
 COLORS = {
     "majority": "C0",
