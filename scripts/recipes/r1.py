@@ -48,5 +48,6 @@ RECIPE = Recipe(
         ),
     ],
     base="base",
+    compared=["distillation", "student-grpo"],
     source="DeepSeek-AI (2025), DeepSeek-R1, sections 2.3 and 2.4",
 )
