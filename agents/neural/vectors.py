@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import gymnasium as gym
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from gridzero.agents.autoreset import resets_each
@@ -54,10 +55,22 @@ def copies(
         if not seedable or resets_each(vector):
             return vector
         vector.close()
+    options: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}
+    if asynchronous:
+        options["shared_memory"] = _fixed_size(env.observation_space)
     mode = "async" if asynchronous else "sync"
-    return gym.make_vec(
-        spec,
-        num_envs or OTHER_ENVS,
-        vectorization_mode=mode,
-        vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
-    )
+    return gym.make_vec(spec, num_envs or OTHER_ENVS, vectorization_mode=mode, vector_kwargs=options)
+
+
+def _fixed_size(space: gym.Space[Any]) -> bool:
+    """Whether memory that processes share can hold observations, which texts do not fit into.
+
+    Example:
+        >>> _fixed_size(spaces.Dict(side=spaces.Discrete(4), mission=spaces.Text(5)))
+        False
+    """
+    if isinstance(space, spaces.Dict):
+        return all(map(_fixed_size, space.values()))
+    if isinstance(space, spaces.Tuple):
+        return all(map(_fixed_size, space.spaces))
+    return isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
