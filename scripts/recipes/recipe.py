@@ -11,6 +11,8 @@ from pathlib import Path
 from gridzero.envs.suggestions import closest
 
 _REFERENCE = re.compile(r"\{([^{}]*)\}")
+SCORERS = ("reward-model", "process-reward-model")
+"""Learners whose models judge, and answer nothing."""
 _MODEL = re.compile(r"--policy\.model \{([^{}]*)\}")
 
 
@@ -72,7 +74,8 @@ class Recipe:
         source: papers.
 
     Raises:
-        ValueError: for stages of one name, or one that names a later or unknown stage.
+        ValueError: for stages of one name, one that names a later or unknown stage, or a base or compared stage whose
+            model answers nothing.
 
     Example:
         >>> recipe = Recipe("Two stages.", "addition", [Stage("sft", "sft", 100), Stage("rl", "grpo", 100)])
@@ -105,3 +108,5 @@ class Recipe:
             for name in names:
                 if name not in known:
                     raise ValueError(f"{role} names {name!r}, which is no stage; {closest(name, known)}")
+                if self.stages[known.index(name)].line.split()[0] in SCORERS:
+                    raise ValueError(f"{role} names {name!r}, whose model answers nothing")

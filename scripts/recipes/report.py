@@ -13,11 +13,10 @@ from gridzero.agents import files, runs
 from gridzero.agents.episodes import copy_environment
 from gridzero.envs.tasks.task import Task
 from gridzero.recipes import curves
-from gridzero.recipes.recipe import Recipe
+from gridzero.recipes.recipe import SCORERS, Recipe
 
 REPORT, RESULTS, PICTURE, CURVES = "report.md", "results.json", "report.png", "curves.png"
 BASE = "base model"
-SCORERS = ("reward-model", "process-reward-model")
 
 
 def write_report(

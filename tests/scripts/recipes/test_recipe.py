@@ -185,6 +185,8 @@ def test_recipes_that_cannot_be_followed_are_refused(stages: list[Stage], messag
     for role, names in (("base", "sfd"), ("compared", ["sfd"])):
         with pytest.raises(ValueError, match=f"{role} names 'sfd', which is no stage; did you mean sft"):
             Recipe("about", "addition", [Stage("sft", "sft", 1)], **{role: names})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="compared names 'judge', whose model answers nothing"):
+        Recipe("about", "addition", [Stage("judge", "reward-model", 1)], compared=["judge"])
 
 
 def test_stages_are_held_against_each_other_at_what_all_have_spent() -> None:
