@@ -33,8 +33,8 @@ REWARD_MODEL: dict[str, Any] = {
     "episode_limit": LIMIT,
 }
 PENALTIES = {0.3: 10, 0.1: 10, 0.05: 20, 0.02: 20, 0.01: 30, 0.003: 40, 0.001: 40}
-"""β of GRPO, one after the other, and its updates with each. Without a penalty from the beginning, one network for all
-questions learns one completion for all of them first; hurried to the smallest, it stops short of the proxy's best."""
+"""β of GRPO, one after the other, and its updates with each. Without a penalty at first it leaves the frontier at once;
+hurried to the smallest, it stops short of the proxy's best."""
 GRPO: dict[str, Any] = {
     "groups": len(QUESTIONS),
     "group_size": 64,
