@@ -70,6 +70,9 @@ def test_an_environment_without_a_picture_is_refused_before_anything_starts(tmp_
         observation_space = action_space = gym.spaces.Discrete(2)
         metadata = {"render_modes": ["ansi"]}  # noqa: RUF012
 
+        def reset(self, *, seed=None, options=None):
+            return 0, {}
+
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     monkeypatch.setitem(gym.registry, "Dark-v0", gym.envs.registration.EnvSpec("Dark-v0", Dark))
     assert main(["train", "q-learning", "--env", "Dark-v0", "--steps", "100", "--watch", "--run", "dark"]) == 2

@@ -94,8 +94,7 @@ class MaskInInfo(Maskable):
         return np.int64(self.k), reward, False, self.steps == 8, {"action_mask": self.allowed()}
 
 
-@pytest.mark.parametrize("world", [Maskable, MaskInInfo])
-@pytest.mark.parametrize("copies", [None, 8])
+@pytest.mark.parametrize(("world", "copies"), [(Maskable, 8), (MaskInInfo, None)])
 def test_masked_actions_are_never_taken(world, copies):
     """The world itself asserts that its moves are allowed, in training and in evaluation."""
     env = world() if copies is None else vector(world, copies)
