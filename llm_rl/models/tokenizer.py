@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from gridzero.envs.tasks.templates import TAGS
 from gridzero.envs.tasks.vocabulary import Vocabulary
+from gridzero.llm_rl.models.rendering import encode_text
 
 
 def character_tokenizer(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
@@ -39,27 +40,31 @@ def character_tokenizer(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
 
 
 def end_tokens(model: Any, tokenizer: Any, *, lines: bool = False) -> tuple[int, ...]:
-    """End tokens of a completion: the tokenizer's, and those of the model's own settings.
+    """End tokens of a completion, the one that demonstrations end in first.
+
+    They are the tokenizer's and those of the model's own settings.
 
     Args:
         model: a causal model.
         tokenizer: its tokenizer.
-        lines: whether the tokens that end a line end a completion too.
+        lines: whether the tokens that end a line end a completion too; demonstrations then end as lines do.
     """
     of_model = getattr(model.generation_config, "eos_token_id", None)
     of_model = of_model if isinstance(of_model, list) else [of_model]
     found = dict.fromkeys(int(token) for token in [tokenizer.eos_token_id, *of_model] if token is not None)
     if not found:
         raise ValueError("the model has no end token")
-    return tuple(found | dict.fromkeys(_line_ends(tokenizer) if lines else []))
+    return tuple(dict.fromkeys(_line_ends(tokenizer) if lines else []) | found)
 
 
 def _line_ends(tokenizer: Any) -> list[int]:
-    """Tokens that end a line and say nothing else."""
+    """Tokens that end a line and say nothing else, first the one that the tokenizer itself writes."""
     blank = "\n\r\t ĊčĉĠ▁"  # and what byte-level and sentence-piece vocabularies write for them
     candidates = [token for text, token in tokenizer.get_vocab().items() if not text.strip(blank) or text == "<0x0A>"]
     texts = {token: str(tokenizer.decode([token], clean_up_tokenization_spaces=False)) for token in candidates}
-    return sorted(token for token, text in texts.items() if "\n" in text and not text.strip())
+    usual = encode_text(tokenizer, "\n", begins=False)[-1:]
+    ends = (token for token, text in texts.items() if "\n" in text and not text.strip())
+    return sorted(ends, key=lambda token: ([token] != usual, token))
 
 
 def token_texts(tokenizer: Any) -> list[str]:

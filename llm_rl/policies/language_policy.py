@@ -108,7 +108,8 @@ class LanguagePolicy(Policy):
         self.value_head = ValueHead(model).to(self.device) if critic else None
         self.reference: Reference | None = None
         self.end = end_tokens(model, tokenizer, lines=options.stop == "line")
-        self.pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end[0])
+        fill = (tokenizer.pad_token_id, tokenizer.eos_token_id, self.end[-1])
+        self.pad = int(next(token for token in fill if token is not None))
         self.silent = frozenset({*self.end, self.pad, *padding_tokens(model, tokenizer)})
         self.renderer = renderer_of(
             tokenizer, self.end, chat=uses_chat(tokenizer, options, task), system=getattr(task, "system", "")

@@ -318,7 +318,7 @@ def test_what_was_cut_off_and_what_ends_a_line():
         line = policy.encode("\n", begins=False)[0]
         rows[2, 1] = line
         assert (line in policy.end) == (stop == "line")
-        assert policy.renderer.end == policy.tokenizer.eos_token_id
+        assert policy.renderer.completion("7")[-1] == (line if stop == "line" else policy.tokenizer.eos_token_id)
         texts = policy.decode(rows, ends)
         assert [isinstance(text, CutOff) for text in texts] == [not end for end in ends]
         assert ("\n" in texts[2]) == (stop == "end")
