@@ -33,7 +33,7 @@ RECIPE = Recipe(
             "the base imitates right completions of the model before",
         ),
         Stage("grpo-again", f"grpo --policy.model {{rejection-sampling}} {REINFORCED}", 10_240),
-        Stage("student", "sft --env.worked 0.25 --width 32 --layers 2 --minibatch-size 32", 64_000, "a smaller base"),
+        Stage("student", "sft --env.worked 0.25 --width 32 --layers 2 --minibatch-size 32", 96_000, "a smaller base"),
         Stage(
             "distillation",
             f"distillation --policy.model {{student}} --teacher {{grpo-again}} {IMITATED}",
