@@ -80,7 +80,7 @@ def _check_observation(observation: Any, space: gym.Space[Any], where: str) -> N
 
 
 def _kind(value: Any) -> str:
-    """What a value is, in a few words."""
+    """Describe a value in a few words: its type, and its shape or its parts."""
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}: ({', '.join(type(part).__name__ for part in value)})"
     if isinstance(value, Mapping):

@@ -240,7 +240,7 @@ def factorize(columns: Integers, weights: Singles, least: float, factors: Factor
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _difference(columns: Integers, weights: Singles, start: int, count: int, first: int, last: int) -> float:
-    """How much a row, from ``first`` to ``last``, differs from the one of ``count`` elements at ``start``, in all."""
+    """Sum of absolute differences of two rows: from ``first`` to ``last``, and ``count`` elements from ``start``."""
     difference = 0.0
     for k in range(first, last):
         place = _place(columns[k], columns, start, start + count)

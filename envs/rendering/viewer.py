@@ -347,9 +347,8 @@ class Viewer:
             reached = self._latest.metrics.get("evaluation_return", self._reached)
             self._reached = reached
         model = board.model()
-        several = (
-            model is not None and np.count_nonzero(model.start) > 1
-        )  # the episode on the board has but one of them
+        # The episode on the board has but one of several starts.
+        several = model is not None and np.count_nonzero(model.start) > 1
         names = ("optimum, all starts", "gap, all starts") if several else ("optimum", "gap to the optimum")
         return {names[0]: number(best)} | ({} if reached is None else {names[1]: number(best - reached)})
 

@@ -151,12 +151,19 @@ class ProcessRewardModel(ScoringLearner[StepExample]):
 
 
 def step_rewards(completion: str, probabilities: Sequence[float], separator: str) -> tuple[float, list[StepReward]]:
-    """What a completion is paid at its end, 1, and what for each step: what that takes from the least probability.
+    """Rewards of a completion: 1 at its end, and for each step the change of the least probability so far.
+
+    Together they are the least probability of all steps.
 
     Args:
         completion: the text.
-        probabilities: of each of its steps that it is right.
+        probabilities: (steps,) of each step that it is right.
         separator: the text between two steps.
+
+    Returns:
+        The reward at the end, and those of the steps; an empty step's counts at the end.
+
+    Source: Wang et al. (2023), Math-Shepherd, section 3.4 (the minimum as the score of a solution).
 
     >>> step_rewards("1,2", [0.75, 0.25], ",")
     (1.0, [StepReward(value=-0.25, start=0, end=2), StepReward(value=-0.5, start=2, end=3)])

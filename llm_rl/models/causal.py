@@ -168,7 +168,7 @@ def vocabulary_size(model: Any) -> int:
 
 
 def text_prefix(model: Any) -> str:
-    """What the names of a causal model's text layers begin with: nothing, but where a vision tower is inside, too."""
+    """Prefix of the names of the text layers, in a model that has a vision tower inside; else empty."""
     sees = getattr(model, "pictures", None) is not None and hasattr(model.base_model, "language_model")
     return f"{model.base_model_prefix}.language_model." if sees else ""
 

@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from gridzero.agents.action_masks import allowed_actions
 from gridzero.envs.text.scene import texts_and_pictures
 
 Picture = NDArray[np.uint8]
@@ -226,7 +227,7 @@ class TokenConversations(Conversations):
         """Choose actions; return them with their probabilities, where they are known."""
         masks, count = None, len(observations)
         if getattr(self.agent.config, "action_masks", False):
-            masks = np.stack([env.unwrapped.action_masks() for env in self.envs[:count]])
+            masks = np.concatenate([allowed_actions(env, {}, int(env.action_space.n)) for env in self.envs[:count]])
         try:
             table = self.agent.action_probabilities(observations, action_masks=masks)
         except (AttributeError, ValueError):  # it has none

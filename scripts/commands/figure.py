@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections.abc import Sequence
@@ -94,7 +95,7 @@ class _Row(TypedDict):
 
 
 class _Table(TypedDict):
-    """What is kept of a figure beside its picture."""
+    """Table of a figure as it is kept beside its picture."""
 
     source: str
     seed: int
@@ -112,15 +113,7 @@ def _make(module: figures.Module, options: Options, name: str, place: tuple[int,
     with report.waiting(name, *place):
         figure = module.make(options.seed)
     figure.picture.savefig(path)
-    rows = [
-        _Row(
-            quantity=row.quantity,
-            published=row.published,
-            ours=row.ours,
-            agrees=None if row.agrees is None else bool(row.agrees),  # some are NumPy's
-        )
-        for row in figure.rows
-    ]
+    rows = [cast(_Row, dataclasses.asdict(row)) for row in figure.rows]
     table = _Table(source=figure.source, seed=options.seed, seconds=round(time.monotonic() - began, 1), rows=rows)
     files.replace_file(path.with_suffix(".json"), files.signed(table, FORMAT, VERSION))
     return table

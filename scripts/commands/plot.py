@@ -41,7 +41,8 @@ class Options:
     runs: tyro.conf.Positional[tuple[str, ...]]
     """Names of runs, sweeps or recipes, or their paths."""
     metric: str | None = None
-    """To draw: any metric that was logged; evaluation_return, episode_return, residual or accuracy if not given, of the runs that have it."""  # noqa: E501
+    """To draw: any metric that was logged; evaluation_return, episode_return, residual or accuracy if not given, of the
+    runs that have it."""
     x: Literal["steps", "episodes", "seconds"] = "steps"
     """The horizontal axis: environment steps (sweeps of a planner), episodes, or seconds of training."""
     average: Average = "mean"

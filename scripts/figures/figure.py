@@ -29,6 +29,10 @@ class Row:
     ours: str
     agrees: bool | None
 
+    def __post_init__(self) -> None:
+        if self.agrees is not None:
+            object.__setattr__(self, "agrees", bool(self.agrees))  # NumPy's are neither True nor False
+
 
 @dataclass(frozen=True, eq=False)
 class Figure:
@@ -54,7 +58,7 @@ def compare(quantity: str, published: float, ours: float, tolerance: float) -> R
     """
     digits = max(0, 1 - math.floor(math.log10(tolerance))) if tolerance < 1 else 1
     text = f"{ours:,.{digits}f}"
-    return Row(quantity, f"{published:,g} ± {tolerance:g}", text, bool(abs(published - ours) <= tolerance))
+    return Row(quantity, f"{published:,g} ± {tolerance:g}", text, abs(published - ours) <= tolerance)
 
 
 def compare_all(quantity: str, published: ArrayLike, ours: ArrayLike, tolerance: float) -> Row:
@@ -71,7 +75,7 @@ def compare_all(quantity: str, published: ArrayLike, ours: ArrayLike, tolerance:
 
 def claim(quantity: str, published: str, ours: str, agrees: bool) -> Row:
     """A row for a statement in words."""
-    return Row(quantity, published, ours, bool(agrees))
+    return Row(quantity, published, ours, agrees)
 
 
 def shown(quantity: str, ours: str) -> Row:

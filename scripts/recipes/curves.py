@@ -10,11 +10,11 @@ from typing import Any
 from gridzero.agents import checkpoint, runs
 
 COSTS = {"tokens": "tokens", "seconds": "CPU seconds"}
-"""What a training costs, by name, in words."""
+"""Costs of training: name in a run's spending, and words for it."""
 PARTS = (0.25, 0.5)
 """Parts of the common budget at which the most likely tokens are reported too."""
 SHOWN = 1.3
-"""Where the picture ends, in common budgets."""
+"""End of the horizontal axes of the picture, in units of the common budget."""
 DRAWS = 2
 """Completions of each problem that are drawn of a checkpoint."""
 

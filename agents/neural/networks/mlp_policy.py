@@ -158,8 +158,8 @@ class MLPPolicy(Policy):
         tensors = self.reader.tensors(observations)
         if masks is not None:
             masks = masks.reshape(len(masks), -1)
-            masks[~masks.any(axis=1)] = True  # a state without a move, such as a terminal one
-            tensors[ACTION_MASK] = torch.from_numpy(masks)
+            possible = masks.any(axis=1, keepdims=True)  # not so in a state without a move, such as a terminal one
+            tensors[ACTION_MASK] = torch.from_numpy(masks | ~possible)
         return tensors
 
     def standardise(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

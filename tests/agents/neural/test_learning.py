@@ -75,7 +75,7 @@ def test_only_a_memory_recalls(memory):
 
 
 class MaskInInfo(Maskable):
-    """The same, but told as Taxi tells it."""
+    """Maskable, with its masks in the info, as Taxi has them."""
 
     action_masks = None
 
@@ -108,6 +108,7 @@ def test_masked_actions_are_never_taken(world, copies):
 def test_grpo_takes_only_allowed_actions():
     agent = make("grpo", vector(MaskInInfo, 32), groups=4, action_masks=True, hidden=(32,))
     run(agent, 1_000)
+    assert evaluate(agent, episodes=20).mean > 8 / 3, "better than allowed actions at random, of which a third pays"
 
 
 def test_masks_need_an_environment_that_has_them():
