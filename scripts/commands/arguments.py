@@ -37,7 +37,11 @@ def parse(options: type[Options], arguments: Sequence[str], command: str) -> Opt
     """
     import tyro
 
-    if not {"-h", "--help"} & set(arguments):
+    if {"-h", "--help"} & set(arguments):
+        from gridzero.commands.help_display import displayed
+
+        options = displayed(options)
+    else:
         _refuse_unknown(options, arguments)
         _refuse_foreign_digits(arguments)
     messages = io.StringIO()

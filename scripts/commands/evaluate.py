@@ -27,7 +27,7 @@ class Options:
     Example: gridzero evaluate lake cliff --episodes 1000
     """
 
-    runs: tyro.conf.Positional[tuple[str, ...]]
+    runs: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[RUN ...]")]]
     """Names of runs or recipes, or paths of runs, recipes or single checkpoints."""
     episodes: int = 100
     """Episodes of each."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict, cast
+from typing import Annotated, Literal, TypedDict, cast
 
 import tyro
 
@@ -29,7 +29,7 @@ class Options:
     Example: gridzero figure zhao-3
     """
 
-    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    names: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")]] = ()
     """Which; `gridzero figure --list` names them."""
     list: bool = False
     """List the figures there are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -38,7 +38,7 @@ class Options:
     Example: gridzero plot lake-0 lake-1 lake-2 --output lake.svg
     """  # noqa: E501  (the terminal wraps it)
 
-    runs: tyro.conf.Positional[tuple[str, ...]]
+    runs: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[RUN ...]")]]
     """Names of runs, sweeps or recipes, or their paths."""
     metric: str | None = None
     """To draw: any metric that was logged; evaluation_return, episode_return, residual or accuracy if not given, of the

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import tyro
 
@@ -36,7 +36,7 @@ class Options:
     Example: gridzero recipe r1-zero --env.task addition
     """  # noqa: E501  (the terminal wraps it)
 
-    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    names: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]")]] = ()
     """Which; `gridzero recipe --list` names them."""
     list: bool = False
     """List the recipes there are."""

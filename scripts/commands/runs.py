@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -29,7 +29,7 @@ class Options:
 
     action: tyro.conf.Positional[Literal["list", "compare", "delete"]] = "list"
     """What to do."""
-    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    names: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[RUN ...]")]] = ()
     """Names of runs, sweeps or recipes, or their paths; of all runs if not given, to list."""
     yes: bool = False
     """Delete without asking."""

@@ -154,6 +154,11 @@ def parse_settings(
     )
     if env_id is not None and {"-h", "--help"} & set(rest):
         command_line.__doc__ += "\n" + environment_help(env_id, environment.options)
+        if tuned is not None:
+            command_line.__doc__ += (
+                f"\n\nThe defaults below are those of the preset {tuned.name}, with {tuned.steps:,} steps; "
+                "with --preset none they are the bare ones."
+            )
         if env is not None:
             command_line.__doc__ += policy_help(env)
     parsed: Any = parse(command_line, _without_defaults(rest, groups[-1]), f"{command} {agent}")

@@ -211,6 +211,7 @@ def test_each_command_has_help_with_an_example(command: str, capsys: pytest.Capt
     output = capsys.readouterr().out
     assert f"gridzero {command} " in output.split("xample")[1]
     assert not MARKUP.search(output)
+    assert "None" not in output
 
 
 @pytest.mark.parametrize("agent", REGISTRY)
@@ -220,9 +221,26 @@ def test_help_of_every_agent_has_each_of_its_fields_explained(agent: str, capsys
     assert main(["train", agent, "--help"]) == 0
     output = capsys.readouterr().out
     assert not MARKUP.search(output)
+    assert not re.search(r"\{None|default: None|default: \)", output)
     for field in dataclasses.fields(REGISTRY[agent].load().Config):
         name = field.name.replace("_", "-")
         assert f"--{name}" in output or f"--no-{name}" in output
+
+
+def test_help_joins_the_lines_of_docstrings_and_says_whose_defaults_it_shows(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert main(["train", "ppo", "--env", "CartPole-v1", "--help"]) == 0
+    tuned = capsys.readouterr().out
+    assert "by default those of this environment, if there are any." in tuned
+    assert "those of the preset CartPole-v1, with 40,000 steps" in tuned
+    assert re.search(r"--epochs INT +Passes .* \(default: 10\)", tuned)
+    assert re.search(r"--no-convolutions .* \(on by default\)", tuned)
+    assert main(["train", "ppo", "--env", "CartPole-v1", "--preset", "none", "--help"]) == 0
+    bare = capsys.readouterr().out
+    assert "of the preset CartPole" not in bare
+    assert re.search(r"--epochs INT +Passes .* \(default: 6\)", bare)
 
 
 def test_the_first_help_needs_nothing_heavy() -> None:
