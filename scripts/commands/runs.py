@@ -110,6 +110,8 @@ def _compare(options: Options) -> int:
     if not rows and not options.json:
         print("the settings are the same, seeds too")
         return 0
+    if not options.json:
+        rows = [{name: value if value is None else str(value) for name, value in row.items()} for row in rows]
     _print(rows, "settings that differ", options.json)
     return 0
 

@@ -46,11 +46,11 @@ class LoggedRun:
 
     @cached_property
     def setting(self) -> dict[str, Any]:
-        """Settings that tell curves apart, by name: agent, its settings, copies, budget."""
+        """Settings that tell curves apart, by name: agent, copies, the agent's settings, budget."""
         described = self.record["environment"] or {}
         budget = {name: self.record["training"].get(name) for name in ("steps", "seconds")}
-        flat = {"agent": self.record["agent"], **_flat(self.record["config"])}
-        return {**flat, "num_envs": described.get("num_envs"), **budget}
+        flat = {"agent": self.record["agent"], "num_envs": described.get("num_envs"), **_flat(self.record["config"])}
+        return {**flat, **budget}
 
 
 @dataclass(frozen=True)

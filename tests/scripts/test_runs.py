@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gridzero.__main__ import main
-from gridzero.agents.files import lock
+from gridzero.agents.files import lock, signed
 
 
 @pytest.fixture
@@ -57,6 +57,21 @@ def test_settings_that_differ_are_compared(capsys: pytest.CaptureFixture[str]) -
         {"setting": "gamma", "runs/a": 0.9, "runs/b": 0.8},
         {"setting": "seed", "runs/a": 0, "runs/b": 3},
     ]
+
+
+def test_small_numbers_and_numbers_of_environments_differ_in_the_table(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads((folder / "runs/a/config.json").read_text())
+    form, version, _ = (record.pop(name) for name in ("format", "version", "sha256"))
+    for name, num_envs, rate in (("few", 8, 1e-5), ("many", 16, 2e-5)):
+        record["config"] |= {"num_envs": num_envs, "learning_rate": rate}
+        (folder / "runs" / name).mkdir()
+        (folder / "runs" / name / "config.json").write_bytes(signed(record, form, version))
+    assert main(["runs", "compare", "few", "many"]) == 0
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["num_envs", "8", "16"] in table
+    assert ["learning_rate", "1e-05", "2e-05"] in table
 
 
 def test_deleting_needs_a_yes_and_spares_what_is_being_written(
