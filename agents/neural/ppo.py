@@ -16,6 +16,7 @@ from gridzero.agents.neural.configs.ppo import PPOConfig
 from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.neural_agent import FloatArray
 from gridzero.agents.neural.objectives import (
+    actor_critic_loss,
     binding_clips,
     clipped_surrogate,
     discounted_sums,
@@ -152,17 +153,27 @@ class PPO(PolicyGradientAgent):
         """The loss, a weighted sum over the steps, and means over them where they are ``logged``."""
         config, steps = self.config, batch.steps
         scores = self.network.evaluate_with_values(steps)
-        objective = clipped_surrogate(scores.log_probs, batch.old_log_probs, batch.advantages, clip=clip)
         old_values = None if config.value_clip is None else batch.old_values
-        errors = value_loss(scores.values, batch.returns, old_values=old_values, clip=config.value_clip)
-        losses = config.value_coefficient * errors - objective
-        if bonus:
-            losses = losses - bonus * scores.entropies
-        loss = (losses * batch.weights).sum()
+        loss = actor_critic_loss(
+            scores.log_probs,
+            scores.values,
+            scores.entropies,
+            old_log_probs=batch.old_log_probs,
+            advantages=batch.advantages,
+            returns=batch.returns,
+            weights=batch.weights,
+            clip=clip,
+            value_coefficient=config.value_coefficient,
+            entropy_coefficient=bonus,
+            old_values=old_values,
+            value_clip=config.value_clip,
+        )
         if not logged:
             return loss, {}
         with torch.no_grad():
             log_ratio = scores.log_probs - batch.old_log_probs
+            objective = clipped_surrogate(scores.log_probs, batch.old_log_probs, batch.advantages, clip=clip)
+            errors = value_loss(scores.values, batch.returns, old_values=old_values, clip=config.value_clip)
             clipped = binding_clips(log_ratio, batch.advantages, clip=clip)
             terms = {
                 "policy_loss": -steps.mean(objective),

@@ -13,7 +13,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gridzero.agents.neural.objectives import categorical_entropy, gaussian_entropy
+from gridzero.agents.neural.networks.categorical_scores import categorical_scores
+from gridzero.agents.neural.objectives import gaussian_entropy
 
 _FORBIDDEN = -1e9
 
@@ -85,9 +86,11 @@ class Categoricals(ActionDistribution):
 
     def sample(self, outputs: Tensor, rng: np.random.Generator) -> NDArray[np.int64]:
         """Sample by the inverse of the cumulative distribution, one uniform number a choice."""
-        cumulative = np.add.accumulate(self.probabilities(outputs).numpy(), axis=-1, dtype=np.float64)
-        thresholds = rng.random((*cumulative.shape[:-1], 1)) * cumulative[..., -1:]
-        return np.asarray(np.add.reduce(thresholds >= cumulative, axis=-1, dtype=np.int64))
+        # Alternatives first, as there are few, and not divided by their sum.
+        logits = np.ascontiguousarray(np.moveaxis(self.logits(outputs).numpy(), -1, 0))
+        cumulative = np.add.accumulate(np.exp(logits - np.maximum.reduce(logits)), dtype=np.float64)
+        thresholds = rng.random(cumulative.shape[1:]) * cumulative[-1]
+        return np.asarray(np.add.reduce(thresholds >= cumulative, dtype=np.int64))
 
     def mode(self, outputs: Tensor) -> NDArray[np.int64]:
         """The most likely alternative of each choice."""
@@ -95,13 +98,10 @@ class Categoricals(ActionDistribution):
 
     def score(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Sums over the choices."""
-        # Alternatives first: over a short last dimension, torch's softmax takes several times as long.
-        log_probs = self.logits(outputs).movedim(-1, 0).contiguous().log_softmax(dim=0)
-        chosen = log_probs.gather(0, actions.unsqueeze(0)).squeeze(0)
-        entropies = categorical_entropy(log_probs, dim=0)
         if self.choices == 1:
-            return chosen.squeeze(-1), entropies.squeeze(-1)
-        return chosen.sum(dim=-1), entropies.sum(dim=-1)
+            return categorical_scores(outputs, actions.squeeze(-1))
+        log_probs, entropies = categorical_scores(self.logits(outputs), actions)
+        return log_probs.sum(dim=-1), entropies.sum(dim=-1)
 
     def to_env(self, actions: NDArray[Any]) -> Any:
         """The batch as the space has it."""

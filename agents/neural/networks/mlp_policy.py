@@ -170,9 +170,7 @@ class MLPPolicy(Policy):
 
     def outputs(self, features: Tensor, observations: Mapping[str, Tensor]) -> Tensor:
         """The numbers that make the action distribution, with what is not allowed made impossible."""
-        outputs: Tensor = self.action_head(features)
-        mask = observations.get(ACTION_MASK)
-        return outputs if mask is None else outputs.masked_fill(~mask, -1e9)
+        return _allowed(self.action_head(features), observations)
 
     def act(
         self,
@@ -200,19 +198,20 @@ class MLPPolicy(Policy):
 
         The most likely actions without a generator.
         """
-        features, after = self.actor.step(observations, memory[:, : self.actor.memory_size])
-        outputs = self.outputs(features, observations)
-        actions = self.actions.mode(outputs) if rng is None else self.actions.sample(outputs, rng)
         if self.memoryless:
-            return actions, memory
-        if len(self.torsos) == 2 and self.critic is not None:
-            _, critics = self.critic.step(observations, memory[:, self.actor.memory_size :])
-            after = torch.cat([after, critics], dim=-1)
-        return actions, after
+            outputs, after = self.actor.through(self.action_head, observations), memory
+        else:
+            features, after = self.actor.step(observations, memory[:, : self.actor.memory_size])
+            outputs = self.action_head(features)
+            if len(self.torsos) == 2 and self.critic is not None:
+                _, critics = self.critic.step(observations, memory[:, self.actor.memory_size :])
+                after = torch.cat([after, critics], dim=-1)
+        outputs = _allowed(outputs, observations)
+        return self.actions.mode(outputs) if rng is None else self.actions.sample(outputs, rng), after
 
     def evaluate_actions(self, steps: Steps) -> Scores:
         """Score the actions taken, with gradients."""
-        return self._scores(steps, self._features(self.actor, steps))
+        return self._scores(steps, self._through(self.actor, self.action_head, steps))
 
     def evaluate_with_values(self, steps: Steps) -> ValuedScores:
         """Score the actions taken and value the states, with gradients.
@@ -221,14 +220,23 @@ class MLPPolicy(Policy):
             ValueError: without a critic.
         """
         critic, value_head = self._critic()
-        features = self._features(self.actor, steps)
-        scores = self._scores(steps, features)
-        if critic is not self.actor:
+        if critic is self.actor:
             features = self._features(critic, steps)
-        return ValuedScores(scores.log_probs, scores.entropies, value_head(features).squeeze(-1))
+            outputs, values = self.action_head(features), value_head(features)
+        else:
+            outputs = self._through(self.actor, self.action_head, steps)
+            values = self._through(critic, value_head, steps)
+        scores = self._scores(steps, outputs)
+        return ValuedScores(scores.log_probs, scores.entropies, values.squeeze(-1))
 
-    def _scores(self, steps: Steps, features: Tensor) -> Scores:
-        return Scores(*self.actions.score(self.outputs(features, steps.observations), steps.actions))
+    def _scores(self, steps: Steps, outputs: Tensor) -> Scores:
+        return Scores(*self.actions.score(_allowed(outputs, steps.observations), steps.actions))
+
+    def _through(self, torso: Torso, head: nn.Module, steps: Steps) -> Tensor:
+        """What a head makes of the torso's features."""
+        if torso.core is None:
+            return torso.through(head, steps.observations)
+        return torch.as_tensor(head(self._features(torso, steps)))
 
     def _critic(self) -> tuple[Torso, nn.Linear]:
         if self.critic is None or self.value_head is None:
@@ -293,3 +301,9 @@ class MLPPolicy(Policy):
             raise ValueError("there is no reference; make_reference() keeps one")
         with torch.no_grad():
             return self.reference.evaluate_actions(steps).log_probs
+
+
+def _allowed(outputs: Tensor, observations: Mapping[str, Tensor]) -> Tensor:
+    """Outputs with what an action mask among the observations does not allow made impossible."""
+    mask = observations.get(ACTION_MASK)
+    return outputs if mask is None else outputs.masked_fill(~mask, -1e9)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gridzero.agents.neural.choices import Activation, Memory
 from gridzero.agents.neural.networks.encoders import Leaf, Reader, initialise
-from gridzero.agents.neural.networks.tanh_layers import tanh_layers
+from gridzero.agents.neural.networks.perceptron import perceptron
 
 _MINUS_ONE = torch.tensor(-1.0)
 
@@ -54,9 +54,9 @@ class Torso(nn.Module):
         for before, after in itertools.pairwise(hidden):
             layers += [nn.Linear(before, after), ACTIVATIONS[activation]()]
         self.hidden = nn.Sequential(*layers)
-        self._tanh_layers: tuple[nn.Linear, ...] = ()
+        self._perceptron: tuple[nn.Linear, ...] = ()
         if activation == "tanh" and len(self.reader.parts) == 1 and type(self.reader.parts[0]) is nn.Linear:
-            self._tanh_layers = (self.reader.parts[0], *(layer for layer in layers if isinstance(layer, nn.Linear)))
+            self._perceptron = (self.reader.parts[0], *(layer for layer in layers if isinstance(layer, nn.Linear)))
         initialise(self, 2.0**0.5, generator)
         self.width = hidden[-1]
         self.core: nn.GRU | nn.LSTM | None = None
@@ -77,9 +77,15 @@ class Torso(nn.Module):
 
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Features (..., width) of observations, without a memory."""
-        if self._tanh_layers:
-            return tanh_layers(observations[self.reader.names[0]], self._tanh_layers)
+        if self._perceptron:
+            return perceptron(observations[self.reader.names[0]], self._perceptron)
         return torch.as_tensor(self.hidden(self.reader(observations)))
+
+    def through(self, head: nn.Module, observations: Mapping[str, Tensor]) -> Tensor:
+        """What a head makes of the features of observations, without a memory; in one operation where it can be."""
+        if self._perceptron and type(head) is nn.Linear:
+            return perceptron(observations[self.reader.names[0]], self._perceptron, head)
+        return torch.as_tensor(head(self.forward(observations)))
 
     def step(self, observations: Mapping[str, Tensor], memory: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, width) and the new memory (N, memory_size), for one step of N environments."""

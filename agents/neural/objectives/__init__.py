@@ -5,6 +5,7 @@ per step has shape (B, T), and a boolean mask of that shape says which steps the
 Time indices as in the literature: step t takes action a_t in state s_t, is paid r_t and leads to s_{t+1}.
 """
 
+from gridzero.agents.neural.objectives.actor_critic import actor_critic_loss
 from gridzero.agents.neural.objectives.advantages import (
     discounted_sums,
     exploration_bonus,
@@ -29,6 +30,7 @@ from gridzero.agents.neural.objectives.surrogates import (
 )
 
 __all__ = [
+    "actor_critic_loss",
     "aggregate",
     "binding_clips",
     "categorical_entropy",

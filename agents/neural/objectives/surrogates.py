@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -36,10 +34,9 @@ def clipped_surrogate(
     tensor([1.2000])
     """
     ratios = (log_probs - old_log_probs).exp()
-    # The lesser of the products has the greater ratio where the advantage is negative: one bound counts at a time.
-    least = torch.where(advantages < 0, 1 - clip, -math.inf)
-    most = torch.where(advantages > 0, 1 + (clip if clip_high is None else clip_high), math.inf)
-    return torch.clamp(ratios, least, most) * advantages
+    # One bound counts at a time: the upper one where the advantage is positive, the lower one where it is negative.
+    most = torch.maximum(advantages * (1 - clip), advantages * (1 + (clip if clip_high is None else clip_high)))
+    return torch.clamp(ratios * advantages, max=most)
 
 
 def binding_clips(log_ratios: Tensor, advantages: Tensor, *, clip: float, clip_high: float | None = None) -> Tensor:
@@ -158,7 +155,7 @@ def value_loss(
     >>> value_loss(torch.tensor([3.0]), torch.tensor([1.0]))
     tensor([2.])
     """
-    loss = (values - returns).square()
+    loss = torch.nn.functional.mse_loss(values, returns, reduction="none")
     if clip is not None:
         if old_values is None:
             raise ValueError("clipping the value loss needs old_values")

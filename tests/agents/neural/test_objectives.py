@@ -168,6 +168,34 @@ def test_clipped_value_loss_takes_the_larger_error():
         objectives.value_loss(values, torch.ones(1), clip=0.2)
 
 
+@settings(max_examples=40, deadline=None)
+@given(seeds, st.floats(0.01, 0.9), st.one_of(st.none(), st.floats(0.01, 2.0)))
+def test_the_loss_of_actor_and_critic_is_that_of_its_parts_and_so_is_its_gradient(seed, clip, value_clip):
+    numbers = torch.from_numpy(np.random.default_rng(seed).normal(size=(8, 4, 5)))
+    log_probs, values, entropies = scores = [part.requires_grad_() for part in numbers[:3].clone()]
+    old, advantages, returns, old_values, weights = numbers[3:]
+    objective = objectives.clipped_surrogate(log_probs, old, advantages, clip=clip)
+    errors = objectives.value_loss(values, returns, old_values=old_values, clip=value_clip)
+    expected = (weights * (0.7 * errors - objective - 0.1 * entropies)).sum()
+    found = objectives.actor_critic_loss(
+        *scores,
+        old_log_probs=old,
+        advantages=advantages,
+        returns=returns,
+        weights=weights,
+        clip=clip,
+        value_coefficient=0.7,
+        entropy_coefficient=0.1,
+        old_values=old_values,
+        value_clip=value_clip,
+    )
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        torch.autograd.grad(2 * found, scores), torch.autograd.grad(2 * expected, scores), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+
+
 @settings(max_examples=40)
 @given(seeds, st.integers(1, 8))
 def test_entropies_against_torch_distributions(seed, size):

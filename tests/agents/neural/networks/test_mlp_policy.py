@@ -17,6 +17,7 @@ from scipy import stats
 
 from gridzero.agents.neural.batches import Minibatch, Steps, join, minibatches
 from gridzero.agents.neural.collector import EnvironmentCollector
+from gridzero.agents.neural.networks.categorical_scores import categorical_scores
 from gridzero.agents.neural.networks.distributions import Categoricals, Gaussian, distribution
 from gridzero.agents.neural.networks.encoders import ChoiceReader, ImageReader, Observations, initialise
 from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
@@ -43,6 +44,32 @@ def test_categoricals_against_torch(seed, sizes):
     expected = sum(part.log_prob(actions[:, i]) for i, part in enumerate(parts))
     torch.testing.assert_close(log_probs, expected)
     torch.testing.assert_close(entropies, sum(part.entropy() for part in parts))
+
+
+@pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (0.7, -0.3)])
+def test_categorical_scores_have_the_gradient_that_autograd_finds(weights):
+    rng = np.random.default_rng(0)
+    logits = torch.from_numpy(rng.normal(size=(5, 2, 3)) * 3).requires_grad_()
+    actions = torch.from_numpy(rng.integers(3, size=(5, 2)))
+    of_log_probs, of_entropies = (torch.from_numpy(rng.normal(size=(5, 2))) * weight for weight in weights)
+
+    def total(log_probs, entropies):
+        kept = [(log_probs, of_log_probs), (entropies, of_entropies)]
+        return sum((scores * of).sum() for scores, of in kept if of.any())
+
+    log_probs = logits.log_softmax(-1)
+    plain = total(log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1), -(log_probs.exp() * log_probs).sum(-1))
+    (expected,) = torch.autograd.grad(plain, logits)
+    (found,) = torch.autograd.grad(total(*categorical_scores(logits, actions)), logits)
+    torch.testing.assert_close(found, expected)
+
+
+def test_categorical_scores_of_what_is_not_allowed_stay_finite():
+    logits = torch.tensor([[0.0, -1e9, 0.0]], requires_grad=True)
+    log_probs, entropies = categorical_scores(logits, torch.tensor([0]))
+    (log_probs + entropies).sum().backward()
+    torch.testing.assert_close(entropies, torch.tensor([2.0]).log())
+    torch.testing.assert_close(logits.grad, torch.tensor([[0.5, 0.0, -0.5]]))
 
 
 def test_categoricals_draw_with_their_probabilities():
