@@ -128,8 +128,8 @@ class PPO(PolicyGradientAgent):
                 steps = minibatch.steps
                 if config.normalise_advantages == "minibatch":
                     minibatch = minibatch.replace(advantages=_standardised(minibatch.advantages, steps))
-                weights = step_weights(steps.mask, "token") * group.fraction(steps.count)
-                minibatch = minibatch.replace(weights=weights)
+                weight = group.fraction(steps.count) / max(1, steps.count)
+                minibatch = minibatch.replace(weights=steps.mask * weight)
                 norm, terms = self._gradient_step(minibatch, loss, learning_rate)
                 share = steps.count / batch.steps.count
                 kl += terms.pop("approximate_kl", 0.0) * share

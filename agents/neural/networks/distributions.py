@@ -86,11 +86,9 @@ class Categoricals(ActionDistribution):
 
     def sample(self, outputs: Tensor, rng: np.random.Generator) -> NDArray[np.int64]:
         """Sample by the inverse of the cumulative distribution, one uniform number a choice."""
-        # Alternatives first, as there are few, and not divided by their sum.
-        logits = np.ascontiguousarray(np.moveaxis(self.logits(outputs).numpy(), -1, 0))
-        cumulative = np.add.accumulate(np.exp(logits - np.maximum.reduce(logits)), dtype=np.float64)
-        thresholds = rng.random(cumulative.shape[1:]) * cumulative[-1]
-        return np.asarray(np.add.reduce(thresholds >= cumulative, dtype=np.int64))
+        cumulative = np.add.accumulate(self.probabilities(outputs).numpy(), axis=-1, dtype=np.float64)
+        thresholds = rng.random((*cumulative.shape[:-1], 1)) * cumulative[..., -1:]
+        return np.asarray(np.add.reduce(thresholds >= cumulative, axis=-1, dtype=np.int64))
 
     def mode(self, outputs: Tensor) -> NDArray[np.int64]:
         """The most likely alternative of each choice."""

@@ -82,8 +82,8 @@ class _ActorCriticLoss(torch.autograd.Function):
         old_values: Tensor | None,
         value_clip: float | None,
     ) -> Tensor:
-        products = (log_probs - old_log_probs).exp_() * advantages
-        most = torch.maximum(advantages * (1 - clip), advantages * (1 + clip))
+        products = (log_probs - old_log_probs).exp_().mul_(advantages)
+        most = torch.add(advantages, advantages.abs(), alpha=clip)
         errors = values - returns
         losses = value_coefficient * value_loss(values, returns, old_values=old_values, clip=value_clip)
         losses -= torch.minimum(products, most)
