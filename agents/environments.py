@@ -66,7 +66,10 @@ def find_spec(env_id: str) -> EnvSpec:
 def _closest_ids(env_id: str) -> str:
     """Hint of the closest ids, compared without their namespace and without regard to case."""
     names = {name.rpartition("/")[2].lower(): name for name in gym.registry}
-    hint = "`gridzero list` shows ours, gymnasium.pprint_registry() all"
+    hint = (
+        "`gridzero list` shows ours, gymnasium.pprint_registry() all; "
+        f"one of another package is given with the package before it, as package:{env_id}"
+    )
     return closest(env_id.rpartition("/")[2].lower(), names, hint, shown=names, cutoff=0.6)
 
 

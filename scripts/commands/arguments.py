@@ -120,6 +120,10 @@ def condense(box: str) -> str:
             lambda m: f"{m[1]} takes {_described(m[2])}, not {m[3]}",
         ),
         (
+            r"invalid choice '(.*)' for argument '[^-]\S*'\. Expected one of \((.*?),?\)\.",
+            lambda m: f"there is no {m[1]!r}; {closest(m[1], _quoted(m[2]))}",
+        ),
+        (
             r"invalid choice (.*) for argument '(\S+)'\. Expected one of \((.*?),?\)\.",
             lambda m: f"{m[2]} takes one of {m[3]}, not {m[1]}",
         ),
@@ -133,6 +137,10 @@ def condense(box: str) -> str:
         if match:
             return replacement(match) if callable(replacement) else match.expand(replacement)
     return message
+
+
+def _quoted(words: str) -> list[str]:
+    return re.findall(r"'(.*?)'", words)
 
 
 def _described(types_: str) -> str:

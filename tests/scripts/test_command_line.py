@@ -598,6 +598,18 @@ def test_options_of_the_grid_world() -> None:
     assert environment_options("gridzero/GridWorld-v0", given) == expected
 
 
+def test_a_wrong_word_gets_the_closest_right_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "preset"]) == 2
+    assert capsys.readouterr().err == "gridzero: there is no 'preset'; did you mean presets?\n"
+    assert main(["list", "--json", "xyz"]) == 2
+    assert "there is no 'xyz'; there are all, environments," in capsys.readouterr().err
+
+
+def test_an_unknown_environment_may_be_one_of_another_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "ppo", "--env", "MiniGrid-DoorKey-5x5-v0"]) == 2
+    assert "as package:MiniGrid-DoorKey-5x5-v0" in capsys.readouterr().err
+
+
 def test_boxes_become_lines() -> None:
     box = """╭─ Value error ───────────────╮
 │ Error parsing --steps: no   │
