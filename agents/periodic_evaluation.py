@@ -36,13 +36,16 @@ class PeriodicEvaluation:
         agent: that is trained.
         planned: the steps that it will be trained for; None where that is not known.
         state: what :meth:`state` returned, on resuming.
+        bounded: at a small share of the time; else at every point, whatever it costs, for training that ends by them.
 
     Attributes:
         enabled: whether there are evaluations at all; none of agents that plan, of which a step is a sweep.
     """
 
-    def __init__(self, agent: Any, planned: int | None, state: Mapping[str, float] | None = None) -> None:
-        self.agent, self.planned = agent, planned
+    def __init__(
+        self, agent: Any, planned: int | None, state: Mapping[str, float] | None = None, *, bounded: bool = True
+    ) -> None:
+        self.agent, self.planned, self.bounded = agent, planned, bounded
         self.enabled = agent.default_steps is not None and hasattr(agent, "act")
         state = state or {}
         self._last, self._spent = int(state.get("last", 0)), float(state.get("spent", 0.0))
@@ -62,7 +65,7 @@ class PeriodicEvaluation:
         gap = max(1000, self._last // 10) if self.planned is None else max(1, self.planned // POINTS)
         if not self.enabled or step < self._last + gap:
             return False
-        return self._spent + self._cost(max(1.0, self._expected)) <= ALLOWANCE + SHARE * step
+        return not self.bounded or self._spent + self._cost(max(1.0, self._expected)) <= ALLOWANCE + SHARE * step
 
     def evaluate(self, step: int) -> dict[str, float]:
         """Metrics of the agent as it is at a step."""

@@ -39,7 +39,8 @@ class Budget:
         evaluation_episodes: episodes of the evaluation at the end, and of each one every ``evaluate_every`` steps.
         keep: checkpoints to keep, the last ones, and besides them the best by the evaluations on the way; all if not
             given.
-        stop_at: end at the first evaluation on the way with such a mean return.
+        stop_at: end at the first evaluation on the way with such a mean return; without ``evaluate_every`` there is
+            one of a few episodes each twentieth of ``steps``, whatever it costs.
 
     Raises:
         ValueError: for a number that is not positive.
@@ -218,7 +219,8 @@ class _Evaluations:
         self._step = int(before.get("step", 0))
         self._periodic: PeriodicEvaluation | None = None
         if budget.evaluate_every is None and logged:
-            self._periodic = PeriodicEvaluation(agent, budget.steps, before.get("evaluation"))
+            bounded = budget.stop_at is None
+            self._periodic = PeriodicEvaluation(agent, budget.steps, before.get("evaluation"), bounded=bounded)
 
     @property
     def enabled(self) -> bool:

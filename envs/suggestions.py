@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 
 
@@ -14,7 +15,7 @@ def closest(
     shown: Mapping[str, str] | None = None,
     cutoff: float = 0.5,
 ) -> str:
-    """A hint for a wrong name: the closest right ones, else all of them.
+    """A hint for a wrong name: the closest right ones, or those it has the initials of, else all of them.
 
     Args:
         name: the wrong one.
@@ -25,12 +26,16 @@ def closest(
 
     >>> closest("q-lerning", ["q-learning", "sarsa"])
     'did you mean q-learning?'
+    >>> closest("lr", ["gamma", "learning_rate"])
+    'did you mean learning_rate?'
     >>> closest("bandit", ["q-learning", "sarsa"])
     'there are q-learning, sarsa'
     """
     names = list(names)
     shown = shown or {}
-    near = difflib.get_close_matches(name, names, n=3, cutoff=cutoff)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=cutoff) or [
+        known for known in names if len(name) > 1 and "".join(word[:1] for word in re.split("[-_]", known)) == name
+    ]
     if near:
         return f"did you mean {' or '.join(shown.get(known, known) for known in near)}?"
     return f"there are {', '.join(shown.get(known, known) for known in names)}" if otherwise is None else otherwise

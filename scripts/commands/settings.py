@@ -43,7 +43,8 @@ class TrainingOptions:
     keep: int | None = None
     """Checkpoints to keep, the last ones; all if not given. The best by the evaluations on the way stays besides."""
     stop_at: float | None = None
-    """End at the first evaluation on the way with such a mean return."""
+    """End at the first evaluation on the way with such a mean return; if --evaluate-every is not given, there is one of
+    a few episodes each twentieth of the budget."""
     preset: str | None = None
     """Tuned settings, by the name of their environment, or "none" for the bare defaults; by default those of this
     environment, if there are any. What is given by flags counts before them."""

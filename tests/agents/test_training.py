@@ -284,6 +284,19 @@ def test_periodic_evaluation_is_paid_by_steps_of_training() -> None:
     on_the_way.close()
 
 
+def test_training_that_ends_at_a_return_is_evaluated_at_every_twentieth_however_long_the_episodes(
+    tmp_path: Path,
+) -> None:
+    """Walking into the limit of 1,000 steps costs more than training, and pays a return that is enough once."""
+    for name, enough in (("never", 0.0), ("once", -1e6)):
+        made = gridzero.agents.make("q-learning", gym.make("CliffWalking-v1"), steps_per_update=10)
+        with Run.create(tmp_path / name, made) as run:
+            list(training(made, Budget(200, stop_at=enough), run))
+    evaluated = [row["step"] for row in metrics(tmp_path / "never") if "evaluation_return" in row]
+    assert evaluated == list(range(10, 201, 10))
+    assert metrics(tmp_path / "once")[-1]["step"] == 10
+
+
 def test_what_was_logged_after_the_last_checkpoint_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "run"
     interrupt(path, after=5, steps=100)
