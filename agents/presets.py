@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from gridzero.agents.neural.configs.grpo import VARIANTS
 from gridzero.envs.suggestions import closest
 
 
@@ -28,6 +29,10 @@ class Preset:
     name: str
     steps: int
     fields: Mapping[str, Any]
+
+    def under(self, variant: str | None) -> Mapping[str, Any]:
+        """The fields that a variant of GRPO leaves alone: what it sets itself counts before them."""
+        return {name: value for name, value in self.fields.items() if name not in VARIANTS.get(variant or "", {})}
 
 
 @functools.cache

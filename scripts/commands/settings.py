@@ -144,8 +144,9 @@ def parse_settings(
         groups = [(*group, default) for group, default in zip(groups, defaults, strict=True)]
     elif policy_words or env is not None:
         given = {"policy": _policy_options(agent, env, env_id, environment, policy_words)} if policy_words else {}
-        fields = {} if tuned is None else tuned.fields
-        groups[2] = (*groups[2], default_config(agent, env, {**fields, **_variant(own, rest), **given}))
+        variant = _variant(own, rest)
+        fields = {} if tuned is None else tuned.under(variant.get("variant"))
+        groups[2] = (*groups[2], default_config(agent, env, {**fields, **variant, **given}))
     if "num_envs" in own:
         del groups[1]
     command_line = dataclasses.make_dataclass("Command", groups, kw_only=True)
@@ -251,10 +252,10 @@ def _sample_environment(env_id: str, words: EnvironmentWords) -> Any:
         return None
 
 
-def _variant(own: set[str], arguments: Sequence[str]) -> dict[str, Any]:
+def _variant(own: set[str], arguments: Sequence[str]) -> dict[str, str]:
     """The variant that is asked for, on which other defaults depend."""
     variant = option_value("--variant", arguments) if "variant" in own else None
-    return {} if variant in (None, "None") else {"variant": variant}
+    return {} if variant is None or variant == "None" else {"variant": variant}
 
 
 def split_agent(argv: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -23,6 +23,7 @@ from gridzero.agents import files, runs
 from gridzero.agents.config_checks import check_at_least
 from gridzero.agents.environments import Description, describe, parameters, remake
 from gridzero.agents.files import Positive
+from gridzero.agents.presets import preset
 from gridzero.agents.registry import agent_class
 from gridzero.commands import memory
 from gridzero.commands.arguments import coerce
@@ -30,6 +31,7 @@ from gridzero.commands.engines import ENGINES, Job, label
 from gridzero.commands.environment_words import EnvironmentWords
 from gridzero.commands.session import new_path
 from gridzero.commands.settings import (
+    NO_PRESET,
     Settings,
     TrainingOptions,
     parse_settings,
@@ -276,10 +278,16 @@ class Sweep:
         """Defaults that come with a variant, of the fields that are at their defaults without it."""
         from gridzero.agents.registry import default_config
 
-        given = {"policy": self.config.policy}
+        used = self.options.preset
+        tuned = None if used in (None, NO_PRESET) else preset(self.agent, used)
         with contextlib.closing(remake(environment)) as env:
             before, after = (
-                default_config(self.agent, env, {"variant": name, **given}) for name in (self.config.variant, variant)
+                default_config(
+                    self.agent,
+                    env,
+                    {"variant": name, **({} if tuned is None else tuned.under(name)), "policy": self.config.policy},
+                )
+                for name in (self.config.variant, variant)
             )
         names = [field.name for field in dataclasses.fields(after)]
         return {name: getattr(after, name) for name in names if getattr(self.config, name) == getattr(before, name)}

@@ -35,10 +35,13 @@ def test_each_makes_a_config(known: Preset) -> None:
     assert known.name in gym.registry or known.name.startswith("MiniGrid-")
 
 
-def test_the_variants_of_grpo_keep_what_they_set() -> None:
-    set_by_variants = {name for fields in VARIANTS.values() for name in fields}
-    for known in presets("grpo").values():
-        assert not set_by_variants & set(known.fields)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_a_variant_of_grpo_sets_counts_before_the_preset(variant: str) -> None:
+    words = ["--env", "FrozenLake-v1", "--variant", variant]
+    config = parse_settings("train", "", TrainingOptions, "grpo", words, EnvironmentWords()).config
+    fields = {**preset("grpo", "FrozenLake-v1").fields, **VARIANTS[variant], "variant": variant}
+    assert "baseline" in preset("grpo", "FrozenLake-v1").fields
+    assert config == agent_class("grpo").Config(**fields)
 
 
 def test_a_run_uses_shows_and_records_its_preset(

@@ -18,6 +18,7 @@ import pytest
 
 from gridzero.__main__ import main
 from gridzero.agents import checkpoint, runs
+from gridzero.agents.presets import preset
 from gridzero.agents.registry import agent_class, make
 from gridzero.agents.tabular.temporal_difference import QLearning
 from gridzero.commands import engines, sweep
@@ -203,14 +204,15 @@ def until(condition: Any, seconds: float = 60.0) -> None:
 
 
 def test_each_variant_of_a_sweep_has_its_own_defaults() -> None:
-    """What the command line sets otherwise stays as it is set."""
+    """What the command line sets otherwise stays as it is set, and the preset where a variant sets nothing."""
     command = [*LAKE, "--over", "variant=dr_grpo,dapo", "--clip", "0.3", "--seeds", "1"]
     settings = parse_settings("sweep", "", sweep.Options, "grpo", command, EnvironmentWords())
     jobs = sweep.Sweep(Path("runs/all"), "grpo", FROZEN, None, settings.config, settings.options).jobs
     configs = {job.config.variant: job.config for group in jobs for job in group}
     assert list(configs) == ["dr_grpo", "dapo"]
     for variant, config in configs.items():
-        assert config == make("grpo", "FrozenLake-v1", variant=variant, clip=0.3).config
+        fields = {**preset("grpo", "FrozenLake-v1").under(variant), "variant": variant, "clip": 0.3}
+        assert config == make("grpo", "FrozenLake-v1", **fields).config
     assert configs["dr_grpo"].normalisation != configs["dapo"].normalisation
 
 
