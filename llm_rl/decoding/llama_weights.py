@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gridzero.llm_rl.models.causal import unwrapped
 from gridzero.llm_rl.models.image_text import SeeingEmbedding
+from gridzero.llm_rl.models.llama import Llama
 
 # RMSNorm, rotary positions, grouped queries, SwiGLU; Qwen2 has biases, Qwen3 normalises queries and keys.
 _FAMILY = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
@@ -153,7 +154,8 @@ def plain_llama(model: Any, length: int) -> Any:
     """
     inner = unwrapped(model)
     kind = type(inner)
-    if kind.__name__ not in _FAMILY or not kind.__module__.startswith("transformers.models."):
+    theirs = kind.__name__ in _FAMILY and kind.__module__.startswith("transformers.models.")
+    if kind is not Llama and not theirs:
         return None
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
         return None

@@ -21,6 +21,7 @@ from gridzero.agents.neural.grpo import GRPO, GRPOConfig
 from gridzero.agents.neural.objectives import overlong_penalty
 from gridzero.envs.tasks import Problem
 from gridzero.llm_rl.integrations.task_exports import from_json, replies, row, trl_reward, written
+from gridzero.llm_rl.models.llama_files import as_transformers
 from gridzero.llm_rl.models.peft import is_adapted
 from gridzero.llm_rl.models.pretrained import save_model
 from gridzero.llm_rl.models.rendering import ChatRenderer
@@ -107,6 +108,7 @@ class TRLGRPO(GRPO):
         from datasets import Dataset
 
         config, policy = self.config, self.network
+        model = as_transformers(policy.model)
         updates = self._planned_updates()
         options = policy.options
         arguments = trl.GRPOConfig(
@@ -118,25 +120,25 @@ class TRLGRPO(GRPO):
             top_k=options.top_k,
             top_p=options.top_p,
             gradient_checkpointing=options.gradient_checkpointing,
-            bf16=policy.model.dtype == torch.bfloat16,
+            bf16=model.dtype == torch.bfloat16,
             use_cpu=policy.device.type == "cpu",
         )
         for parameter in policy.trained():
             parameter.grad = None
-        given, settings = policy.model.config._name_or_path, policy.model.generation_config
+        given, settings = model.config._name_or_path, model.generation_config
         ends, settings.eos_token_id = settings.eos_token_id, list(policy.end)  # where TRL looks for what ends one
         if config.kl_coefficient > 0 and not is_adapted(policy.model):
             # TRL reads the reference from where the model is.
-            save_model(policy.model, policy.tokenizer, folder / "reference")
-            policy.model.config._name_or_path = str(folder / "reference")
+            save_model(model, policy.tokenizer, folder / "reference")
+            model.config._name_or_path = str(folder / "reference")
         trainer = trl.GRPOTrainer(
-            policy.model,
+            model,
             self._scorer,
             arguments,
             train_dataset=Dataset.from_list(self._prompts(updates)),
             processing_class=policy.tokenizer,
         )
-        policy.model.config._name_or_path, settings.eos_token_id = given, ends
+        model.config._name_or_path, settings.eos_token_id = given, ends
         trainer.remove_callback(transformers.PrinterCallback)
         return trainer
 

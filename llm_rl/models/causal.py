@@ -1,7 +1,8 @@
 """Causal language models: tiny ones, the parts of any model, gradient checkpointing and value heads.
 
-A model is one of Hugging Face's transformers. Two functions take it apart, so that logits need not exist:
-:func:`hidden_states` runs everything before the output layer, :func:`output_head` gives that layer, which
+A model is one of Hugging Face's transformers, or a :class:`~gridzero.llm_rl.models.llama.Llama`, which looks like one.
+Two functions take it apart, so that logits need not exist: :func:`hidden_states` runs everything before the output
+layer, :func:`output_head` gives that layer, which
 :func:`~gridzero.llm_rl.scoring.token_log_probs.token_log_probs` takes.
 """
 
@@ -18,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from gridzero.llm_rl.models.llama import Llama, LlamaModel
+from gridzero.llm_rl.models.llama_config import LlamaConfig
 from gridzero.llm_rl.models.virtual_tokens import VirtualTokens
 
 Architecture = Literal["llama", "qwen3", "deepseek_v3"]
@@ -60,9 +63,6 @@ def tiny_model(
     >>> sum(weight.numel() for weight in model.parameters())
     25952
     """
-    import transformers
-
-    auto: Any = transformers.AutoModelForCausalLM
     config = tiny_config(
         vocabulary_size,
         width=width,
@@ -73,8 +73,12 @@ def tiny_model(
         tied=tied,
     )
     with seeded(seed):
-        model: nn.Module = auto.from_config(config)
-    return model.train(False)
+        if isinstance(config, LlamaConfig):
+            return Llama(config).train(False)
+        import transformers
+
+        auto: Any = transformers.AutoModelForCausalLM
+        return auto.from_config(config).train(False)
 
 
 def tiny_config(
@@ -88,8 +92,6 @@ def tiny_config(
     tied: bool = True,
 ) -> Any:
     """The configuration of :func:`tiny_model`, whose arguments it takes."""
-    import transformers
-
     if architecture not in get_args(Architecture):
         raise ValueError(f"architecture must be one of {', '.join(get_args(Architecture))}, not {architecture!r}")
     for name, number in (("vocabulary_size", vocabulary_size), ("layers", layers), ("positions", positions)):
@@ -113,11 +115,12 @@ def tiny_config(
         "eos_token_id": 1,
         "bos_token_id": None,
     }
-    match architecture:
-        case "llama":
-            return transformers.LlamaConfig(**sizes)
-        case "qwen3":
-            return transformers.Qwen3Config(**sizes)
+    if architecture == "llama":
+        return LlamaConfig(**sizes)
+    import transformers
+
+    if architecture == "qwen3":
+        return transformers.Qwen3Config(**sizes)
     if width % (4 * heads):
         raise ValueError(f"width must be a multiple of 4 · heads, not {width} with {heads} heads")
     size = sizes.pop("head_dim")
@@ -291,12 +294,15 @@ def checkpoint_gradients(model: Any) -> None:
 
     Source: Chen et al. (2016), Training deep nets with sublinear memory cost, section 4.
     """
+    recompute: Any = functools.partial(checkpoint, use_reentrant=False)
+    if isinstance(model, Llama):
+        model.model.recompute = recompute
+        return
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     layers = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
     if not layers:
         raise ValueError(f"{type(unwrapped(model)).__name__} has no gradient checkpointing")
-    recompute: Any = functools.partial(checkpoint, use_reentrant=False)
     for layer in layers:
         # Not by the model's own method, whose hook on the embedding would make it another kind of model.
         layer.gradient_checkpointing = True
@@ -307,6 +313,8 @@ def checkpoint_gradients(model: Any) -> None:
 
 def checkpointed(model: Any) -> list[nn.Module]:
     """Layers whose inside is computed again in the backward pass."""
+    if isinstance(model, LlamaModel):
+        return [*model.layers] if model.recompute else []
     return [layer for layer in model.modules() if getattr(layer, "_gradient_checkpointing_func", None) is not None]
 
 

@@ -169,7 +169,7 @@ def tiny_image_text_model(
     settings: dict[str, Any] = dict(  # noqa: C408
         text_config=tiny_config(
             vocabulary_size, width=width, layers=layers, heads=heads, positions=positions, architecture=text
-        ),
+        ).to_dict(),
         vision_config={
             "patch_size": patch,
             "pos_emb_height": shape[0] // patch,

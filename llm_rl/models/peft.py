@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gridzero.llm_rl.models.causal import max_positions, seeded, text_prefix
+from gridzero.llm_rl.models.llama_files import as_transformers
 
 Kind = Literal["lora", "prefix", "prompt", "ia3", "bottleneck"]
 MERGEABLE = ("LORA", "IA3")
@@ -204,6 +205,7 @@ def add_adapters(model: Any, config: Any, seed: int = 0) -> Any:
 
     if hasattr(model, "peft_config"):
         raise ValueError("the model has adapters already, which go on learning: leave out --policy.peft")
+    model = as_transformers(model)
     device = next(model.parameters()).device
     with seeded(seed, device), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft uses what transformers will rename

@@ -21,6 +21,9 @@ from gridzero.llm_rl.models.cache import cache
 from gridzero.llm_rl.models.causal import check_model
 from gridzero.llm_rl.models.gguf import dequantised, is_gguf
 from gridzero.llm_rl.models.image_families import image_family, takes_image_processor
+from gridzero.llm_rl.models.llama import Llama
+from gridzero.llm_rl.models.llama_config import LlamaConfig
+from gridzero.llm_rl.models.llama_files import read_llama
 from gridzero.llm_rl.models.peft import add_adapters, is_adapted
 
 SHIPPED = Path(__file__).parent / "base-models"
@@ -213,11 +216,11 @@ def _read_whole(path: Path, dtype: torch.dtype | None) -> tuple[Any, Any]:
 
 
 def _read_model(path: Path, dtype: torch.dtype | None, kind: Any = None) -> Any:
-    """A model of one of Hugging Face's classes, or of those that one of its auto classes stands for."""
-    import transformers
+    """A model of one of Hugging Face's classes, or of those that one of its auto classes stands for, or a Llama.
 
-    kind = kind or transformers.AutoModelForCausalLM
-
+    Without a ``kind`` it is a causal language model: ours where it is a plain Llama, since their module takes long to
+    import.
+    """
     where = _source(path)
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -225,6 +228,14 @@ def _read_model(path: Path, dtype: torch.dtype | None, kind: Any = None) -> Any:
         if not any(path.glob("*.safetensors")):
             pickles = any(file.suffix in (".bin", ".pt", ".pth") for file in path.iterdir())
             raise ValueError("its weights are pickles, which are never read" if pickles else "it has no *.safetensors")
+        llama = read_llama(path, dtype) if kind in (None, Llama) else None
+        if llama is not None:
+            return llama
+    if kind is Llama:
+        raise ValueError("its model is of another kind")
+    import transformers
+
+    kind = kind or transformers.AutoModelForCausalLM
     config = transformers.AutoConfig.from_pretrained(**where)
     if type(config) not in (kind._model_mapping if hasattr(kind, "_model_mapping") else (kind.config_class,)):
         wanted = (
@@ -244,11 +255,26 @@ def _read_model(path: Path, dtype: torch.dtype | None, kind: Any = None) -> Any:
 
 
 def _read_tokenizer(path: Path) -> Any:
-    import transformers
-
     if path.is_dir() and not any((path / name).is_file() for name in _TOKENIZERS):
         raise ValueError("it has no tokenizer")
+    import transformers
+
+    if _is_plain_tokenizer(path):
+        return transformers.PreTrainedTokenizerFast.from_pretrained(**_source(path))
     return transformers.AutoTokenizer.from_pretrained(**_source(path))
+
+
+def _is_plain_tokenizer(path: Path) -> bool:
+    """Whether transformers reads the tokenizer of a Llama by ``tokenizer.json`` alone.
+
+    Its class for that is light; the one that finds this out imports the class of the model's configuration.
+    """
+    files = [path / name for name in ("config.json", "tokenizer_config.json", "tokenizer.json")]
+    if not all(file.is_file() for file in files):
+        return False
+    model, tokenizer = (json.loads(file.read_text()) for file in files[:2])
+    plain = tokenizer.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizerFast")
+    return plain and "auto_map" not in tokenizer and LlamaConfig.of(model) is not None
 
 
 def _read_adapted(path: Path, dtype: torch.dtype | None) -> tuple[Any, Any]:

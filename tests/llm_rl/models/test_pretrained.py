@@ -13,6 +13,7 @@ import transformers
 
 from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.models.llama_files import as_transformers
 from gridzero.llm_rl.models.peft import add_lora
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, save_model
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
@@ -237,7 +238,7 @@ def test_what_is_no_folder_is_refused_in_a_line(tmp_path: Path) -> None:
 
 def test_several_files_of_weights_are_one_model(tmp_path: Path) -> None:
     model = tiny()
-    model.save_pretrained(tmp_path / "model", max_shard_size="20KB")
+    as_transformers(model).save_pretrained(tmp_path / "model", max_shard_size="20KB")
     character_tokenizer(VOCABULARY).save_pretrained(tmp_path / "model")
     assert len(list((tmp_path / "model").glob("*.safetensors"))) > 1
     assert same(load_model(tmp_path / "model")[0], model)
