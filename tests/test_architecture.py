@@ -170,17 +170,6 @@ print(len(known), [name for name in ("torch", "transformers", "scipy.stats") if 
     assert heavy == "[]"
 
 
-def test_the_interval_of_an_evaluation_needs_no_scipy_stats() -> None:
-    """It takes a second to import, where evaluating a small run takes a tenth."""
-    code = """
-import sys
-from gridzero.agents import evaluate, make
-print(evaluate(make("sarsa", "FrozenLake-v1"), episodes=2).high, "scipy.stats" in sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split()[1] == "False"
-
-
 def test_the_page_names_files_that_exist() -> None:
     named = re.findall(r"`([\w/]+\.py)`", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"))
     paths = [f"/{path.relative_to(ROOT)}" for path in [*modules(), Path(__file__), ROOT / "setup.py"]]

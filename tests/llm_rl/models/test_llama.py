@@ -238,7 +238,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_is_evaluated_without_what_takes_long_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their modules of models take twice as long to import as torch."""
+    """The modules of models in transformers take twice as long to import as torch; scipy.stats takes a second."""
     monkeypatch.chdir(tmp_path)
     options = ["--env", "gridzero/TextGeneration-v0", "--run", "lm", "--steps", "16", "--groups", "2"]
     assert main(["train", "grpo", *options, "--group-size", "2"]) == 0
@@ -246,7 +246,8 @@ def test_a_run_is_evaluated_without_what_takes_long_to_import(tmp_path: Path, mo
 import sys
 from gridzero.__main__ import main
 assert main(["evaluate", "lm", "--episodes", "4"]) == 0
-print([name for name in ("transformers.modeling_utils", "torch._dynamo", "sympy") if name in sys.modules])
+heavy = ("transformers.modeling_utils", "torch._dynamo", "sympy", "scipy.stats")
+print([name for name in heavy if name in sys.modules])
 """
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "[]"
