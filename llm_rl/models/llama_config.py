@@ -24,7 +24,7 @@ _USUAL: Mapping[str, Any] = {
 _SAYS_NOTHING = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "rope_parameters"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class LlamaConfig:
     """Sizes of a model, under the names that they have in ``config.json``.
 

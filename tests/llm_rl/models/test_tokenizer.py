@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,5 +68,5 @@ def test_padding_of_a_models_own_is_none_where_texts_have_it() -> None:
     assert padding_tokens(model, tokenizer) == (VOCABULARY.pad,)
     tokenizer.pad_token = None
     assert padding_tokens(model, tokenizer) == (VOCABULARY.pad,)
-    model.config = replace(model.config, pad_token_id=VOCABULARY.encode("7")[0])
+    model.config.pad_token_id = VOCABULARY.encode("7")[0]
     assert padding_tokens(model, tokenizer) == ()

@@ -19,6 +19,7 @@ from gridzero.envs.tasks.templates import CutOff
 from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl.decoding.sampling import Draws
 from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.models.llama_files import as_transformers
 from gridzero.llm_rl.models.pretrained import save_model
 from gridzero.llm_rl.models.tokenizer import character_tokenizer
 from gridzero.llm_rl.policies.language_options import LanguageOptions
@@ -93,7 +94,8 @@ def test_scores_against_the_model_row_by_row():
     for i in range(6):
         prompt = rollout.steps.observations["prompts"][i, : rollout.steps.observations["prompt_lengths"][i]]
         said = rollout.steps.actions[i][rollout.mask[i]]
-        output = policy.model(torch.cat([prompt, said]).unsqueeze(0), output_hidden_states=True)
+        theirs = as_transformers(policy.model)
+        output = theirs(torch.cat([prompt, said]).unsqueeze(0), output_hidden_states=True)
         expected = output.logits[0, len(prompt) - 1 : -1].log_softmax(-1)
         chosen = expected.gather(1, said.unsqueeze(1)).squeeze(1)
         torch.testing.assert_close(scores.log_probs[i][rollout.mask[i]], chosen, atol=1e-5, rtol=0)
