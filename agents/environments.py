@@ -65,7 +65,9 @@ def find_spec(env_id: str) -> EnvSpec:
 
 def _closest_ids(env_id: str) -> str:
     """Hint of the closest ids, compared without their namespace and without regard to case."""
-    names = {name.rpartition("/")[2].lower(): name for name in gym.registry}
+    names: dict[str, str] = {}
+    for name in gym.registry:  # Gymnasium's CartPole-v1 comes before its phys2d/CartPole-v1
+        names.setdefault(name.rpartition("/")[2].lower(), name)
     hint = (
         "`gridzero list` shows ours, gymnasium.pprint_registry() all; "
         f"one of another package is given with the package before it, as package:{env_id}"

@@ -100,7 +100,7 @@ def _failure(module: str, error: BaseException) -> str:
     candidate = os.path.join(os.getcwd(), error.name.partition(".")[0])
     if module not in _typed and (os.path.isdir(candidate) or os.path.isfile(f"{candidate}.py")):
         return f"{module} is not installed; if the one in the current folder is meant, add --import {module}"
-    return f"there is no module {error.name}"
+    return f"there is no module {error.name}, neither installed nor in the current folder"
 
 
 def imported() -> list[str]:

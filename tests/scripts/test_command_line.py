@@ -608,6 +608,8 @@ def test_a_wrong_word_gets_the_closest_right_one(capsys: pytest.CaptureFixture[s
 def test_an_unknown_environment_may_be_one_of_another_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "ppo", "--env", "MiniGrid-DoorKey-5x5-v0"]) == 2
     assert "as package:MiniGrid-DoorKey-5x5-v0" in capsys.readouterr().err
+    assert main(["train", "ppo", "--env", "CartPole"]) == 2
+    assert "did you mean CartPole-v1" in capsys.readouterr().err
 
 
 def test_boxes_become_lines() -> None:
