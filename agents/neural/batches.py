@@ -27,8 +27,8 @@ class Rows:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """Apply a function to every tensor."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-        return type(self)(**{name: _map(value, function) for name, value in fields.items()})
+        fields: Mapping[str, Any] = self.__dataclass_fields__  # type: ignore[attr-defined]
+        return type(self)(*[_map(getattr(self, name), function) for name in fields])
 
     def replace(self, **changes: Any) -> Self:
         """Copy with other values of some fields."""
@@ -36,6 +36,8 @@ class Rows:
 
 
 def _map(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
     if isinstance(value, Rows):
         return value.map(function)
     if isinstance(value, Mapping):

@@ -212,7 +212,7 @@ class GRPO(PolicyGradientAgent):
                 loss = functools.partial(self._loss, clip_factor=clip_factor, step_bonus=step_bonus)
                 norm, terms = self._gradient_step(minibatch, loss, learning_rate)
                 metrics |= terms
-        return metrics | {"gradient_norm": float(norm)}
+        return metrics | {"gradient_norm": norm}
 
     def _with_reference(self, batch: Minibatch) -> ReferenceMinibatch:
         steps = batch.steps

@@ -71,7 +71,7 @@ class Optimiser:
         }
         self._moments: dict[str, Tensor] = {}
 
-    def step(self, losses: Iterable[Tensor], learning_rate: float) -> Tensor:
+    def step(self, losses: Iterable[Tensor], learning_rate: float) -> float:
         """One step down the gradient of the sum of ``losses``; returns the gradient's norm before clipping.
 
         Each is taken, and what it holds let go, before the next, so that an iterator may make one at a time. Where
@@ -85,12 +85,13 @@ class Optimiser:
                 self.gradient[:count] += self._rounded_gradient
                 self._rounded_gradient.zero_()
         process_group().all_reduce(self.gradient)
-        norm: Tensor = torch.linalg.vector_norm(self.gradient)
-        if self.max_norm > 0:
-            self.gradient.mul_((self.max_norm / (norm + 1e-6)).clamp(max=1.0))
+        norm = float(torch.linalg.vector_norm(self.gradient))
+        if 0 < self.max_norm < norm:
+            self.gradient.mul_(self.max_norm / norm)
         self.muon.step(learning_rate)
         self._adam(learning_rate)
-        self._rounded.copy_(self.vector.data[:count])
+        if count:
+            self._rounded.copy_(self.vector.data[:count])
         return norm
 
     @torch.no_grad()

@@ -143,7 +143,7 @@ class PolicyGradientAgent(NeuralAgent):
 
     def _gradient_step(
         self, minibatch: Batch, loss: Callable[[Batch], tuple[torch.Tensor, Terms]], learning_rate: float
-    ) -> tuple[torch.Tensor, dict[str, float]]:
+    ) -> tuple[float, dict[str, float]]:
         """One gradient step over a minibatch, perhaps an empty one, in passes over its microbatches.
 
         Args:

@@ -139,7 +139,7 @@ class PPO(PolicyGradientAgent):
         spread = returns[mask].var(correction=0)
         unexplained = (returns - rollout.values)[mask].var(correction=0)
         return terms | {
-            "gradient_norm": float(norm),
+            "gradient_norm": norm,
             "approximate_kl": kl,
             "clip_fraction": clipped,
             "explained_variance": float(1 - unexplained / spread) if spread > 0 else 0.0,

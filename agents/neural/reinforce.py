@@ -73,7 +73,7 @@ class Reinforce(PolicyGradientAgent):
         step_bonus = bonus / group.sum(rollout.steps.count) if bonus else 0.0
         learning_rate = config.learning_rate * self._factor(config.learning_rate_schedule)
         norm, terms = self._gradient_step(batch, functools.partial(self._loss, step_bonus=step_bonus), learning_rate)
-        return terms | {"gradient_norm": float(norm), "learning_rate": learning_rate}
+        return terms | {"gradient_norm": norm, "learning_rate": learning_rate}
 
     def _loss(self, batch: Minibatch, *, step_bonus: float) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, a weighted sum over the steps, and means over them to log."""

@@ -202,7 +202,7 @@ class PostTrainingLearner(Agent, Generic[Item]):
                 name: sum(one.get(name, 0.0) for one in gathered)
                 for name in dict.fromkeys(n for one in gathered for n in one)
             }
-        return means | {"gradient_norm": float(norm), **measured}
+        return means | {"gradient_norm": norm, **measured}
 
     def span(self) -> float:
         """Steps until learning ends; infinite with a constant learning rate or a budget of seconds alone."""

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gridzero.agents.neural.objectives.surrogates import value_loss
-
 
 def actor_critic_loss(
     log_probs: Tensor,
@@ -84,22 +82,25 @@ class _ActorCriticLoss(torch.autograd.Function):
     ) -> Tensor:
         products = (log_probs - old_log_probs).exp_().mul_(advantages)
         most = torch.add(advantages, advantages.abs(), alpha=clip)
-        errors = values - returns
-        losses = value_coefficient * value_loss(values, returns, old_values=old_values, clip=value_clip)
-        losses -= torch.minimum(products, most)
-        losses.sub_(entropies, alpha=entropy_coefficient)
-        products *= products <= most
+        slopes = errors = values - returns
         if value_clip is not None and old_values is not None:
             moved = (values - old_values).clamp(-value_clip, value_clip)
-            clipped = (old_values + moved - returns).abs() > errors.abs()
-            errors *= ~(clipped & (moved.abs() >= value_clip))
-        ctx.save_for_backward(
-            (products * weights).neg_(), (errors * weights).mul_(value_coefficient), weights * -entropy_coefficient
-        )
+            clipped = old_values + moved - returns
+            larger = clipped.abs() > errors.abs()
+            slopes = errors * ~(larger & (moved.abs() >= value_clip))
+            errors = torch.where(larger, clipped, errors)
+        losses = torch.addcmul(entropies * -entropy_coefficient, errors, errors, value=0.5 * value_coefficient)
+        losses -= torch.minimum(products, most)
+        products *= products <= most
+        ctx.save_for_backward(products, slopes, weights)
+        ctx.coefficients = value_coefficient, entropy_coefficient
         return (losses * weights).sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        of_log_probs, of_values, of_entropies = ctx.saved_tensors
-        return of_log_probs * gradient, of_values * gradient, of_entropies * gradient, *[None] * 9
+        products, slopes, weights = ctx.saved_tensors
+        value_coefficient, entropy_coefficient = ctx.coefficients
+        weights = weights * gradient
+        of_entropies = weights * -entropy_coefficient if entropy_coefficient else None
+        return (products * weights).neg_(), (slopes * weights).mul_(value_coefficient), of_entropies, *[None] * 9
