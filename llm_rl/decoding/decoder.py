@@ -1,4 +1,4 @@
-"""Decoding with any Hugging Face causal model: one pass over the prompts, then a token at a time."""
+"""Decoding with any causal model as it is: one pass over the prompts, then a token at a time."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class ModelDecoder:
     attends to a part of them. Models with other states than keys and values keep theirs in their own way.
 
     Args:
-        model: a causal model of Hugging Face, adapted by peft or not.
+        model: a causal model, adapted by peft or not.
         max_tokens: how many tokens will be appended at most.
 
     Raises:

@@ -70,7 +70,7 @@ def generate(
     the others: each row has random numbers of its own, and ``rng`` gives ``sampling.max_tokens`` of them for each.
 
     Args:
-        model: a causal model of Hugging Face, adapted by peft or not. It acts as in evaluation, without dropout.
+        model: a causal model, adapted by peft or not. It acts as in evaluation, without dropout.
         prompts: N of them, in tokens; their lengths may differ.
         copies: completions of each prompt.
         sampling: how tokens are drawn.

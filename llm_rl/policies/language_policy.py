@@ -60,7 +60,7 @@ class LanguagePolicy(Policy):
     and top-p.
 
     Args:
-        model: a causal model of Hugging Face's transformers.
+        model: a causal model: a Llama of this package, or one of Hugging Face's transformers.
         tokenizer: its tokenizer.
         options: see :class:`LanguageOptions`.
         task: of the environment, for its system prompt and template; None: none.
