@@ -60,7 +60,10 @@ def read_llama(folder: Path, dtype: torch.dtype | None = None) -> Llama | None:
     if config.tie_word_embeddings:
         model.lm_head.weight = model.model.embed_tokens.weight
     if (folder / GENERATION).is_file():
-        model.generation_config = SimpleNamespace(**json.loads((folder / GENERATION).read_text()))
+        generation = json.loads((folder / GENERATION).read_text())
+        if not isinstance(generation, dict):
+            raise ValueError(f"its {GENERATION} is not an object")
+        model.generation_config = SimpleNamespace(**generation)
     model.name_or_path = str(folder)
     return model
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import save_file
 from torch import Tensor
 
 from gridzero.__main__ import main
@@ -19,7 +20,7 @@ from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl import cpu_kernels
 from gridzero.llm_rl.decoding.generate import Sampling, generate
 from gridzero.llm_rl.models.causal import checkpoint_gradients, hidden_states, tiny_config, tiny_model
-from gridzero.llm_rl.models.llama import Llama
+from gridzero.llm_rl.models.llama import WEIGHTS, Llama
 from gridzero.llm_rl.models.llama_config import LlamaConfig
 from gridzero.llm_rl.models.llama_files import as_transformers, read_llama
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, save_model
@@ -223,6 +224,15 @@ def test_what_a_plain_llama_does_not_have_is_left_to_transformers(changes: dict[
     settings = tiny_config(len(VOCABULARY), **SIZES).to_dict()
     assert LlamaConfig.of(settings) is not None
     assert LlamaConfig.of(settings | changes) is None
+
+
+def test_weights_beyond_those_of_a_plain_llama_are_left_to_transformers(tmp_path: Path) -> None:
+    """A tied output layer that is in the file as well, which transformers may read as one of its own."""
+    model = tiny_model(len(VOCABULARY), **SIZES)
+    save_model(model, character_tokenizer(VOCABULARY), tmp_path / "model")
+    save_file({name: weight.clone() for name, weight in model.state_dict().items()}, tmp_path / "model" / WEIGHTS)
+    assert read_llama(tmp_path / "model") is None
+    assert type(load_model(tmp_path / "model")[0]) is transformers.LlamaForCausalLM
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:

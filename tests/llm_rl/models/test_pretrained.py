@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from gridzero.envs.tasks.vocabulary import Vocabulary
-from gridzero.llm_rl.models.causal import tiny_model
+from gridzero.llm_rl.models.causal import seeded, tiny_model
 from gridzero.llm_rl.models.llama_files import as_transformers
 from gridzero.llm_rl.models.peft import add_lora
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, save_model
@@ -186,7 +186,8 @@ def _not_a_number(folder: Path) -> None:
 
 def _encoder(folder: Path) -> None:
     sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    model = transformers.BertLMHeadModel(transformers.BertConfig(vocab_size=30, **sizes))
+    with seeded(0):
+        model = transformers.BertLMHeadModel(transformers.BertConfig(vocab_size=30, **sizes))
     model.save_pretrained(folder)
 
 
@@ -210,6 +211,7 @@ def _sequence_to_sequence(folder: Path) -> None:
         (_with_code, "cannot be read"),
         (_configured(_attn_implementation="someone/kernels", attn_implementation="someone/kernels"), "code of its own"),
         (_without_tokenizer, "it has no tokenizer"),
+        (lambda folder: (folder / "generation_config.json").write_text("[]"), "is not an object"),
         (_not_a_number, "its weights are not finite: model.norm.weight"),
         (lambda folder: (folder / "tokenizer.json").write_text("{"), "cannot be read"),
         (_encoder, "BertLMHeadModel is not a causal language model"),
