@@ -178,7 +178,7 @@ class _TokenLogProbs(torch.autograd.Function):
                     new_total = p.sum(-1, keepdim=True)
                     if logits.one:
                         saved_z, saved_p = z, p
-                        new_moment = torch.bmm(p.unsqueeze(1), z.unsqueeze(2)).squeeze(-1)
+                        new_moment = (p * z).sum(-1, keepdim=True)
                     else:
                         new_moment = p.mul_(z).sum(-1, keepdim=True)
                     if columns.start:
