@@ -34,7 +34,7 @@ def displayed(options: type[Any]) -> type[Any]:
             members.append(_group(field, displayed(typing.cast(type, hint))))
             continue
         settings = tyro.conf.arg(help=texts.get(field.name), metavar=_metavar(hint), help_behavior_hint=_default_hint)
-        members.append((field.name, Annotated[hint, settings], _without_init(field)))
+        members.append((field.name, Annotated[hint, settings], _defaulted(field)))
     shown = dataclasses.make_dataclass(options.__name__, members, kw_only=True, frozen=True)
     shown.__doc__ = options.__doc__
     return shown
@@ -70,7 +70,8 @@ def _group(field: dataclasses.Field[Any], shown: type[Any]) -> Any:
     return field.name, shown, dataclasses.field(default=shown(**given))
 
 
-def _without_init(field: dataclasses.Field[Any]) -> Any:
+def _defaulted(field: dataclasses.Field[Any]) -> Any:
+    """A new field with the same default, if it has one."""
     if field.default_factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=field.default_factory)
     return dataclasses.field(default=field.default) if field.default is not dataclasses.MISSING else dataclasses.field()
