@@ -180,18 +180,18 @@ def _rows(result: Evaluation) -> list[tuple[str, str]]:
 def print_evaluations(results: Mapping[str, tuple[str, str, int, Evaluation]]) -> None:
     """A table with a row for each run: agent, environment, steps, and how good it is."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("run", "agent", "environment"):
-        table.add_column(name, overflow="fold")
+    words = ["run", "agent", "environment"]
     rewards = list(dict.fromkeys(name for *_, result in results.values() for name in result.rewards))
-    for name in ("steps", "return, 95 % interval", "exact", "optimum", "gap", "success", "value gap", *rewards):
-        table.add_column(name, justify="right")
+    numbers = ["steps", "return, 95 % interval", "exact", "optimum", "gap", "success", "value gap", *rewards]
+    rows = []
     for run, (agent, environment, step, result) in results.items():
         success = with_interval(result.success, result.success_low, result.success_high)
-        table.add_row(
+        rows.append([
             run, agent, environment, f"{step:,}", with_interval(result.mean, result.low, result.high),
             number(result.expected_return), number(result.optimum), gap(result), success, number(result.value_gap),
             *(with_interval(*result.rewards[name]) if name in result.rewards else "" for name in rewards),
-        )  # fmt: skip
+        ])  # fmt: skip
+    _fill(table, words, numbers, rows)
     console().print(table)
     print_warnings({run: result for run, (_, _, _, result) in results.items()})
 
@@ -207,24 +207,24 @@ def print_sweep(title: str, rows: Sequence[Any], metric: str | None = None) -> N
     """A table with a row for each combination of settings, the best in bold: of :class:`summary.Row`."""
     table = _titled_table(title)
     names = list(rows[0].setting)
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for name in ("seeds", f"{metric or 'return'}, 95 % interval", "optimum", "gap", "success"):
-        table.add_column(name, justify="right")
+    numbers = ["seeds", f"{metric or 'return'}, 95 % interval", "optimum", "gap", "success"]
     from gridzero.commands.summary import best_is_low
 
     best = (min if best_is_low(metric) else max)(row.mean for row in rows)
-    for row in rows:
-        alone = len(row.returns) == 1
-        table.add_row(
+    cells = [
+        [
             *(str(row.setting[name]) for name in names),
             str(len(row.returns)),
-            number(row.mean) if alone else with_interval(row.mean, row.low, row.high),
+            number(row.mean) if len(row.returns) == 1 else with_interval(row.mean, row.low, row.high),
             number(row.optimum),
             number(row.gap),
             number(row.success),
-            style="bold" if row.mean == best and len(rows) > 1 else None,
-        )
+        ]
+        for row in rows
+    ]
+    _fill(table, names, numbers, cells)
+    for line, row in zip(table.rows, rows, strict=True):
+        line.style = "bold" if row.mean == best and len(rows) > 1 else None
     console().print(table)
 
 
@@ -236,6 +236,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*row)
     console().print(table)
+
+
+def _fill(table: Table, words: Sequence[str], numbers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Add columns of words, columns of numbers to the right, and rows; numbers that no row has get no column."""
+    kept = [i for i in range(len(words) + len(numbers)) if i < len(words) or any(row[i] for row in rows)]
+    for i in kept:
+        if i < len(words):
+            table.add_column(words[i], overflow="fold")
+        else:
+            table.add_column(numbers[i - len(words)], justify="right")
+    for row in rows:
+        table.add_row(*(row[i] for i in kept))
 
 
 def _titled_table(title: str) -> Table:

@@ -444,6 +444,8 @@ def test_evaluate_as_table_and_as_json(
     assert main(["evaluate", "q0", "vi", "--episodes", "20"]) == 0
     table = capsys.readouterr().out
     assert table.count("0.7442") == 2
+    assert "value gap" in table
+    assert "success" not in table, "no episode says whether it was one"
     assert main(["evaluate", "q0", "vi", "--episodes", "20", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["run"] for row in rows] == ["q0", "vi"]
