@@ -37,6 +37,9 @@ PATIENCE = 30
 ITERATIONS = 60
 """Of the Krylov method in one evaluation, at most."""
 
+FIRST_ITERATIONS = 3
+"""Of the first one, whose policy will not last."""
+
 
 @dataclass(frozen=True, eq=False)
 class Solution:
@@ -98,6 +101,7 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
     values = np.zeros(states)
     evaluation = _Evaluation(mdp, gamma, offsets, sources, order)
     residuals, changed = np.zeros(states), np.empty(states, dtype=np.int32)
+    before = np.empty(states)
     due, verifying = np.ones(states, dtype=np.bool_), False
     accuracy, best, stalled, improvements = 0.03, np.inf, 0, 0
     residual = float(np.abs(mdp.rewards[~mdp.terminal]).max())
@@ -130,7 +134,7 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
         if residual > best:
             accuracy = max(accuracy / 4, 1e-6)
         best = min(best, residual)
-        before = values.copy()
+        before[:] = values
         values += residuals
         margin = max(noise, 0.001 * residual)
         if stalled < PATIENCE and listed > states // 10:
@@ -148,10 +152,12 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
                 changed[:listed],
                 margin,
                 min(threshold, 0.01 * residual),
-                states // 4 + 1 if stalled < PATIENCE else 0,
+                states // 16 + 1 if stalled < PATIENCE else 0,
             )
         if stalled or not settled or not tail:
-            sufficient = max(accuracy * residual, 0.3 * tolerance)
+            # Where an improvement changes little, another digit costs less than another improvement.
+            relative = accuracy if listed > states // 32 else accuracy / 10
+            sufficient = max(relative * residual, 0.3 * tolerance)
             noise = evaluation.run(actions, values, sufficient, thorough=stalled >= PATIENCE)
         kernels.mark_due(offsets, sources, before, values, residuals, 0.01 * tolerance, due)
         verifying = False
@@ -228,7 +234,7 @@ class _Evaluation:
             self.factors = None
         columns, weights, constants, light = self.columns[:n], self.weights[:n], self.constants[:n], self.light[:n]
         members = self.members[:n]
-        x = np.full(n, _closest_constant(weights, constants)) if first else values[members]
+        x = np.full(n, chains.closest_constant(weights, constants)) if first else values[members]
         found = chains.residual(columns, weights, constants, x, self.residuals)
         if found > tolerance:
             if self.factors is None:
@@ -243,7 +249,7 @@ class _Evaluation:
                 constants,
                 x,
                 tolerance,
-                ITERATIONS,
+                FIRST_ITERATIONS if first else ITERATIONS,
                 self.factors,
                 self.work,
                 self.residuals,
@@ -257,9 +263,3 @@ class _Evaluation:
         np.copyto(values, self.alone)
         values[members] = x
         return float(found)
-
-
-def _closest_constant(weights: FloatArray, constants: FloatArray) -> float:
-    """The value that, if all states of the chain x = b + P x had it, would leave the least squared residual."""
-    lost = 1 - weights.sum(axis=1)
-    return float(constants @ lost / max(lost @ lost, 1e-300))

@@ -128,13 +128,13 @@ def spread(
 
     The ``changed`` states and their predecessors are backed up, and where that changes the action for a gain of more
     than ``margin``, or the value by more than ``threshold``, their predecessors in turn. Returns whether this came to
-    an end within ``limit`` backups.
+    an end: it is given up after ``limit`` backups more than five for each action that they changed.
     """
     states = values.size
     ahead, back = np.empty(successors.shape[2]), np.empty(successors.shape[2])
     queue = np.empty(states, dtype=np.int32)
     queued = np.zeros(states, dtype=np.bool_)
-    first, size, backups = 0, 0, 0
+    first, size, left = 0, 0, limit
     for s in changed:
         if not queued[s]:
             queued[s] = True
@@ -147,21 +147,25 @@ def spread(
                 queued[t] = True
                 queue[size] = t
                 size += 1
-    while size > 0 and backups < limit:
+    for _ in range(4 * states):
+        if size == 0 or left <= 0:
+            break
         s = queue[first]
         first = first + 1 if first + 1 < states else 0
         size -= 1
         queued[s] = False
-        backups += 1
         best, action = best_action(successors, probabilities, rewards, gamma, 0.0, values, s, ahead, back)
+        left -= 1
         change = best - values[s]
         large = abs(change) > threshold
         if change <= margin and not large:
             continue
         values[s] = best
-        if actions[s] == action and not large:
+        if actions[s] != action:
+            actions[s] = action
+            left = min(left + 5, limit)
+        elif not large:
             continue
-        actions[s] = action
         for j in range(offsets[s], offsets[s + 1]):
             t = sources[j]
             if not queued[t]:
