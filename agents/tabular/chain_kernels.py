@@ -140,20 +140,6 @@ def residual(columns: Integers, weights: Floats, constants: Floats, x: Floats, o
 
 
 @numba.njit(cache=True, nogil=True)
-def closest_constant(weights: Floats, constants: Floats) -> float:
-    """The value that, if all states of the chain had it, would leave the least squared residual."""
-    n, outcomes = weights.shape
-    product, square = 0.0, 1e-300
-    for i in range(n):
-        lost = 1.0
-        for k in range(outcomes):
-            lost -= weights[i, k]
-        product += constants[i] * lost
-        square += lost * lost
-    return product / square
-
-
-@numba.njit(cache=True, nogil=True)
 def _apply(columns: Integers, weights: Singles, z: Singles, other: Singles, out: Singles) -> tuple[float, float]:
     """``out`` = (I - P) z; returns its inner products with ``other`` and with itself."""
     n, outcomes = columns.shape

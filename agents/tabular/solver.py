@@ -97,8 +97,7 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
     if live == 0:
         return np.zeros(states), np.zeros(states, dtype=np.int32), 0.0, 0
     offsets, sources = kernels.predecessors(*mdp.packed, mdp.terminal)
-    actions, order = _first_policy(mdp, gamma, offsets, sources)
-    values = np.zeros(states)
+    actions, values, order = _first_policy(mdp, gamma, offsets, sources)
     evaluation = _Evaluation(mdp, gamma, offsets, sources, order)
     residuals, changed = np.zeros(states), np.empty(states, dtype=np.int32)
     before = np.empty(states)
@@ -165,8 +164,8 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
 
 def _first_policy(
     mdp: FiniteMDP, gamma: float, offsets: NDArray[np.int32], sources: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Actions and an order of the states, both from one wave."""
+) -> tuple[NDArray[np.int32], FloatArray, NDArray[np.int32]]:
+    """Actions, a guess of their values and an order of the states, all from one wave."""
     least = float(mdp.rewards.max(axis=1)[~mdp.terminal].min()) / (1 - gamma)
     if mdp.terminal.any():
         least = min(least, 0.0)
@@ -186,7 +185,7 @@ def _first_policy(
         actions,
         order,
     )
-    return actions, waves.interleave(offsets, sources, order)
+    return actions, np.where(mdp.terminal, 0.0, values + least), waves.interleave(offsets, sources, order)
 
 
 class _Evaluation:
@@ -234,7 +233,7 @@ class _Evaluation:
             self.factors = None
         columns, weights, constants, light = self.columns[:n], self.weights[:n], self.constants[:n], self.light[:n]
         members = self.members[:n]
-        x = np.full(n, chains.closest_constant(weights, constants)) if first else values[members]
+        x = values[members]
         found = chains.residual(columns, weights, constants, x, self.residuals)
         if found > tolerance:
             if self.factors is None:
