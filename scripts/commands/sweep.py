@@ -236,6 +236,10 @@ class Sweep:
         parts = [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", words)] if given else []
         if not parts or "" in parts:
             raise ValueError(f"--over takes KEY=V1,V2,..., not {text!r}")
+        if any(re.fullmatch(r"[\d.eE+-]*\d\.\.[\d.eE+-]+", part) for part in parts):
+            raise ValueError(
+                f"--over {key} takes values; a range such as {parts[0]} is for --sampler optuna --trials N"
+            )
         parameter = options.get(key) or inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=known[key])
         values = [coerce(f"--over {key}", part, parameter) for part in parts]
         for i, value in enumerate(values):

@@ -203,6 +203,11 @@ def until(condition: Any, seconds: float = 60.0) -> None:
         time.sleep(0.01)
 
 
+def test_a_range_without_optuna_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "q-learning", *LAKE, "--over", "step_size=0.01..1"]) == 2
+    assert "a range such as 0.01..1 is for --sampler optuna" in capsys.readouterr().err
+
+
 def test_each_variant_of_a_sweep_has_its_own_defaults() -> None:
     """What the command line sets otherwise stays as it is set, and the preset where a variant sets nothing."""
     command = [*LAKE, "--over", "variant=dr_grpo,dapo", "--clip", "0.3", "--seeds", "1"]
