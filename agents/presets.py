@@ -5,12 +5,11 @@ from __future__ import annotations
 import fnmatch
 import functools
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from gridzero.agents.neural.configs.grpo import VARIANTS
 from gridzero.envs.suggestions import closest
 
 
@@ -30,9 +29,9 @@ class Preset:
     steps: int
     fields: Mapping[str, Any]
 
-    def under(self, variant: str | None) -> Mapping[str, Any]:
-        """The fields that a variant of GRPO leaves alone: what it sets itself counts before them."""
-        return {name: value for name, value in self.fields.items() if name not in VARIANTS.get(variant or "", {})}
+    def besides(self, names: Container[str]) -> Mapping[str, Any]:
+        """The fields but for those of these names, which count before them."""
+        return {name: value for name, value in self.fields.items() if name not in names}
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from gridzero.agents.config_checks import check_at_least
 from gridzero.agents.environments import remake
+from gridzero.agents.neural.configs.grpo import VARIANTS
 from gridzero.agents.presets import Preset, preset, preset_for
 from gridzero.agents.registry import REGISTRY, config_class, default_config, registration
 from gridzero.agents.training import Budget
@@ -145,7 +146,7 @@ def parse_settings(
     elif policy_words or env is not None:
         given = {"policy": _policy_options(agent, env, env_id, environment, policy_words)} if policy_words else {}
         variant = _variant(own, rest)
-        fields = {} if tuned is None else tuned.under(variant.get("variant"))
+        fields = {} if tuned is None else tuned.besides(VARIANTS.get(variant.get("variant", ""), ()))
         groups[2] = (*groups[2], default_config(agent, env, {**fields, **variant, **given}))
     if "num_envs" in own:
         del groups[1]

@@ -23,6 +23,7 @@ from gridzero.agents import files, runs
 from gridzero.agents.config_checks import check_at_least
 from gridzero.agents.environments import Description, describe, parameters, remake
 from gridzero.agents.files import Positive
+from gridzero.agents.neural.configs.grpo import VARIANTS
 from gridzero.agents.presets import preset
 from gridzero.agents.registry import agent_class
 from gridzero.commands import memory
@@ -289,7 +290,11 @@ class Sweep:
                 default_config(
                     self.agent,
                     env,
-                    {"variant": name, **({} if tuned is None else tuned.under(name)), "policy": self.config.policy},
+                    {
+                        "variant": name,
+                        **({} if tuned is None else tuned.besides(VARIANTS.get(name, ()))),
+                        "policy": self.config.policy,
+                    },
                 )
                 for name in (self.config.variant, variant)
             )

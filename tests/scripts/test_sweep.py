@@ -18,6 +18,7 @@ import pytest
 
 from gridzero.__main__ import main
 from gridzero.agents import checkpoint, runs
+from gridzero.agents.neural.configs.grpo import VARIANTS
 from gridzero.agents.presets import preset
 from gridzero.agents.registry import agent_class, make
 from gridzero.agents.tabular.temporal_difference import QLearning
@@ -216,7 +217,7 @@ def test_each_variant_of_a_sweep_has_its_own_defaults() -> None:
     configs = {job.config.variant: job.config for group in jobs for job in group}
     assert list(configs) == ["dr_grpo", "dapo"]
     for variant, config in configs.items():
-        fields = {**preset("grpo", "FrozenLake-v1").under(variant), "variant": variant, "clip": 0.3}
+        fields = {**preset("grpo", "FrozenLake-v1").besides(VARIANTS[variant]), "variant": variant, "clip": 0.3}
         assert config == make("grpo", "FrozenLake-v1", **fields).config
     assert configs["dr_grpo"].normalisation != configs["dapo"].normalisation
 
