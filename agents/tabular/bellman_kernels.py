@@ -155,3 +155,26 @@ def improve_policy(
             changes += 1
             actions[s] = best_action
     return largest, changes
+
+
+@numba.njit(cache=True)
+def reward_extremes(rewards: FloatArray, terminal: NDArray[np.bool_]) -> tuple[float, float]:
+    """The largest absolute reward, and the least of the states' best rewards; of states that are not terminal.
+
+    Args:
+        rewards: (S, A).
+        terminal: (S,); if all are, 0 and infinity are returned.
+
+    >>> reward_extremes(np.array([[1.0, -3.0], [0.0, 2.0], [9.0, 9.0]]), np.array([False, False, True]))
+    (3.0, 1.0)
+    """
+    largest, least = 0.0, np.inf
+    for s in range(terminal.size):
+        if terminal[s]:
+            continue
+        best = -np.inf
+        for a in range(rewards.shape[1]):
+            best = max(best, rewards[s, a])
+            largest = max(largest, abs(rewards[s, a]))
+        least = min(least, best)
+    return largest, least

@@ -318,8 +318,7 @@ def _sweep(kernel: Any, planner: Planner) -> Any:
 
 def reward_unit(mdp: FiniteMDP) -> float:
     """The power of 2 just below the largest absolute reward, at most 1; 1 where all are 0."""
-    rewards = mdp.rewards[~mdp.terminal]
-    largest = float(max(rewards.max(), -rewards.min())) if rewards.size else 0.0
+    largest, _ = bellman_kernels.reward_extremes(mdp.rewards, mdp.terminal)
     return min(1.0, math.ldexp(0.5, math.frexp(largest)[1])) if largest > 0 else 1.0
 
 

@@ -24,6 +24,7 @@ from gridzero.agents.tabular import chain_kernels as chains
 from gridzero.agents.tabular import factorization_kernels as factorization
 from gridzero.agents.tabular import solver_kernels as kernels
 from gridzero.agents.tabular import wave_kernels as waves
+from gridzero.agents.tabular.bellman_kernels import reward_extremes
 from gridzero.agents.tabular.dynamic_programming import PolicyIteration, PolicyIterationConfig, reward_unit
 from gridzero.envs.mdp import FiniteMDP
 
@@ -103,7 +104,7 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
     before = np.empty(states)
     due, verifying = np.ones(states, dtype=np.bool_), False
     accuracy, best, stalled, improvements = 0.03, np.inf, 0, 0
-    residual = float(np.abs(mdp.rewards[~mdp.terminal]).max())
+    residual, _ = reward_extremes(mdp.rewards, mdp.terminal)
     tolerance = max(tolerance, 8 * np.finfo(np.float64).eps * residual / (1 - gamma))
     noise = evaluation.run(actions, values, accuracy * residual, thorough=False)
     while True:
@@ -166,7 +167,8 @@ def _first_policy(
     mdp: FiniteMDP, gamma: float, offsets: NDArray[np.int32], sources: NDArray[np.int32]
 ) -> tuple[NDArray[np.int32], FloatArray, NDArray[np.int32]]:
     """Actions, a guess of their values and an order of the states, all from one wave."""
-    least = float(mdp.rewards.max(axis=1)[~mdp.terminal].min()) / (1 - gamma)
+    _, least = reward_extremes(mdp.rewards, mdp.terminal)
+    least /= 1 - gamma
     if mdp.terminal.any():
         least = min(least, 0.0)
     # Relative to the least possible value, so that far from any reward tiny differences are not rounded away.
@@ -214,7 +216,7 @@ class _Evaluation:
         precision = np.float32 if 1 - gamma > 1e-5 else np.float64
         self.light = np.empty((n, outcomes), dtype=precision)
         self.work = np.empty((8, n), dtype=precision)
-        self.residuals = np.empty(n)
+        self.x, self.residuals = np.empty(n), np.empty(n)
         self.changed = np.zeros(n, dtype=np.bool_)
         self.factors: factorization.Factors | None = None
 
@@ -233,7 +235,7 @@ class _Evaluation:
             self.factors = None
         columns, weights, constants, light = self.columns[:n], self.weights[:n], self.constants[:n], self.light[:n]
         members = self.members[:n]
-        x = values[members]
+        x = np.take(values, members, out=self.x[:n], mode="clip")
         found = chains.residual(columns, weights, constants, x, self.residuals)
         if found > tolerance:
             if self.factors is None:
