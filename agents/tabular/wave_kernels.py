@@ -105,22 +105,24 @@ def first_wave(
     # About the loss of value in four steps, so that most states keep the bucket from which they are reached.
     width = max(4 * (1 - gamma), 60 / BUCKETS)
     ends = np.zeros(BUCKETS, dtype=np.int32)
+    following = np.empty(states, dtype=np.int32)  # at first the bucket in which a wave begins
     for s in range(states):
         if alone[s] > 0:
-            ends[_bucket(alone[s], top, width)] += 1
+            following[s] = _bucket(alone[s], top, width)
+            ends[following[s]] += 1
     ends = np.cumsum(ends).astype(np.int32)
     seeds = np.empty(ends[-1], dtype=np.int32)
     place = ends.copy()
     for s in range(states - 1, -1, -1):
         if alone[s] > 0:
-            b = _bucket(alone[s], top, width)
+            b = following[s]
             place[b] -= 1
             seeds[place[b]] = s
     heads, tails = np.full(BUCKETS, -1, dtype=np.int32), np.empty(BUCKETS, dtype=np.int32)
-    following = np.empty(states, dtype=np.int32)
     reached, settled = terminal.copy(), terminal.copy()
     seed, last = 0, 0
     for b in range(BUCKETS):
+        bound = top * np.exp(-width * (b + 1)) if b + 1 < BUCKETS else -np.inf
         while heads[b] >= 0 or seed < ends[b]:
             if seed < ends[b]:
                 s = seeds[seed]
@@ -132,9 +134,8 @@ def first_wave(
                 s = heads[b]
                 heads[b] = following[s]
             value, action = _hopeful_action(successors, probabilities, rewards, gamma, shift, values, settled, s)
-            later = _bucket(value, top, width)
-            if later > b:
-                _append(s, later, heads, tails, following)
+            if value < bound:
+                _append(s, max(_bucket(value, top, width), b + 1), heads, tails, following)
                 continue
             values[s], actions[s] = value, action
             settled[s] = True
