@@ -121,7 +121,7 @@ def condense(box: str) -> str:
         ),
         (
             r"invalid choice '(.*)' for argument '[^-]\S*'\. Expected one of \((.*?),?\)\.",
-            lambda m: f"there is no {m[1]!r}; {closest(m[1], _quoted(m[2]))}",
+            lambda m: f"there is no {m[1]!r}; {closest(m[1], _quoted(m[2]), cutoff=0.6)}",
         ),
         (
             r"invalid choice (.*) for argument '(\S+)'\. Expected one of \((.*?),?\)\.",
