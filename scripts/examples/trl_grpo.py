@@ -21,6 +21,7 @@ from trl import GRPOConfig, GRPOTrainer
 from gridzero.envs.tasks import make_task
 from gridzero.llm_rl.decoding.generate import Sampling, generate
 from gridzero.llm_rl.integrations.task_exports import trl_dataset, trl_reward
+from gridzero.llm_rl.models.llama_files import as_transformers
 from gridzero.llm_rl.policies.base_models import base_model
 
 GROUP, BATCH = 8, 64
@@ -51,7 +52,7 @@ def main() -> None:
             report_to="none",
         )
         trainer = GRPOTrainer(
-            model=model,
+            model=as_transformers(model),
             processing_class=tokenizer,
             reward_funcs=trl_reward(task, end=[tokenizer.eos_token_id]),
             train_dataset=trl_dataset(task, size=max(BATCH, steps // GROUP)),
