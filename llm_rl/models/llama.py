@@ -92,7 +92,7 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(queries, config.hidden_size, bias=False, device=device)
 
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None, cache: Any) -> Tensor:
-        """What T tokens (B, T, D) find among themselves and those whose keys and values are in the cache."""
+        """Attend from T tokens (B, T, D) to themselves and to those in the cache; (B, T, D)."""
         shape = (*x.shape[:-1], -1, self.head_dim)
         queries, keys, values = (
             project(x).view(shape).transpose(1, 2) for project in (self.q_proj, self.k_proj, self.v_proj)
@@ -296,7 +296,7 @@ class Llama(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.lm_head.weight.device
 
     @property

@@ -84,7 +84,7 @@ class LlamaConfig:
         return LlamaConfig(**found) if _sound(found) else None
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``config.json`` holds."""
+        """The contents of ``config.json``."""
         own = asdict(self)
         rotation = {"rope_theta": own.pop("rope_theta"), "rope_type": "default"}
         usual = {name: value for name, value in _USUAL.items() if name != "rope_scaling"}

@@ -78,7 +78,7 @@ def _defaulted(field: dataclasses.Field[Any]) -> Any:
 
 
 def _metavar(hint: Any) -> str | None:
-    """What stands for the value of an option that may be None; None for other options, whose is tyro's."""
+    """Placeholder of the value of an option that may be None; None for other options, which keep tyro's."""
     if typing.get_origin(hint) is Annotated:
         hint = typing.get_args(hint)[0]
     parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else ()

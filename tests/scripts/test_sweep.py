@@ -210,7 +210,7 @@ def test_a_range_without_optuna_is_explained(capsys: pytest.CaptureFixture[str])
 
 
 def test_each_variant_of_a_sweep_has_its_own_defaults() -> None:
-    """What the command line sets otherwise stays as it is set, and the preset where a variant sets nothing."""
+    """Flags count before a variant, a variant before the preset."""
     command = [*LAKE, "--over", "variant=dr_grpo,dapo", "--clip", "0.3", "--seeds", "1"]
     settings = parse_settings("sweep", "", sweep.Options, "grpo", command, EnvironmentWords())
     jobs = sweep.Sweep(Path("runs/all"), "grpo", FROZEN, None, settings.config, settings.options).jobs

@@ -233,7 +233,7 @@ class MLPPolicy(Policy):
         return Scores(*self.actions.score(_allowed(outputs, steps.observations), steps.actions))
 
     def _through(self, torso: Torso, head: nn.Module, steps: Steps) -> Tensor:
-        """What a head makes of the torso's features."""
+        """Apply a torso and then a head, step by step where the torso has a memory; (B, T, outputs of the head)."""
         if torso.core is None:
             return torso.through(head, steps.observations)
         return torch.as_tensor(head(self._features(torso, steps)))

@@ -82,7 +82,7 @@ class Torso(nn.Module):
         return torch.as_tensor(self.hidden(self.reader(observations)))
 
     def through(self, head: nn.Module, observations: Mapping[str, Tensor]) -> Tensor:
-        """What a head makes of the features of observations, without a memory; in one operation where it can be."""
+        """Apply a torso without memory, then a head, to observations (..., n); for autograd at once if it can be."""
         if self._perceptron and type(head) is nn.Linear:
             return perceptron(observations[self.reader.names[0]], self._perceptron, head)
         return torch.as_tensor(head(self.forward(observations)))

@@ -33,7 +33,7 @@ SIZES: dict[str, Any] = {"width": 32, "layers": 2, "heads": 4, "positions": 64}
 def pair(
     *, key_heads: int = 4, tied: bool = True, dtype: torch.dtype = torch.float32, seed: int = 0
 ) -> tuple[Llama, Any]:
-    """The same random weights as our model and as transformers'."""
+    """Our model and transformers', with the same random weights."""
     settings = tiny_config(len(VOCABULARY), tied=tied, **SIZES).to_dict() | {"num_key_value_heads": key_heads}
     config = LlamaConfig.of(settings)
     assert config is not None
