@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from gridzero.envs.grid.layouts.tiles import Tile
 
 Move = tuple[int, int]
-LARGEST_MAP = 2500
+LARGEST_MAP = 10_000
 """Most cells of a map whose optimum is computed for the panel, within some hundredths of a second."""
+STEP_LIMIT = 1000
+"""Steps of the optimum where the environment has no time limit, as in evaluations."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from gymnasium.vector import SyncVectorEnv
 from numpy.typing import NDArray
 
 from gridzero.envs.rendering import colors
-from gridzero.envs.rendering.boards import find_board
+from gridzero.envs.rendering.boards import STEP_LIMIT, find_board
 from gridzero.envs.rendering.controls import Controls
 from gridzero.envs.rendering.episodes import Episodes, StepRate
 from gridzero.envs.rendering.frame_renderer import FrameRenderer
@@ -333,9 +333,9 @@ class Viewer:
         """The best expected return, where the map says it, and what the agent's falls short of it by."""
         board = self.renderer.board
         spec = getattr(self.env, "spec", None)
-        limit = None if spec is None or spec.additional_wrappers else spec.max_episode_steps
-        if board is None or limit is None:
+        if board is None or spec is None or spec.additional_wrappers:
             return {}
+        limit = spec.max_episode_steps or STEP_LIMIT
         if self._exact is None or self._exact[0] is not board.key():
             best = board.expected_return(limit, None)
             policy = None if self._latest is not None or best is None else read_table(self.agent, "policy_table")

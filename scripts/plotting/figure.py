@@ -139,7 +139,7 @@ def finish(axes: Any, metrics: Sequence[str], curves: Sequence[Curve], smooth: i
     short = FuncFormatter(lambda number, _: thousands(number))
     axes.xaxis.set_major_formatter(short)
     if metrics[0] in LOGARITHMIC and (values > 0).sum() > 1:
-        axes.set_yscale("log", nonpositive="mask")
+        _scale_logarithmically(axes, values)
     elif set(metrics) <= set(SHARES):
         axes.set_ylim(min(0.0, float(values.min(initial=0.0))), 1.02)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -152,6 +152,16 @@ def finish(axes: Any, metrics: Sequence[str], curves: Sequence[Curve], smooth: i
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _scale_logarithmically(axes: Any, values: np.ndarray) -> None:
+    """A logarithmic axis; where a value is 0, as at the end of policy iteration, 0 is a tick below the others."""
+    if (values != 0).all():
+        axes.set_yscale("log", nonpositive="mask")
+        return
+    smallest = 10.0 ** math.floor(math.log10(values[values > 0].min()))
+    axes.set_yscale("symlog", linthresh=smallest, linscale=0.5)
+    axes.set_ylim(bottom=-0.1 * smallest)
 
 
 def caption(curves: Sequence[Curve], statistic: Average, unit: str) -> str:

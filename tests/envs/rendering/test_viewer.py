@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import gridzero
-from gridzero.agents import Update
+from gridzero.agents import Update, episodes
 from gridzero.envs.grid.world import GridWorld
 from gridzero.envs.rendering import Viewer, colors
+from gridzero.envs.rendering.boards import STEP_LIMIT
 from gridzero.envs.rendering.episodes import Episodes
 from gridzero.envs.rendering.panel import number
 from gridzero.envs.rendering.screen import open_display
@@ -404,6 +405,16 @@ def test_tables_of_transitions_have_their_optimum_on_the_panel():
     with contextlib.closing(Viewer(wrapped, human=False)) as viewer:
         viewer.present()
         assert "optimum" not in dict(viewer.dashboard().rows)
+
+
+def test_without_a_time_limit_and_on_a_large_map_the_panel_has_the_optimum_of_evaluations():
+    """The cliff's shortest way is 13 steps (Sutton & Barto, example 6.6); an empty world's target pays 1."""
+    assert STEP_LIMIT == episodes.STEP_LIMIT
+    expected = {"CliffWalking-v1": "-13", "gridzero/GridWorld-v0": "1"}
+    for (name, optimum), options in zip(expected.items(), ({}, {"layout": "empty:100x100"}), strict=True):
+        with contextlib.closing(Viewer(gym.make(name, **options), human=False)) as viewer:
+            viewer.present()
+            assert dict(viewer.dashboard().rows)["optimum"] == optimum
 
 
 def test_the_panel_of_a_long_map_is_below_it():

@@ -91,7 +91,7 @@ def test_labels_say_what_differs_and_nothing_else(drawn: list[Any]) -> None:
 def test_each_environment_has_its_panel_and_its_own_metric(drawn: list[Any]) -> None:
     record("lake", optimum=0.74)
     record("slippery", kwargs={"is_slippery": False})
-    record("plan", agent="value-iteration", env="CliffWalking-v1", metric="residual", values=(1.0, 1e-3, 0.0))
+    record("plan", agent="value-iteration", env="CliffWalking-v1", metric="residual", values=(1.0, 1e-3, 1e-5))
     assert main(["plot", "lake", "slippery", "plan", "--output", "all.svg"]) == 0
     first, second, third = drawn[0].axes
     assert first.get_title() == "FrozenLake-v1, is slippery by default"
@@ -100,6 +100,17 @@ def test_each_environment_has_its_panel_and_its_own_metric(drawn: list[Any]) -> 
     assert [text.get_text() for text in first.texts] == ["optimum 0.74"]
     assert first.get_xlabel() == "environment steps"
     assert Path("all.svg").read_text().startswith("<?xml")
+
+
+def test_a_residual_of_zero_is_seen(drawn: list[Any]) -> None:
+    """Policy iteration ends with a residual of exactly 0, below every tick of a logarithmic axis."""
+    record("exact", agent="policy-iteration", metric="residual", values=(2.6, 1.0, 9.0, 0.0))
+    assert main(["plot", "exact"]) == 0
+    (axes,) = drawn[0].axes
+    heights = axes.transData.transform([(0, value) for value in (0.0, 1.0, 2.6, 9.0)])[:, 1]
+    assert axes.bbox.y0 < heights[0] < heights[1]
+    assert (heights[3] - heights[2]) / (heights[2] - heights[1]) == pytest.approx(np.log(9 / 2.6) / np.log(2.6))
+    assert 0.0 in axes.get_yticks()
 
 
 def test_runs_without_the_metric_that_most_have_are_left_out(
