@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gridzero.llm_rl.models.adapted_layers import AdaptedLayer
 from gridzero.llm_rl.models.causal import unwrapped
 from gridzero.llm_rl.models.image_text import SeeingEmbedding
 from gridzero.llm_rl.models.llama import Llama
@@ -179,6 +180,11 @@ def _linear(module: Any) -> Linear | None:
     """The weight and bias of a layer with its adapters; None if it is something else."""
     if type(module) is nn.Linear:
         return Linear(module.weight, module.bias)
+    if isinstance(module, AdaptedLayer):
+        if module.disabled:
+            return _linear(module.base_layer)
+        weights = module.effective() if _is_exact(module.base_layer) else None
+        return None if weights is None else Linear(*weights)
     base, kind = getattr(module, "base_layer", None), type(module).__module__
     if type(base) is not nn.Linear or not kind.startswith(("peft.tuners.lora.", "peft.tuners.ia3.")):
         return None
@@ -186,7 +192,7 @@ def _linear(module: Any) -> Linear | None:
         return None if module.merged else Linear(base.weight, base.bias)
     weight, bias = base.weight, base.bias
     if not module.merged:
-        if weight.element_size() < 4:
+        if not _is_exact(base):
             return None
         for adapter in module.active_adapters:
             if adapter in getattr(module, "ia3_l", ()):
@@ -198,3 +204,8 @@ def _linear(module: Any) -> Linear | None:
                     return None
                 weight = weight + module.get_delta_weight(adapter)
     return Linear(weight, bias)
+
+
+def _is_exact(layer: Any) -> bool:
+    """Whether a layer is plain, and not of half precision, where small changes of its weight would vanish."""
+    return type(layer) is nn.Linear and layer.weight.element_size() >= 4

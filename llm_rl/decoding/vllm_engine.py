@@ -15,7 +15,9 @@ from torch import Tensor
 
 from gridzero.llm_rl.decoding.generate import Completions
 from gridzero.llm_rl.decoding.sampling import Draws, Sampling
-from gridzero.llm_rl.models.virtual_tokens import virtual_count
+from gridzero.llm_rl.models.adapted_layers import LoRALayer
+from gridzero.llm_rl.models.adapted_model import adapted_layers
+from gridzero.llm_rl.models.peft import is_adapted
 
 _MEMORY = 0.3  # of the GPU's, since learning needs the rest
 
@@ -24,7 +26,8 @@ def check_vllm(model: Any, sampling: Sampling) -> None:
     """Raise ValueError where vLLM is not installed, or cannot write as the model and the settings say."""
     if importlib.util.find_spec("vllm") is None:
         raise ValueError("--policy.decoder vllm needs the package vllm, which is not installed: pip install vllm")
-    if virtual_count(model) or any(kind != "LORA" for kind in _kinds(model)):
+    kinds = {type(layer) for layer in adapted_layers(model).values()}
+    if is_adapted(model) and kinds != {LoRALayer}:
         raise ValueError("vLLM writes with whole models and with lora here; leave out --policy.decoder vllm")
     if sampling.temperature != 1 and (sampling.top_k or sampling.top_p < 1):
         raise ValueError("vLLM has no log-probabilities at a temperature before top_k and top_p; leave out one of them")
@@ -109,26 +112,15 @@ class VLLMEngine:
 @torch.no_grad()
 def plain_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
     """Names and weights of a model without adapters, those of lora added to what they adapt."""
-    from peft.tuners.lora import LoraLayer
-
-    changes: dict[str, Tensor] = {}
-    lora: list[tuple[str, Any]] = [
-        (name, layer) for name, layer in model.named_modules() if isinstance(layer, LoraLayer)
-    ]
-    for name, layer in lora:
-        for adapter in layer.active_adapters:
-            change = layer.get_delta_weight(adapter)
-            changes[f"{name}.base_layer.weight"] = changes.get(f"{name}.base_layer.weight", 0) + change
+    adapted = adapted_layers(model)
     for name, weight in model.state_dict().items():
-        if ".lora_" in name:
-            continue
-        plain = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
-        yield plain, weight + changes[name].to(weight.dtype) if name in changes else weight
-
-
-def _kinds(model: Any) -> list[str]:
-    configs = getattr(model, "peft_config", {}).values()
-    return [str(getattr(config.peft_type, "value", config.peft_type)) for config in configs]
+        place, _, own = name.rpartition(".")
+        layer = adapted.get(place.removesuffix(".base_layer"))
+        if layer is None and ".lora_" not in name:
+            yield name.removeprefix("base_model.model."), weight
+        elif layer is not None and (found := layer.effective()) is not None:
+            plain = place.removeprefix("base_model.model.").removesuffix(".base_layer")
+            yield f"{plain}.{own}", found[0].to(weight.dtype) if own == "weight" else weight
 
 
 def _completions(

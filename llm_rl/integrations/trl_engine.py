@@ -21,8 +21,7 @@ from gridzero.agents.neural.grpo import GRPO, GRPOConfig
 from gridzero.agents.neural.objectives import overlong_penalty
 from gridzero.envs.tasks import Problem
 from gridzero.llm_rl.integrations.task_exports import from_json, replies, row, trl_reward, written
-from gridzero.llm_rl.models.llama_files import as_transformers
-from gridzero.llm_rl.models.peft import is_adapted
+from gridzero.llm_rl.models.peft import as_peft, is_adapted
 from gridzero.llm_rl.models.pretrained import save_model
 from gridzero.llm_rl.models.rendering import ChatRenderer
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
@@ -108,7 +107,7 @@ class TRLGRPO(GRPO):
         from datasets import Dataset
 
         config, policy = self.config, self.network
-        model = as_transformers(policy.model)
+        model = as_peft(policy.model)
         updates = self._planned_updates()
         options = policy.options
         arguments = trl.GRPOConfig(

@@ -295,14 +295,15 @@ def checkpoint_gradients(model: Any) -> None:
     Source: Chen et al. (2016), Training deep nets with sublinear memory cost, section 4.
     """
     recompute: Any = functools.partial(checkpoint, use_reentrant=False)
-    if isinstance(model, Llama):
-        model.model.recompute = recompute
+    inner = unwrapped(model)
+    if isinstance(inner, Llama):
+        inner.model.recompute = recompute
         return
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     layers = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
     if not layers:
-        raise ValueError(f"{type(unwrapped(model)).__name__} has no gradient checkpointing")
+        raise ValueError(f"{type(inner).__name__} has no gradient checkpointing")
     for layer in layers:
         # Not by the model's own method, whose hook on the embedding would make it another kind of model.
         layer.gradient_checkpointing = True

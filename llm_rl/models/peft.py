@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from gridzero.llm_rl.models.adapted_layers import is_linear
+from gridzero.llm_rl.models.adapted_model import AdaptedModel, is_known, without_adapters
 from gridzero.llm_rl.models.causal import max_positions, seeded, text_prefix
 from gridzero.llm_rl.models.llama_files import as_transformers
+from gridzero.llm_rl.models.sublayers import sublayer_outputs
 
 Kind = Literal["lora", "prefix", "prompt", "ia3", "bottleneck"]
 MERGEABLE = ("LORA", "IA3")
@@ -41,23 +45,16 @@ def add_lora(
 
     Source: Hu et al. (2021), LoRA, section 4.1.
     """
-    import peft
-
     _check_count("rank", rank)
     if not alpha > 0:
         raise ValueError(f"alpha must be above 0, not {alpha}")
-    config = peft.LoraConfig(
-        task_type="CAUSAL_LM",
-        r=rank,
-        lora_alpha=alpha,  # type: ignore[arg-type]  # a whole number there, but any will do
-        target_modules=_lora_targets(model, targets),
-        fan_in_fan_out=_transposed(model),
-    )
-    return add_adapters(model, config, seed)
+    _check_plain(model)
+    names = _lora_targets(model, targets)
+    return add_adapters(model, _settings(model, "LORA", r=rank, lora_alpha=alpha, target_modules=names), seed)
 
 
 def _lora_targets(model: Any, targets: Literal["all-linear"] | Sequence[str]) -> str | list[str]:
-    """The layers that LoRA adapts, as peft wants them: names, or a pattern of whole names.
+    """The layers that LoRA adapts, as settings name them: ends of their names, or a pattern of whole names.
 
     Raises:
         ValueError: for names of no layers.
@@ -65,13 +62,11 @@ def _lora_targets(model: Any, targets: Literal["all-linear"] | Sequence[str]) ->
     # In a mixture of experts, peft takes the names of an MLP's layers for those of experts; in a model that sees, other
     # layers have the same names in the vision tower.
     mixed, inside = any(".experts." in name for name, _ in model.named_parameters()), text_prefix(model)
-    if targets == "all-linear" and not mixed and not inside:
-        return targets
     output = model.get_output_embeddings()
     allowed = {
         name.rpartition(".")[2]
         for name, layer in model.named_modules()
-        if _is_linear(layer) and layer is not output and name.startswith(inside) and ("attn" in name or not mixed)
+        if is_linear(layer) and layer is not output and name.startswith(inside) and ("attn" in name or not mixed)
     }
     names = sorted(allowed) if targets == "all-linear" else list(targets)
     for name in names or [""]:
@@ -91,10 +86,7 @@ def add_ia3(model: Any) -> Any:
     Source: Liu et al. (2022), Few-shot parameter-efficient fine-tuning is better and cheaper than in-context learning,
     section 3.3.
     """
-    import peft
-
-    from gridzero.llm_rl.models.bottleneck import sublayer_outputs
-
+    _check_plain(model)
     inside = text_prefix(model)
     names = [
         name
@@ -104,13 +96,9 @@ def add_ia3(model: Any) -> Any:
     if not names:
         raise ValueError(f"{type(model).__name__} has no layer named {', '.join(_KEYS_AND_VALUES)}, which ia3 rescales")
     _, last = sublayer_outputs(model)
-    config = peft.IA3Config(
-        task_type="CAUSAL_LM",
-        target_modules=[*names, *last],
-        feedforward_modules=last,
-        fan_in_fan_out=_transposed(model),
+    return add_adapters(
+        model, _settings(model, "IA3", target_modules=[*names, *last], feedforward_modules=last), seed=0
     )
-    return add_adapters(model, config, 0)
 
 
 def add_prompt(model: Any, tokens: int, *, seed: int = 0) -> Any:
@@ -126,14 +114,11 @@ def add_prompt(model: Any, tokens: int, *, seed: int = 0) -> Any:
 
     Source: Lester et al. (2021), The power of scale for parameter-efficient prompt tuning, sections 2 and 2.1.
     """
-    import peft
-
+    _check_plain(model)
     _check_tokens(model, tokens)
-    adapted = add_adapters(model, peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=tokens), seed)
-    if model.device.type != "meta":
-        with torch.no_grad():
-            _learned(adapted).copy_(model.get_input_embeddings()(_random_tokens(model, tokens, seed)))
-    return adapted
+    with torch.no_grad():
+        learned = model.get_input_embeddings()(_random_tokens(model, tokens, seed))
+    return _with_virtual_tokens(model, "PROMPT_TUNING", learned, token_dim=learned.shape[1])
 
 
 def add_prefix(model: Any, tokens: int, *, seed: int = 0) -> Any:
@@ -152,26 +137,29 @@ def add_prefix(model: Any, tokens: int, *, seed: int = 0) -> Any:
 
     Source: Li and Liang (2021), Prefix-tuning, sections 4.2 and 7.4.
     """
-    import peft
-
+    _check_plain(model)
     _check_tokens(model, tokens)
-    read = None
-    if model.device.type != "meta" and not hasattr(model, "peft_config"):
-        from transformers import DynamicCache
+    from transformers import DynamicCache
 
-        with torch.no_grad():
-            cache = DynamicCache(config=model.config.get_text_config(decoder=True))
-            model(_random_tokens(model, tokens, seed).unsqueeze(0), past_key_values=cache, use_cache=True)
-        pairs = [getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values")]
-        kept = [states for states in pairs if states is not None]
-        if len(kept) < len(pairs) or any(states.shape != kept[0].shape for states in kept):
-            raise ValueError(f"the layers of {type(model).__name__} do not all keep keys and values of one shape")
-        # peft's order: token, layer, key or value, head, size
-        read = torch.stack([states[0] for states in kept]).permute(2, 0, 1, 3).flatten(1)
-    adapted = add_adapters(model, peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=tokens), seed)
-    if read is not None:
-        with torch.no_grad():
-            _learned(adapted).copy_(read)
+    with torch.no_grad():
+        cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+        model(_random_tokens(model, tokens, seed).unsqueeze(0), past_key_values=cache, use_cache=True)
+    pairs = [getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values")]
+    kept = [states for states in pairs if states is not None]
+    if len(kept) < len(pairs) or any(states.shape != kept[0].shape for states in kept):
+        raise ValueError(f"the layers of {type(model).__name__} do not all keep keys and values of one shape")
+    # peft's order: token, layer, key or value, head, size
+    read = torch.stack([states[0] for states in kept]).permute(2, 0, 1, 3)
+    _, layers, heads, size = read.shape
+    sizes = {"num_layers": layers // 2, "num_attention_heads": heads, "token_dim": heads * size}
+    return _with_virtual_tokens(model, "PREFIX_TUNING", read.flatten(1), **sizes)
+
+
+def _with_virtual_tokens(model: Any, kind: str, learned: Tensor, **sizes: int) -> Any:
+    """A model with virtual tokens (n, …)."""
+    adapted = add_adapters(model, _settings(model, kind, num_virtual_tokens=len(learned), **sizes))
+    with torch.no_grad():
+        adapted.prompt_encoder[adapted.active_adapter].embedding.weight.copy_(learned)
     return adapted
 
 
@@ -188,28 +176,75 @@ def add_bottleneck(model: Any, rank: int, *, seed: int = 0) -> Any:
 
     Source: Houlsby et al. (2019), Parameter-efficient transfer learning for NLP, section 2.1.
     """
-    from gridzero.llm_rl.models.bottleneck import BottleneckConfig, sublayer_outputs
-
     _check_count("rank", rank)
+    _check_plain(model)
     attention, mlp = sublayer_outputs(model)
-    return add_adapters(model, BottleneckConfig(task_type="CAUSAL_LM", r=rank, target_modules=[*attention, *mlp]), seed)
+    return add_adapters(model, _settings(model, "BOTTLENECK", r=rank, target_modules=[*attention, *mlp]), seed)
 
 
-def add_adapters(model: Any, config: Any, seed: int = 0) -> Any:
-    """Freeze a model and add the adapters of one of peft's configurations.
+def add_adapters(model: Any, settings: Mapping[str, Any], seed: int = 0) -> Any:
+    """Freeze a model and add the adapters that the contents of an ``adapter_config.json`` describe.
+
+    They are :class:`~gridzero.llm_rl.models.adapted_model.AdaptedModel`'s, or peft's where it alone knows what the
+    settings ask for.
 
     Raises:
         ValueError: for a model that has adapters already.
     """
+    _check_plain(model)
+    device = next(model.parameters()).device
+    with seeded(seed, device):
+        return (AdaptedModel(model, settings) if is_known(settings, model) else _of_peft(model, settings)).eval()
+
+
+def _of_peft(model: Any, settings: Mapping[str, Any]) -> Any:
     import peft
 
-    if hasattr(model, "peft_config"):
-        raise ValueError("the model has adapters already, which go on learning: leave out --policy.peft")
-    model = as_transformers(model)
-    device = next(model.parameters()).device
-    with seeded(seed, device), warnings.catch_warnings():
+    make: Any = peft.PeftConfig
+    config = make.from_peft_type(**{**settings, "inference_mode": False})
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft uses what transformers will rename
-        return peft.get_peft_model(model, config).eval()
+        return peft.get_peft_model(as_transformers(model), config)
+
+
+def as_peft(model: Any) -> Any:
+    """A model as classes of peft and transformers, for libraries that build on them: TRL.
+
+    It shares the weights: what one learns, the other knows.
+
+    Raises:
+        ValueError: for bottlenecks, which peft does not have.
+
+    >>> from gridzero.llm_rl.models.causal import tiny_model
+    >>> model = add_lora(tiny_model(22, width=32, layers=2, heads=4, positions=64), 2, 4)
+    >>> type(as_peft(model)).__name__
+    'PeftModelForCausalLM'
+    """
+    if not isinstance(model, AdaptedModel):
+        return as_transformers(model)
+    settings = vars(model.active_peft_config)
+    if settings["peft_type"] == "BOTTLENECK":
+        raise ValueError("peft has no bottlenecks")
+    shared = {id(weight): weight for weight in model.parameters()}
+    theirs = _of_peft(without_adapters(copy.deepcopy(model.get_base_model(), shared)), settings)
+    theirs.active_peft_config.base_model_name_or_path = settings["base_model_name_or_path"]
+    own = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    for name, weight in own.items():
+        place, _, last = name.rpartition(".")
+        setattr(theirs.get_submodule(place), last, weight)
+    return theirs.train(model.training)
+
+
+def _settings(model: nn.Module, kind: str, **more: Any) -> dict[str, Any]:
+    """Settings of adapters, as ``adapter_config.json`` holds them."""
+    if kind in MERGEABLE:
+        more["fan_in_fan_out"] = any(is_linear(layer) and not isinstance(layer, nn.Linear) for layer in model.modules())
+    return {"peft_type": kind, "task_type": "CAUSAL_LM", **more}
+
+
+def _check_plain(model: Any) -> None:
+    if is_adapted(model):
+        raise ValueError("the model has adapters already, which go on learning: leave out --policy.peft")
 
 
 def _check_count(name: str, number: int) -> None:
@@ -224,29 +259,11 @@ def _check_tokens(model: Any, tokens: int) -> None:
         raise ValueError(f"{tokens} learned tokens leave none of the model's {positions} positions")
 
 
-def _is_linear(layer: nn.Module) -> bool:
-    """Whether a layer is linear, with weights stored as (outputs, inputs) or the other way round."""
-    from transformers.pytorch_utils import Conv1D
-
-    return isinstance(layer, nn.Linear | Conv1D)
-
-
-def _transposed(model: nn.Module) -> bool:
-    """Whether the weights of linear layers are stored as (inputs, outputs)."""
-    from transformers.pytorch_utils import Conv1D
-
-    return any(isinstance(layer, Conv1D) for layer in model.modules())
-
-
 def _random_tokens(model: Any, count: int, seed: int) -> Tensor:
+    if model.device.type == "meta":
+        return torch.zeros(count, dtype=torch.long, device="meta")
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(len(model.get_input_embeddings().weight), (count,), generator=generator).to(model.device)
-
-
-def _learned(adapted: Any) -> Tensor:
-    """The weights (n, …) of virtual tokens."""
-    weight: Tensor = adapted.prompt_encoder[adapted.active_adapter].embedding.weight
-    return weight
 
 
 def is_adapted(model: Any) -> bool:

@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from gridzero.agents import checkpoint, runs
 from gridzero.agents.files import new_directory
 from gridzero.envs.tasks.numbers import shown
+from gridzero.llm_rl.models.adapted_model import CONFIG as _ADAPTER
+from gridzero.llm_rl.models.adapted_model import WEIGHTS as _ADAPTER_WEIGHTS
+from gridzero.llm_rl.models.adapted_model import AdaptedModel
 from gridzero.llm_rl.models.cache import cache
 from gridzero.llm_rl.models.causal import check_model
 from gridzero.llm_rl.models.gguf import dequantised, is_gguf
@@ -28,7 +32,6 @@ from gridzero.llm_rl.models.peft import add_adapters, is_adapted
 
 SHIPPED = Path(__file__).parent / "base-models"
 _KINDS = ("LORA", "PREFIX_TUNING", "PROMPT_TUNING", "IA3", "BOTTLENECK")
-_ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 
 
@@ -150,7 +153,8 @@ def write_model(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a model, or its adapters where it has some, and its tokenizer into a folder."""
     options: dict[str, Any] = {}
     if is_adapted(model):
-        options = {"save_embedding_layers": False, "selected_adapters": [model.active_adapter]}
+        if not isinstance(model, AdaptedModel):
+            options = {"save_embedding_layers": False, "selected_adapters": [model.active_adapter]}
         base = Path(model.active_peft_config.base_model_name_or_path or "")
         if base.parent in (SHIPPED, cache()):  # which may move
             model.active_peft_config.base_model_name_or_path = base.name
@@ -183,10 +187,12 @@ def read_weights(model: Any, folder: str | Path) -> None:
 
 def _read_adapters(model: Any, folder: Path) -> None:
     """Give a model's adapters the weights of saved ones."""
-    import peft
-    from safetensors.torch import load_file
-
     weights = load_file(folder / _ADAPTER_WEIGHTS)
+    if isinstance(model, AdaptedModel):
+        model.load_adapter_weights(weights)
+        return
+    import peft
+
     if weights.keys() != peft.get_peft_model_state_dict(model, save_embedding_layers=False).keys():
         raise ValueError("its adapters are of other layers")
     peft.set_peft_model_state_dict(model, weights)
@@ -290,11 +296,7 @@ def with_adapters(model: Any, folder: Path) -> Any:
     Raises:
         ValueError: when they are of another model.
     """
-    import peft
-
-    settings = peft.PeftConfig.from_pretrained(str(folder))
-    settings.inference_mode, settings.base_model_name_or_path = False, None
-    adapted = add_adapters(model, settings)
+    adapted = add_adapters(model, json.loads((folder / _ADAPTER).read_text()))
     _read_adapters(adapted, folder)
     return adapted
 
@@ -311,8 +313,6 @@ def _base_of(path: Path) -> Path:
     kind = config.get("peft_type")
     if kind not in _KINDS:
         raise ValueError(f"its adapters are {kind}, not among {', '.join(_KINDS)}")
-    if kind == "BOTTLENECK":
-        import gridzero.llm_rl.models.bottleneck  # noqa: F401  # which makes it known to peft
     # Each of these names something to import or to download, or weights that are not in the file.
     for name, allowed in (
         ("megatron_config", (None,)),

@@ -39,8 +39,7 @@ class VirtualTokens:
         if not count:
             return None
         config = model.active_peft_config
-        encoder, numbers = model.prompt_encoder[model.active_adapter], model.prompt_tokens[model.active_adapter]
-        learned = encoder(numbers[:count].to(encoder.embedding.weight.device).unsqueeze(0))[0]
+        learned = model.prompt_encoder[model.active_adapter].embedding.weight
         if config.peft_type == "PROMPT_TUNING":
             return VirtualTokens(count, learned, None, None)
         heads = config.num_attention_heads
@@ -80,6 +79,15 @@ class VirtualTokens:
     def _put(states: Tensor, learned: Tensor, mask: Tensor) -> Tensor:
         """Put what is learned into each of B rows."""
         return states.masked_scatter(mask, learned.to(states.dtype).expand(len(states), *learned.shape))
+
+    def prefix_cache(self, config: Any, rows: int, dtype: torch.dtype) -> DynamicCache:
+        """A cache in which each of some rows has read the learned prefix."""
+        cache = DynamicCache(config=config.get_text_config(decoder=True))
+        if self.keys is not None and self.values is not None:
+            for layer, pair in enumerate(zip(self.keys, self.values, strict=True)):
+                keys, values = (part.to(dtype).transpose(0, 1).expand(rows, -1, -1, -1) for part in pair)
+                cache.update(keys, values, layer)
+        return cache
 
     def cache(self, config: Any, virtual: Tensor) -> DynamicCache:
         """A cache for one pass that keeps nothing, in which the learned keys and values take their places."""
