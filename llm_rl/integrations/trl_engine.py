@@ -21,7 +21,7 @@ from gridzero.agents.neural.grpo import GRPO, GRPOConfig
 from gridzero.agents.neural.objectives import overlong_penalty
 from gridzero.envs.tasks import Problem
 from gridzero.llm_rl.integrations.task_exports import from_json, replies, row, trl_reward, written
-from gridzero.llm_rl.models.peft import as_peft, is_adapted
+from gridzero.llm_rl.models.peft import as_peft, has_bottlenecks, is_adapted
 from gridzero.llm_rl.models.pretrained import save_model
 from gridzero.llm_rl.models.rendering import ChatRenderer
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
@@ -80,9 +80,11 @@ class TRLGRPO(GRPO):
         self._scorer = _Rewards(self)
 
     def setup(self) -> None:
-        """Raise ValueError where TRL is not installed; without it such an agent can be evaluated, not trained."""
+        """Raise ValueError where TRL cannot train; such an agent can be evaluated all the same."""
         if importlib.util.find_spec("trl") is None:
             raise ValueError("TRL is not installed; pip install 'gridzero[trl]'")
+        if has_bottlenecks(self.network.model):
+            raise ValueError("TRL trains with adapters of peft, which has no bottlenecks; --policy.peft lora")
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per generation; ends with a linear schedule, else never."""

@@ -123,7 +123,7 @@ class AdaptedModel(nn.Module):
         options["attention_mask"] = attention_mask
         if virtual.embeddings is not None:
             states = model.get_input_embeddings()(input_ids)
-            prompts = virtual.embeddings.to(states.dtype).expand(len(input_ids), -1, -1)
+            prompts = virtual.embeddings.expand(len(input_ids), -1, -1).to(states.dtype)
             return model(inputs_embeds=torch.cat([prompts, states], dim=1), **options)
         cache = virtual.prefix_cache(model.config, len(input_ids), model.dtype)
         return model(input_ids=input_ids, past_key_values=cache, **options)

@@ -200,8 +200,8 @@ def add_adapters(model: Any, settings: Mapping[str, Any], seed: int = 0) -> Any:
 def _of_peft(model: Any, settings: Mapping[str, Any]) -> Any:
     import peft
 
-    make: Any = peft.PeftConfig
-    config = make.from_peft_type(**{**settings, "inference_mode": False})
+    kinds: Any = peft.PeftConfig
+    config = kinds.from_peft_type(**{**settings, "inference_mode": False, "base_model_name_or_path": None})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft uses what transformers will rename
         return peft.get_peft_model(as_transformers(model), config)
@@ -222,9 +222,9 @@ def as_peft(model: Any) -> Any:
     """
     if not isinstance(model, AdaptedModel):
         return as_transformers(model)
-    settings = vars(model.active_peft_config)
-    if settings["peft_type"] == "BOTTLENECK":
+    if has_bottlenecks(model):
         raise ValueError("peft has no bottlenecks")
+    settings = vars(model.active_peft_config)
     shared = {id(weight): weight for weight in model.parameters()}
     theirs = _of_peft(without_adapters(copy.deepcopy(model.get_base_model(), shared)), settings)
     theirs.active_peft_config.base_model_name_or_path = settings["base_model_name_or_path"]
@@ -269,6 +269,11 @@ def _random_tokens(model: Any, count: int, seed: int) -> Tensor:
 def is_adapted(model: Any) -> bool:
     """Whether a model has adapters, of whatever kind."""
     return hasattr(model, "peft_config")
+
+
+def has_bottlenecks(model: Any) -> bool:
+    """Whether the adapters of a model are bottlenecks, which peft does not have."""
+    return is_adapted(model) and model.active_peft_config.peft_type == "BOTTLENECK"
 
 
 def merge(model: Any) -> Any:

@@ -85,7 +85,7 @@ class VirtualTokens:
         cache = DynamicCache(config=config.get_text_config(decoder=True))
         if self.keys is not None and self.values is not None:
             for layer, pair in enumerate(zip(self.keys, self.values, strict=True)):
-                keys, values = (part.to(dtype).transpose(0, 1).expand(rows, -1, -1, -1) for part in pair)
+                keys, values = (part.transpose(0, 1).expand(rows, -1, -1, -1).to(dtype) for part in pair)
                 cache.update(keys, values, layer)
         return cache
 

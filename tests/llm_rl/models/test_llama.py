@@ -247,16 +247,18 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         read_weights(model, tmp_path / "model")
 
 
-def test_a_run_is_evaluated_without_what_takes_long_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_are_evaluated_without_what_takes_long_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The modules of models in transformers take twice as long to import as torch; scipy.stats takes a second."""
     monkeypatch.chdir(tmp_path)
-    options = ["--env", "gridzero/TextGeneration-v0", "--run", "lm", "--steps", "16", "--groups", "2"]
-    assert main(["train", "grpo", *options, "--group-size", "2"]) == 0
+    options = ["--env", "gridzero/TextGeneration-v0", "--steps", "16", "--groups", "2", "--group-size", "2"]
+    for run, policy in (("lm", []), ("lora", ["--policy.peft", "lora"]), ("prefix", ["--policy.peft", "prefix"])):
+        assert main(["train", "grpo", *options, "--run", run, *policy]) == 0
     script = """
 import sys
 from gridzero.__main__ import main
-assert main(["evaluate", "lm", "--episodes", "4"]) == 0
-heavy = ("transformers.modeling_utils", "torch._dynamo", "sympy", "scipy.stats")
+for run in ("lm", "lora", "prefix"):
+    assert main(["evaluate", run, "--episodes", "4"]) == 0
+heavy = ("peft", "transformers.modeling_utils", "torch._dynamo", "sympy", "scipy.stats")
 print([name for name in heavy if name in sys.modules])
 """
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

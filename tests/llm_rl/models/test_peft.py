@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
 import torch
 import transformers as tf
@@ -17,7 +18,9 @@ from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl import cpu_kernels
 from gridzero.llm_rl.decoding import generate as rollout
 from gridzero.llm_rl.decoding.sampling import Sampling
-from gridzero.llm_rl.models.causal import check_model, hidden_states, tiny_model
+from gridzero.llm_rl.models.adapted_model import AdaptedModel
+from gridzero.llm_rl.models.causal import check_model, hidden_states, seeded, tiny_model
+from gridzero.llm_rl.models.llama_files import as_transformers
 from gridzero.llm_rl.models.peft import (
     Reference,
     add_bottleneck,
@@ -25,6 +28,7 @@ from gridzero.llm_rl.models.peft import (
     add_lora,
     add_prefix,
     add_prompt,
+    as_peft,
     merge,
 )
 from gridzero.llm_rl.models.pretrained import load_model, read_weights, save_model
@@ -249,6 +253,90 @@ def test_adapters_depend_on_the_seed_alone(kind: str) -> None:
 
     assert torch.equal(make(1), make(1))
     assert not torch.equal(make(2), make(1))
+
+
+# peft's own
+
+
+LINEAR = {"llama": ["q_proj", "down_proj"], "gpt2": ["c_attn", "c_proj"]}
+
+
+def ours_or_gpt2(architecture: str) -> Any:
+    return build("gpt2") if architecture == "gpt2" else tiny_model(23, width=16, layers=2, heads=2, positions=64)
+
+
+@pytest.mark.parametrize("architecture", LINEAR)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "bottleneck"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_outputs_and_gradients_are_those_of_peft(dtype: torch.dtype, kind: str, architecture: str) -> None:
+    model = scramble(KINDS[kind](ours_or_gpt2(architecture).to(dtype)))
+    theirs = as_peft(model)
+    assert type(model) is AdaptedModel
+    assert type(theirs) is peft.PeftModelForCausalLM
+    assert trained(model).keys() == trained(theirs).keys()
+    assert all(weight is trained(theirs)[name] for name, weight in trained(model).items())
+    found = []
+    for one in (model, theirs):
+        result = one(input_ids=torch.tensor([[5, 3, 8, 2, 11], [1, 2, 3, 4, 5]])).logits
+        result.float().square().sum().backward()
+        found.append((result, {name: weight.grad for name, weight in trained(one).items()}))
+        one.zero_grad()
+    assert torch.equal(found[0][0], found[1][0])
+    for name, gradient in found[0][1].items():
+        assert torch.equal(gradient, found[1][1][name]), name
+    with model.disable_adapter(), theirs.disable_adapter():
+        assert torch.equal(logits(model), logits(theirs))
+
+
+@pytest.mark.parametrize("architecture", LINEAR)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_low_rank_matrices_begin_as_those_of_peft(dtype: torch.dtype, architecture: str) -> None:
+    ours = add_lora(ours_or_gpt2(architecture).to(dtype), 3, 6, LINEAR[architecture], seed=5)
+    options = {"target_modules": LINEAR[architecture], "fan_in_fan_out": architecture == "gpt2"}
+    base = as_transformers(ours_or_gpt2(architecture).to(dtype))
+    with seeded(5):
+        theirs = peft.get_peft_model(base, peft.LoraConfig(task_type="CAUSAL_LM", r=3, lora_alpha=6, **options))
+    assert [*trained(ours)] == [*trained(theirs)]
+    for name, weight in trained(theirs).items():
+        assert torch.equal(weight, trained(ours)[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "own"),
+    [
+        ({}, True),
+        ({"use_rslora": True, "lora_dropout": 0.1}, True),
+        ({"use_dora": True}, False),
+        ({"rank_pattern": {"q_proj": 2}}, False),
+        ({"modules_to_save": ["norm"]}, False),
+        ({"target_modules": r".*\.(q_proj|up_proj)"}, True),
+        ({"exclude_modules": ["layers.0.self_attn.q_proj"]}, False),
+    ],
+)
+def test_adapters_that_peft_made_are_read(options: dict[str, Any], own: bool, folder: Path) -> None:
+    model, tokenizer = load_model(folder)
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=3, **({"target_modules": ["q_proj", "up_proj"]} | options))
+    theirs = scramble(peft.get_peft_model(as_transformers(model), config)).eval()
+    theirs.save_pretrained(folder.parent / "adapters")
+    found, _ = load_model(folder.parent / "adapters")
+    assert isinstance(found, AdaptedModel) == own
+    assert torch.equal(logits(found), logits(theirs))
+    save_model(found, tokenizer, folder.parent / "again")
+    assert torch.equal(logits(load_model(folder.parent / "again")[0]), logits(theirs))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "bottleneck"])
+def test_peft_reads_adapters(kind: str, folder: Path) -> None:
+    model, tokenizer = load_model(folder)
+    ours = scramble(KINDS[kind](model))
+    save_model(ours, tokenizer, folder.parent / "adapters")
+    theirs = peft.AutoPeftModelForCausalLM.from_pretrained(folder.parent / "adapters")
+    assert torch.equal(logits(theirs), logits(ours))
+
+
+def test_peft_has_no_bottlenecks() -> None:
+    with pytest.raises(ValueError, match="peft has no bottlenecks"):
+        as_peft(add_bottleneck(build("llama"), 2))
 
 
 # Sizes
