@@ -20,6 +20,10 @@ from gridzero.commands.arguments import parse
 from gridzero.plotting import groups
 
 
+SIDE_BY_SIDE = 4
+"""Runs that are compared in a column each."""
+
+
 @dataclass(frozen=True)
 class Options:
     """List the runs in runs/, compare the settings of some, or delete some.
@@ -94,7 +98,7 @@ def _size(path: Path) -> int:
 
 
 def _compare(options: Options) -> int:
-    """Print the settings in which runs differ, a row each."""
+    """Print the settings in which runs differ, a row each; of many runs, which have no room side by side, a column."""
     paths = groups.find_runs(options.names)
     if len(paths) < 2:
         raise ValueError("compare needs two runs or more: `gridzero runs compare RUN RUN`")
@@ -112,6 +116,8 @@ def _compare(options: Options) -> int:
         return 0
     if not options.json:
         rows = [{name: value if value is None else str(value) for name, value in row.items()} for row in rows]
+        if len(paths) > max(SIDE_BY_SIDE, len(rows)):
+            rows = [{"run": str(path), **{row["setting"]: row[str(path)] for row in rows}} for path in paths]
     _print(rows, "settings that differ", options.json)
     return 0
 

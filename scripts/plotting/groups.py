@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -179,10 +181,12 @@ def words(name: str) -> str:
 
 
 def value(given: Any) -> str:
-    """A setting's value, short; a map as text by its size."""
+    """A setting's value, short; a map as text by its name, or where it has none by its size."""
     if isinstance(given, str) and "\n" in given.strip():
-        rows = given.strip().splitlines()
-        return f"map {len(rows)}×{max(map(len, rows))}"
+        rows = list(itertools.takewhile(str.strip, given.strip().splitlines()))
+        name = re.search(r'^name = ("[^\n]*")\s*$', given, re.MULTILINE)
+        named = "custom" if name is None else json.loads(name[1])
+        return f"map {len(rows)}×{max(map(len, rows))}" if named == "custom" else value(named)
     if isinstance(given, int) and not isinstance(given, bool):
         return thousands(given)
     text = f"{given:g}" if isinstance(given, float) else " ".join(str(given).split())

@@ -59,6 +59,20 @@ def test_settings_that_differ_are_compared(capsys: pytest.CaptureFixture[str]) -
     ]
 
 
+def test_many_runs_are_compared_in_a_row_each(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = json.loads((folder / "runs/a/config.json").read_text())
+    form, version, _ = (record.pop(name) for name in ("format", "version", "sha256"))
+    names = [f"gamma-{k}" for k in range(8)]
+    for k, name in enumerate(names):
+        record["config"]["gamma"] = k / 10
+        (folder / "runs" / name).mkdir()
+        (folder / "runs" / name / "config.json").write_bytes(signed(record, form, version))
+    assert main(["runs", "compare", *names]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["run", "gamma"] in lines
+    assert all([f"runs/{name}", str(k / 10)] in lines for k, name in enumerate(names))
+
+
 def test_small_numbers_and_numbers_of_environments_differ_in_the_table(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from scipy import stats
 
 from gridzero.__main__ import main
 from gridzero.agents import files, runs
+from gridzero.envs import GridWorld
 from gridzero.plotting import curves, figure, groups
 from gridzero.plotting.curves import average, bin_means, intervals, middle, running_mean
 
@@ -100,6 +101,14 @@ def test_each_environment_has_its_panel_and_its_own_metric(drawn: list[Any]) -> 
     assert [text.get_text() for text in first.texts] == ["optimum 0.74"]
     assert first.get_xlabel() == "environment steps"
     assert Path("all.svg").read_text().startswith("<?xml")
+
+
+def test_a_map_from_a_file_is_called_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("S...................G\n")
+    text = GridWorld(layout=str(tmp_path / "long.txt")).layout.text()
+    assert groups.titles([{"id": "gridzero/GridWorld-v0", "layout": text}]) == ["GridWorld-v0, long"]
+    unnamed = GridWorld(layout="S..\n..G\n").layout.text()
+    assert groups.titles([{"id": "gridzero/GridWorld-v0", "layout": unnamed}]) == ["GridWorld-v0, map 2×3"]
 
 
 def test_a_residual_of_zero_is_seen(drawn: list[Any]) -> None:
