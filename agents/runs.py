@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
@@ -54,6 +55,15 @@ def display_name(path: Path) -> str:
     ('lake', 'elsewhere/lake')
     """
     return path.name if path.parent == FOLDER else str(path)
+
+
+def typed_name(path: Path) -> str:
+    """Name of a run as it is typed in a shell: in quotes where it has spaces.
+
+    >>> typed_name(Path("runs/lake")), typed_name(Path("runs/my lake"))
+    ('lake', "'my lake'")
+    """
+    return shlex.quote(display_name(path))
 
 
 def find(name: str | Path) -> Path:

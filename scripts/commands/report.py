@@ -18,7 +18,7 @@ from rich.text import Text
 from gridzero.agents.agent import Agent
 from gridzero.agents.evaluation import Evaluation
 from gridzero.agents.learner import Update
-from gridzero.agents.runs import best_of, display_name, read_samples
+from gridzero.agents.runs import best_of, read_samples, typed_name
 from gridzero.envs import plugins
 
 REFRESH = 0.1
@@ -155,7 +155,7 @@ def print_result(agent: Agent, path: Path, result: Evaluation, step: int, speed:
     best = best_of(path)
     if best is not None and best[0] != step:
         table.add_row("best return on the way", f"{number(best[1])} at step {best[0]:,}: --from best takes it")
-    table.add_row("to see it", f"gridzero watch {display_name(path)}{plugins.import_flags()}")
+    table.add_row("to see it", f"gridzero watch {typed_name(path)}{plugins.import_flags()}")
     console().print(table)
     print_warnings({agent.name: result})
 

@@ -19,7 +19,6 @@ from gridzero.agents.files import DamagedError, lock
 from gridzero.commands.arguments import parse
 from gridzero.plotting import groups
 
-
 SIDE_BY_SIDE = 4
 """Runs that are compared in a column each."""
 

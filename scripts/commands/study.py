@@ -147,7 +147,7 @@ class Study(Sweep):
         trials = self.load().get_trials(deepcopy=False)
         ended = [trial for trial in trials if trial.state.is_finished()]
         if len(ended) < wanted:
-            again = f"gridzero sweep --run {runs.display_name(self.path)} --resume{plugins.import_flags()}"
+            again = f"gridzero sweep --run {runs.typed_name(self.path)} --resume{plugins.import_flags()}"
             print(
                 f"gridzero: interrupted, {len(ended)} of {wanted} trials are done; `{again}` goes on", file=sys.stderr
             )

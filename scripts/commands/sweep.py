@@ -346,7 +346,7 @@ class Sweep:
                 ENGINES[self.options.engine](todo, self.options.jobs, stopped)
             done = sum(job.finished for job in every)
             if done < len(every):
-                again = f"gridzero sweep --run {runs.display_name(self.path)} --resume{plugins.import_flags()}"
+                again = f"gridzero sweep --run {runs.typed_name(self.path)} --resume{plugins.import_flags()}"
                 print(
                     f"gridzero: interrupted, {done} of {len(every)} runs are done; `{again}` goes on", file=sys.stderr
                 )

@@ -166,7 +166,7 @@ def _train(session: Session, watch: bool, tracker: Tracker | None = None) -> int
                     break
         if stopped:
             if first:
-                again = f"; `gridzero train --run {runs.display_name(path)} --resume{plugins.import_flags()}` goes on"
+                again = f"; `gridzero train --run {runs.typed_name(path)} --resume{plugins.import_flags()}` goes on"
                 again = again if agent.resumable else ""
                 print(f"gridzero: interrupted and saved at step {step:,}{again}", file=sys.stderr)
             return 130

@@ -269,6 +269,12 @@ def test_train_prints_the_gap_and_where_the_run_is(capsys: pytest.CaptureFixture
     assert runs.read_config(Path("runs/lake"))["config"]["gamma"] == 0.9
 
 
+def test_names_with_spaces_are_quoted_in_what_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--steps", "100", "--evaluation-episodes", "1", "--run", "my lake"]
+    assert main(["train", "q-learning", *LAKE, *words]) == 0
+    assert "gridzero watch 'my lake'" in capsys.readouterr().out
+
+
 def test_settings_of_the_command_line_beat_those_of_the_map() -> None:
     grid = ["--env", "gridzero/GridWorld-v0", "--env.layout", "zhao-5x5", "--evaluation-episodes", "1"]
     assert main(["train", "value-iteration", *grid, "--gamma", "0.9", "--run", "a"]) == 0
