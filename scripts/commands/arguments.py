@@ -144,8 +144,8 @@ def _quoted(words: str) -> list[str]:
 
 
 def _described(types_: str) -> str:
-    names = {"INT": "a whole number", "FLOAT": "a number", "STR": "a word", "{None}": "None"}
-    return " or ".join(names.get(part, part) for part in reversed(types_.split("|")))
+    names = {"INT": "a whole number", "FLOAT": "a number", "STR": "a word"}
+    return " or ".join(names.get(part, part.strip("{}").replace(",", " or ")) for part in reversed(types_.split("|")))
 
 
 def split_dotted(prefix: str, arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:

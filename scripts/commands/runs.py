@@ -54,7 +54,8 @@ def main(argv: Sequence[str]) -> int:
         except DamagedError as error:
             notes.append(str(error))
     rows.sort(key=lambda row: str(row["last written"]))
-    _print(rows, "runs", options.json)
+    if rows or options.json or not notes:
+        _print(rows, "runs", options.json)
     for note in notes:
         print(f"gridzero: skipped: {note}", file=sys.stderr)
     return 0
@@ -116,7 +117,7 @@ def _compare(options: Options) -> int:
     if not options.json:
         rows = [{name: value if value is None else str(value) for name, value in row.items()} for row in rows]
         if len(paths) > max(SIDE_BY_SIDE, len(rows)):
-            rows = [{"run": str(path), **{row["setting"]: row[str(path)] for row in rows}} for path in paths]
+            rows = [{"run": str(path), **{str(row["setting"]): row[str(path)] for row in rows}} for path in paths]
     _print(rows, "settings that differ", options.json)
     return 0
 

@@ -629,3 +629,5 @@ def test_boxes_become_lines() -> None:
 │ - something                 │
 ╰─────────────────────────────╯"""
     assert condense(box) == "--steps takes a whole number or None, not 'a'"
+    box = box.replace("--steps", "--from").replace("{None}|INT", "{None}|INT|{best}")
+    assert condense(box) == "--from takes best or a whole number or None, not 'a'"
