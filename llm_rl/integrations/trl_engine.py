@@ -81,10 +81,10 @@ class TRLGRPO(GRPO):
 
     def setup(self) -> None:
         """Raise ValueError where TRL cannot train; such an agent can be evaluated all the same."""
-        if importlib.util.find_spec("trl") is None:
-            raise ValueError("TRL is not installed; pip install 'gridzero[trl]'")
         if has_bottlenecks(self.network.model):
             raise ValueError("TRL trains with adapters of peft, which has no bottlenecks; --policy.peft lora")
+        if importlib.util.find_spec("trl") is None:
+            raise ValueError("TRL is not installed; pip install 'gridzero[trl]'")
 
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` per generation; ends with a linear schedule, else never."""

@@ -18,7 +18,6 @@ from gridzero.llm_rl.models.causal import max_positions, seeded, text_prefix
 from gridzero.llm_rl.models.llama_files import as_transformers
 from gridzero.llm_rl.models.sublayers import sublayer_outputs
 
-Kind = Literal["lora", "prefix", "prompt", "ia3", "bottleneck"]
 MERGEABLE = ("LORA", "IA3")
 # Layers that make keys and values, alone or together with the queries.
 _KEYS_AND_VALUES = ("k_proj", "v_proj", "key", "value", "c_attn", "query_key_value", "qkv_proj", "Wqkv")

@@ -85,7 +85,7 @@ def load_image_text_model(
     path = model_path(path)
     with _errors_in_one_line(path):
         adapters = path if (path / _ADAPTER).is_file() else None
-        base = path if adapters is None else _base_of(path)
+        base = path if adapters is None else base_of(path)
         model = _read_model(base, dtype, transformers.AutoModelForImageTextToText)
         image_family(model)
         tokenizer = _read_tokenizer(base)
@@ -284,7 +284,7 @@ def _is_plain_tokenizer(path: Path) -> bool:
 
 
 def _read_adapted(path: Path, dtype: torch.dtype | None) -> tuple[Any, Any]:
-    whole, tokenizer = _read_whole(_base_of(path), dtype)
+    whole, tokenizer = _read_whole(base_of(path), dtype)
     model = with_adapters(whole, path)
     with_own = any((path / name).is_file() for name in _TOKENIZERS)
     return model, _read_tokenizer(path) if with_own else tokenizer
@@ -301,7 +301,7 @@ def with_adapters(model: Any, folder: Path) -> Any:
     return adapted
 
 
-def _base_of(path: Path) -> Path:
+def base_of(path: Path) -> Path:
     """The folder or file of the model that a folder of adapters is for.
 
     Raises:

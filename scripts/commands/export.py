@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from gridzero.agents.files import new_directory
 from gridzero.agents.runs import Which
 from gridzero.commands.arguments import parse
 
-MODEL = "model"
-"""Folder of a language model in a checkpoint."""
+MODEL, ADAPTER = "model", "adapter_config.json"
+"""Folder of a language model in a checkpoint, and the file in it that makes it one of adapters."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,14 @@ def _write(agent: Any, run: Path, checkpoint: Path, output: Path | None) -> tupl
             shutil.copytree(checkpoint / MODEL, folder, dirs_exist_ok=True)
             if (run / "README.md").is_file():
                 shutil.copy(run / "README.md", folder / "README.md")
-        adapters = (target / "adapter_config.json").is_file()
+            adapters = (folder / ADAPTER).is_file()
+            if adapters:
+                from gridzero.llm_rl.models.pretrained import base_of
+
+                # A base model of ours has a name that says nothing to peft.
+                settings = json.loads((folder / ADAPTER).read_text())
+                settings["base_model_name_or_path"] = str(base_of(checkpoint / MODEL))
+                (folder / ADAPTER).write_text(json.dumps(settings, indent=2) + "\n")
         kind = "peft.AutoPeftModelForCausalLM" if adapters else "transformers.AutoModelForCausalLM"
         return target, f"{kind}.from_pretrained({str(target)!r})"
     algorithm = getattr(agent, "algorithm", None)

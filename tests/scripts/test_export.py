@@ -11,6 +11,7 @@ import pytest
 
 import gridzero
 from gridzero.__main__ import main
+from gridzero.llm_rl.models.pretrained import load_model
 
 
 def test_stable_baselines3_loads_its_zip(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,6 +40,21 @@ def test_transformers_loads_a_language_model(capsys: pytest.CaptureFixture[str])
         np.testing.assert_array_equal(model.state_dict()[name].numpy(), tensor.numpy())
     assert len(AutoTokenizer.from_pretrained("hub")) > 0
     assert "sft" in Path("hub/README.md").read_text()
+
+
+def test_peft_loads_adapters_of_a_base_model_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+    from peft import AutoPeftModelForCausalLM
+
+    quick = ["--steps", "16", "--groups", "2", "--group-size", "2", "--evaluate-every", "0"]
+    assert main(["train", "grpo", "--env", "gridzero/TextGeneration-v0", *quick, "--policy.peft", "ia3"]) == 0
+    [run] = Path("runs").iterdir()
+    assert main(["export", run.name, "--output", "hub"]) == 0
+    assert "AutoPeftModelForCausalLM.from_pretrained('hub')" in capsys.readouterr().out
+    ours: Any = gridzero.agents.load(run.name)
+    tokens = torch.tensor([[3, 1, 4]])
+    for model in (AutoPeftModelForCausalLM.from_pretrained("hub"), load_model("hub")[0]):
+        assert torch.equal(model(input_ids=tokens).logits, ours.network.model(input_ids=tokens).logits)
 
 
 def test_what_cannot_be_exported_is_said_in_a_line(

@@ -196,6 +196,12 @@ def test_with_adapters_and_a_reference(model: Path) -> None:
         assert updates[0].metrics["kl_to_reference"] == pytest.approx(0.0, abs=1e-5)
 
 
+def test_bottlenecks_are_refused_before_training(model: Path) -> None:
+    given = dataclasses.replace(config(), policy={"model": str(model), "peft": "bottleneck"})
+    with pytest.raises(ValueError, match="which has no bottlenecks; --policy"):
+        TRLGRPO(world(), given).setup()
+
+
 @with_trl
 def test_it_stops_when_it_is_told_to(model: Path) -> None:
     agent = TRLGRPO(world(), dataclasses.replace(config(groups=2, group_size=4), policy={"model": str(model)}))
