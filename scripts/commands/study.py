@@ -193,7 +193,8 @@ class Study(Sweep):
         pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
         title = f"{self.agent} on {self.environment['id']}: the best of {len(trials)} trials, {pruned} of them pruned"
         report.print_sweep(title, rows[:10], self.options.metric)
-        print(f"saved in {self.path}: {RESULTS}, {PICTURE}, {JOURNAL} and the runs, such as trial-{complete[0].number}")
+        best = self.path / f"trial-{complete[0].number}" / rows[0].jobs[0].path.name
+        print(f"saved in {self.path}: {RESULTS}, {PICTURE}, {JOURNAL} and the runs; of the best trial {best}")
         return 0
 
     def _row(self, number: int, setting: Mapping[str, Any]) -> Row:

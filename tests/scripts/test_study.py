@@ -48,8 +48,11 @@ def results(name: str) -> dict[str, Any]:
 
 def test_trials_are_within_their_ranges_and_the_best_is_the_best(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*STUDY, "--trials", "4", "--run", "study"]) == 0
-    assert "the best of 4 trials" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "the best of 4 trials" in output
     found = results("study")
+    best = runs.read_config(runs.find(output.split()[-1]))["config"]
+    assert best["step_size"] == found["best"]["setting"]["step_size"]
     for trial in found["trials"]:
         setting = trial["setting"]
         assert 0.01 <= float(setting["step_size"]) <= 1
