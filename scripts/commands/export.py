@@ -71,7 +71,7 @@ def _write(agent: Any, run: Path, checkpoint: Path, output: Path | None) -> tupl
         return target, f"{kind}.from_pretrained({str(target)!r})"
     algorithm = getattr(agent, "algorithm", None)
     if algorithm is not None:
-        target = _free(output or Path(f"{run.name}.zip"))
+        target = _free(_file(output, run, ".zip", agent))
         agent.model.save(target)
         return target, f"{algorithm.__module__.partition('.')[0]}.{algorithm.__name__}.load({str(target)!r})"
     from gridzero.agents.neural.networks.mlp_policy import MLPPolicy
@@ -81,11 +81,24 @@ def _write(agent: Any, run: Path, checkpoint: Path, output: Path | None) -> tupl
         raise ValueError(
             f"{agent.name} has no format of another library; its checkpoints hold its tables as safetensors"
         )
+    target = _free(_file(output, run, ".onnx", agent))
     from gridzero.agents.neural.networks.onnx_export import OUTPUT, write_onnx
 
-    target = _free(output or Path(f"{run.name}.onnx"))
     write_onnx(network, agent.vector.single_observation_space, target)
     return target, f"onnxruntime.InferenceSession({str(target)!r}); its output is {OUTPUT!r}"
+
+
+def _file(output: Path | None, run: Path, suffix: str, agent: Any) -> Path:
+    """The file to write, by default of the run's name; a name without a suffix gets the right one.
+
+    Raises:
+        ValueError: for another suffix.
+    """
+    if output is None:
+        return Path(f"{run.name}{suffix}")
+    if output.suffix not in ("", suffix):
+        raise ValueError(f"{agent.name} is exported to {suffix}, not {output.suffix}")
+    return output.with_suffix(suffix)
 
 
 def _free(target: Path) -> Path:

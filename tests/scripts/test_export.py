@@ -24,6 +24,11 @@ def test_stable_baselines3_loads_its_zip(capsys: pytest.CaptureFixture[str]) -> 
     observations = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     actions, _ = PPO.load("pole.zip").predict(observations, deterministic=True)
     assert actions.tolist() == gridzero.agents.load("pole").act(observations).tolist()
+    assert main(["export", "pole", "--output", "other"]) == 0
+    assert "PPO.load('other.zip')" in capsys.readouterr().out
+    assert Path("other.zip").is_file()
+    assert main(["export", "pole", "--output", "pole.onnx"]) == 2
+    assert "sb3-ppo is exported to .zip, not .onnx" in capsys.readouterr().err
 
 
 def test_transformers_loads_a_language_model(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,6 +78,7 @@ def test_what_cannot_be_exported_is_said_in_a_line(
         (["export", "pole"], "pip install gridzero[onnx]"),
         (["export", "pole", "--output", "taken.onnx"], "taken.onnx exists"),
         (["export", "pole", "--output", "none/x.onnx"], "no folder none"),
+        (["export", "pole", "--output", "pole.zip"], "ppo is exported to .onnx, not .zip"),
         (["export", "lake"], "q-learning has no format"),
     ):
         assert main(arguments) == 2
