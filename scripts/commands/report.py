@@ -139,7 +139,8 @@ def print_samples(path: Path) -> None:
 
 def console() -> Console:
     """The console of the tables: wide enough for them when nobody sees its width."""
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    plain: dict[str, Any] = {"markup": False, "emoji": False}  # names and docstrings may have brackets and colons
+    return Console(**plain) if sys.stdout.isatty() else Console(width=160, **plain)
 
 
 def print_result(agent: Agent, path: Path, result: Evaluation, step: int, speed: float | None) -> None:

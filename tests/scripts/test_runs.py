@@ -59,6 +59,13 @@ def test_settings_that_differ_are_compared(capsys: pytest.CaptureFixture[str]) -
     ]
 
 
+@pytest.mark.usefixtures("folder")
+def test_brackets_and_colons_in_a_name_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("runs/a").rename("runs/[first] :x:")
+    assert main(["runs"]) == 0
+    assert "[first] :x:" in capsys.readouterr().out
+
+
 def test_many_runs_are_compared_in_a_row_each(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = json.loads((folder / "runs/a/config.json").read_text())
     form, version, _ = (record.pop(name) for name in ("format", "version", "sha256"))
