@@ -35,6 +35,7 @@ _USED: Mapping[str, frozenset[str]] = {
     "PREFIX_TUNING": frozenset({"num_virtual_tokens", "num_layers", "num_attention_heads", "token_dim"}),
     "PROMPT_TUNING": frozenset({"num_virtual_tokens", "token_dim"}),
 }
+_NUMBERS = frozenset({"r", "lora_alpha", "num_virtual_tokens", "num_layers", "num_attention_heads", "token_dim"})
 # … and what else it may say, which changes nothing here: models act without dropout, and weights come from the file.
 _SAYS_NOTHING = frozenset(
     {
@@ -203,20 +204,24 @@ class AdaptedModel(nn.Module):
 
 def is_known(settings: Mapping[str, Any], model: nn.Module) -> bool:
     """Whether settings ask for nothing beyond what :class:`AdaptedModel` does; peft knows more."""
-    kind = settings.get("peft_type")
-    used = _USED.get(str(kind), frozenset[str]())
-    known = used | _SAYS_NOTHING
-    if kind == "PREFIX_TUNING" and not used <= settings.keys():
+    used = _USED.get(str(settings.get("peft_type")), frozenset[str]())
+    numbers = [settings.get(name) for name in used & _NUMBERS]
+    if not used or any(not isinstance(number, int | float) or number <= 0 for number in numbers):
         return False
-    plain = all(name in known or not value or value in _USUAL.get(name, ()) for name, value in settings.items())
-    if not used or not plain or "target_modules" not in used:
-        return bool(used) and plain
-    names = settings.get("target_modules")
-    found = [_targets(model, [name]) for name in names] if isinstance(names, list) else [_targets(model, names)]
+    known = used | _SAYS_NOTHING
+    if any(name not in known and value and value not in _USUAL.get(name, ()) for name, value in settings.items()):
+        return False
+    return "target_modules" not in used or _are_linear(model, settings)
+
+
+def _are_linear(model: nn.Module, settings: Mapping[str, Any]) -> bool:
+    """Whether all that settings name as layers to adapt are linear layers, and none of them experts."""
+    wanted = settings.get("target_modules")
+    found = [_targets(model, one) for one in ([[name] for name in wanted] if isinstance(wanted, list) else [wanted])]
     layers = (model.get_submodule(name) for names in found for name in names)
     # peft translates the names of experts, which share their weights in one array.
-    mixed = any(".experts." in name for name, _ in model.named_parameters()) and kind != "BOTTLENECK"
-    return bool(found) and all(found) and all(map(is_linear, layers)) and not mixed
+    mixed = any(".experts." in name for name, _ in model.named_parameters())
+    return all(found) and all(map(is_linear, layers)) and (not mixed or settings["peft_type"] == "BOTTLENECK")
 
 
 def _targets(model: nn.Module, wanted: Any) -> list[str]:

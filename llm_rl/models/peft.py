@@ -197,6 +197,8 @@ def add_adapters(model: Any, settings: Mapping[str, Any], seed: int = 0) -> Any:
 
 
 def _of_peft(model: Any, settings: Mapping[str, Any]) -> Any:
+    if settings["peft_type"] == "BOTTLENECK":
+        raise ValueError("its bottlenecks are of other layers, or have settings that are not known here")
     import peft
 
     kinds: Any = peft.PeftConfig
