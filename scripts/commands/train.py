@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from gridzero.agents import runs
+from gridzero.agents import checkpoint, runs
 from gridzero.agents.config_checks import check_at_least
 from gridzero.agents.neural import distributed
 from gridzero.agents.neural.distributed import ProcessGroup
@@ -200,4 +200,8 @@ def _resumed(options: Options, given: EnvironmentWords, record: dict[str, Any], 
             raise ValueError(f"the run was begun without --env.{name} {value}; it cannot go on with it")
     if given.wrappers or given.wrapper_options:
         raise ValueError("the wrappers of a run that was begun cannot be changed; it goes on with its own")
+    steps = checkpoint.steps(record["path"] / "checkpoints")
+    done = runs.chosen_step(record["path"], options.from_) or max(steps, default=0)
+    if options.steps not in (None, record["training"]["steps"]) and options.steps < done:
+        raise ValueError(f"{record['path']} is at step {done:,} already; --steps takes as many or more")
     return Session.resume(record["path"], options.budget(), options.watch, options.from_, group)

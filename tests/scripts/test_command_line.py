@@ -90,6 +90,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["train", "sarsa", "--run", "q0", "--resume"], "cannot go on with sarsa"),
     (["train", "--run", "q0", "--resume", "--gamma", "0.5"], "gamma"),
     (["train", "--run", "q0", "--resume", "--seed", "5"], "seed"),
+    (["train", "--run", "q0", "--resume", "--steps", "1"], "is at step"),
     (["train", "--run", "q0", "--resume", "--env", "Taxi-v4"], "env"),
     (["train", "--run", "q0", "--resume", "--env.is_slippery", "False"], "is_slippery"),
     (["train", "--run", "damaged", "--resume"], "damaged"),
