@@ -208,7 +208,7 @@ def print_sweep(title: str, rows: Sequence[Any], metric: str | None = None) -> N
     """A table with a row for each combination of settings, the best in bold: of :class:`summary.Row`."""
     table = _titled_table(title)
     names = list(rows[0].setting)
-    numbers = ["seeds", f"{metric or 'return'}, 95 % interval", "optimum", "gap", "success"]
+    numbers = ["seeds", f"{metric or 'return'}, 95 % bootstrap interval", "optimum", "gap", "success"]
     from gridzero.commands.summary import best_is_low
 
     best = (min if best_is_low(metric) else max)(row.mean for row in rows)
