@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -45,8 +46,7 @@ def open_display() -> None:
     Raises:
         NoDisplayError: when there is no screen, unless SDL_VIDEODRIVER asks for a driver without one.
     """
-    named = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
-    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in named):
+    if _no_display_named():
         raise NoDisplayError("no display")
     try:
         pygame.display.init()
@@ -55,6 +55,28 @@ def open_display() -> None:
     if pygame.display.get_driver() in ("dummy", "offscreen") and "SDL_VIDEODRIVER" not in os.environ:
         pygame.display.quit()
         raise NoDisplayError("no display")
+
+
+def _no_display_named() -> bool:
+    """Whether this is Linux without a variable that names a display, or a driver without one."""
+    named = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+    return sys.platform.startswith("linux") and not any(os.environ.get(name) for name in named)
+
+
+@contextlib.contextmanager
+def unseen() -> Iterator[None]:
+    """Have environments that start all of pygame for a picture look for no display where there is none.
+
+    SDL would look for one and write ``error: XDG_RUNTIME_DIR is invalid`` to the error stream.
+    """
+    chosen = _no_display_named()
+    if chosen:
+        os.environ["SDL_VIDEODRIVER"] = "dummy"
+    try:
+        yield
+    finally:
+        if chosen:
+            os.environ.pop("SDL_VIDEODRIVER", None)
 
 
 def has_display() -> bool:

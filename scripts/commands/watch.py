@@ -166,15 +166,17 @@ def viewing(
         ValueError: when there is no display, with the hint, or the environment cannot be drawn.
     """
     from gridzero.envs.rendering import NoDisplayError, Viewer
+    from gridzero.envs.rendering.screen import unseen
 
-    try:
-        viewer = Viewer(env, agent, human=record is None, record=record, fps=fps, **settings)
-    except NoDisplayError as error:
-        raise ValueError(f"{error}; {hint}") from None
-    try:
-        yield viewer
-    finally:
-        viewer.close()
+    with contextlib.nullcontext() if record is None else unseen():
+        try:
+            viewer = Viewer(env, agent, human=record is None, record=record, fps=fps, **settings)
+        except NoDisplayError as error:
+            raise ValueError(f"{error}; {hint}") from None
+        try:
+            yield viewer
+        finally:
+            viewer.close()
 
 
 def play(viewer: Any, env: Any, agent: Any, episodes: int | None, seed: int, max_steps: int | None = None) -> None:

@@ -38,6 +38,20 @@ def test_recording_of_a_short_episode_as_gif(run):
         assert image.info["duration"] == 200
 
 
+def test_a_recording_looks_for_no_display(tmp_path, monkeypatch, capfd):
+    """CartPole starts all of pygame for a picture, and SDL's search for a display complains without a session."""
+    import pygame
+
+    pygame.quit()
+    for name in ("XDG_RUNTIME_DIR", "DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    gridzero.agents.save(gridzero.agents.make("ppo", gym.make("CartPole-v1")), tmp_path / "pole")
+    assert main(["watch", str(tmp_path / "pole"), "--record", "a.png", "--episodes", "1", "--max-steps", "2"]) == 0
+    assert capfd.readouterr().err == ""
+    pygame.quit()
+
+
 def test_learning_on_while_recorded(tmp_path, run):
     env = gym.make("FrozenLake-v1")
     gridzero.agents.save(gridzero.agents.make("q-learning", env, steps_per_update=10), tmp_path / "q")
