@@ -250,7 +250,8 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_runs_are_evaluated_without_what_takes_long_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The modules of models in transformers take twice as long to import as torch; scipy.stats takes a second."""
     monkeypatch.chdir(tmp_path)
-    options = ["--env", "gridzero/TextGeneration-v0", "--steps", "16", "--groups", "2", "--group-size", "2"]
+    options = ["--env", "gridzero/TextGeneration-v0", "--steps", "8", "--groups", "2", "--group-size", "2"]
+    options += ["--evaluate-every", "0", "--evaluation-episodes", "2"]
     for run, policy in (("lm", []), ("lora", ["--policy.peft", "lora"]), ("prefix", ["--policy.peft", "prefix"])):
         assert main(["train", "grpo", *options, "--run", run, *policy]) == 0
     script = """

@@ -81,7 +81,7 @@ def logits(model: Any) -> Tensor:
 
 
 def plain_log_probs(model: Any, prompt: list[int], completion: list[int]) -> Tensor:
-    """By a pass of peft's own over one row, without padding or cache."""
+    """By the model's own pass over one row, without padding or cache."""
     with torch.no_grad():
         log_probs = model(input_ids=torch.tensor([prompt + completion])).logits[0, -len(completion) - 1 : -1]
     return log_probs.log_softmax(-1).gather(-1, torch.tensor(completion).unsqueeze(-1)).squeeze(-1)
@@ -258,18 +258,20 @@ def test_adapters_depend_on_the_seed_alone(kind: str) -> None:
 # peft's own
 
 
-LINEAR = {"llama": ["q_proj", "down_proj"], "gpt2": ["c_attn", "c_proj"]}
+LINEAR = {"llama": ["q_proj", "down_proj"], "gpt2": ["c_attn", "c_proj"], "gemma3": ["q_proj", "down_proj"]}
 
 
-def ours_or_gpt2(architecture: str) -> Any:
-    return build("gpt2") if architecture == "gpt2" else tiny_model(23, width=16, layers=2, heads=2, positions=64)
+def plain(architecture: str) -> Any:
+    """A model of transformers, or a Llama of ours."""
+    llama = architecture == "llama"
+    return tiny_model(23, width=16, layers=2, heads=2, positions=64) if llama else build(architecture)
 
 
 @pytest.mark.parametrize("architecture", LINEAR)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "bottleneck"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_outputs_and_gradients_are_those_of_peft(dtype: torch.dtype, kind: str, architecture: str) -> None:
-    model = scramble(KINDS[kind](ours_or_gpt2(architecture).to(dtype)))
+    model = scramble(KINDS[kind](plain(architecture).to(dtype)))
     theirs = as_peft(model)
     assert type(model) is AdaptedModel
     assert type(theirs) is peft.PeftModelForCausalLM
@@ -291,9 +293,9 @@ def test_outputs_and_gradients_are_those_of_peft(dtype: torch.dtype, kind: str, 
 @pytest.mark.parametrize("architecture", LINEAR)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_low_rank_matrices_begin_as_those_of_peft(dtype: torch.dtype, architecture: str) -> None:
-    ours = add_lora(ours_or_gpt2(architecture).to(dtype), 3, 6, LINEAR[architecture], seed=5)
+    ours = add_lora(plain(architecture).to(dtype), 3, 6, LINEAR[architecture], seed=5)
     options = {"target_modules": LINEAR[architecture], "fan_in_fan_out": architecture == "gpt2"}
-    base = as_transformers(ours_or_gpt2(architecture).to(dtype))
+    base = as_transformers(plain(architecture).to(dtype))
     with seeded(5):
         theirs = peft.get_peft_model(base, peft.LoraConfig(task_type="CAUSAL_LM", r=3, lora_alpha=6, **options))
     assert [*trained(ours)] == [*trained(theirs)]
