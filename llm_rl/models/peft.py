@@ -138,20 +138,46 @@ def add_prefix(model: Any, tokens: int, *, seed: int = 0) -> Any:
     """
     _check_plain(model)
     _check_tokens(model, tokens)
+    read = _keys_and_values(model, _random_tokens(model, tokens, seed))
+    return _with_virtual_tokens(model, "PREFIX_TUNING", read.flatten(1), **_prefix_sizes(read))
+
+
+def _keys_and_values(model: Any, tokens: Tensor) -> Tensor:
+    """What the layers of a model keep of n tokens: (n, 2 · layers, heads, size), the keys of each before its values.
+
+    Raises:
+        ValueError: for a model whose layers do not all keep keys and values alike.
+    """
     from transformers import DynamicCache
 
     with torch.no_grad():
         cache = DynamicCache(config=model.config.get_text_config(decoder=True))
-        model(_random_tokens(model, tokens, seed).unsqueeze(0), past_key_values=cache, use_cache=True)
+        model(tokens.unsqueeze(0), past_key_values=cache, use_cache=True)
     pairs = [getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values")]
     kept = [states for states in pairs if states is not None]
     if len(kept) < len(pairs) or any(states.shape != kept[0].shape for states in kept):
         raise ValueError(f"the layers of {type(model).__name__} do not all keep keys and values of one shape")
-    # peft's order: token, layer, key or value, head, size
-    read = torch.stack([states[0] for states in kept]).permute(2, 0, 1, 3)
+    return torch.stack([states[0] for states in kept]).permute(2, 0, 1, 3)
+
+
+def _prefix_sizes(read: Tensor) -> dict[str, int]:
+    """Settings of a prefix for a model whose layers keep (n, 2 · layers, heads, size)."""
     _, layers, heads, size = read.shape
-    sizes = {"num_layers": layers // 2, "num_attention_heads": heads, "token_dim": heads * size}
-    return _with_virtual_tokens(model, "PREFIX_TUNING", read.flatten(1), **sizes)
+    return {"num_layers": layers // 2, "num_attention_heads": heads, "token_dim": heads * size}
+
+
+def check_sizes(model: Any, settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for settings of a prompt or a prefix, of a file, that are of a model of other sizes."""
+    if "num_virtual_tokens" not in settings:
+        return
+    _check_tokens(model, settings["num_virtual_tokens"])
+    if settings["peft_type"] == "PREFIX_TUNING":
+        sizes = _prefix_sizes(_keys_and_values(model, _random_tokens(model, 1, seed=0)))
+    else:
+        sizes = {"token_dim": model.get_input_embeddings().weight.shape[1]}
+    for name, size in sizes.items():
+        if settings.get(name) != size:
+            raise ValueError(f"its adapters are of a model of other sizes: {name} {settings.get(name)}, not {size}")
 
 
 def _with_virtual_tokens(model: Any, kind: str, learned: Tensor, **sizes: int) -> Any:

@@ -28,7 +28,7 @@ from gridzero.llm_rl.models.image_families import image_family, takes_image_proc
 from gridzero.llm_rl.models.llama import Llama
 from gridzero.llm_rl.models.llama_config import LlamaConfig
 from gridzero.llm_rl.models.llama_files import read_llama
-from gridzero.llm_rl.models.peft import add_adapters, is_adapted
+from gridzero.llm_rl.models.peft import add_adapters, check_sizes, is_adapted
 
 SHIPPED = Path(__file__).parent / "base-models"
 _KINDS = ("LORA", "PREFIX_TUNING", "PROMPT_TUNING", "IA3", "BOTTLENECK")
@@ -296,7 +296,9 @@ def with_adapters(model: Any, folder: Path) -> Any:
     Raises:
         ValueError: when they are of another model.
     """
-    adapted = add_adapters(model, json.loads((folder / _ADAPTER).read_text()))
+    settings = json.loads((folder / _ADAPTER).read_text())
+    check_sizes(model, settings)
+    adapted = add_adapters(model, settings)
     _read_adapters(adapted, folder)
     return adapted
 

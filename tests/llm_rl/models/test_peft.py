@@ -500,6 +500,36 @@ def test_what_adapters_would_import_or_download_is_refused(
         load_model(folder.parent / "adapters")
 
 
+@pytest.mark.parametrize(
+    ("kind", "sizes", "words"),
+    [
+        ("lora", {"width": 32}, "its adapters are of other sizes: .* is .3, 16., not .3, 32."),
+        ("lora", {"layers": 3}, "its adapters are of other layers"),
+        ("prompt", {"width": 32}, "its adapters are of a model of other sizes: token_dim 16, not 32"),
+        ("prompt", {"positions": 3}, "3 learned tokens leave none of the model's 3 positions"),
+        ("prefix", {"width": 32}, "its adapters are of a model of other sizes: token_dim 16, not 32"),
+        (
+            "prefix",
+            {"width": 32, "heads": 4},
+            "its adapters are of a model of other sizes: num_attention_heads 2, not 4",
+        ),
+        ("prefix", {"layers": 1}, "its adapters are of a model of other sizes: num_layers 2, not 1"),
+        ("prefix", {"layers": 3}, "its adapters are of a model of other sizes: num_layers 2, not 3"),
+    ],
+)
+def test_adapters_to_a_model_of_other_sizes_are_refused(
+    kind: str, sizes: dict[str, int], words: str, folder: Path
+) -> None:
+    model, tokenizer = load_model(folder)
+    save_model(KINDS[kind](model), tokenizer, folder.parent / "adapters")
+    other: dict[str, Any] = {"width": 16, "layers": 2, "heads": 2, "positions": 64} | sizes
+    save_model(tiny_model(len(VOCABULARY), **other), tokenizer, folder.parent / "other")
+    file = folder.parent / "adapters" / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": "../other"}))
+    with pytest.raises(ValueError, match=words):
+        load_model(folder.parent / "adapters")
+
+
 def test_adapters_to_adapters_are_refused(folder: Path) -> None:
     model, tokenizer = load_model(folder)
     save_model(add_lora(model, 2, 4), tokenizer, folder.parent / "adapters")
