@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints
 
+from gridzero.envs.folders import check_folder
+
 
 class DamagedError(ValueError):
     """A file or folder is not as it was written."""
@@ -35,8 +37,9 @@ def new_directory(target: Path) -> Iterator[Path]:
     """Give a temporary folder that becomes ``target``, whole or not at all: its files are flushed, then it is renamed.
 
     Raises:
-        ValueError: when ``target`` exists.
+        ValueError: when ``target`` exists, or cannot be made where it is to be.
     """
+    check_folder(target.parent, new=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gridzero.envs.folders import check_folder
 from gridzero.envs.rendering import colors
 
 FORMATS = (".gif", ".mp4", ".png")
@@ -43,8 +44,7 @@ class Recorder:
             raise ValueError(f"a recording ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, not {self.path.name!r}")
         if self.path.exists():
             raise ValueError(f"{self.path} exists; recordings never overwrite a file")
-        if not self.path.parent.is_dir():
-            raise ValueError(f"there is no folder {self.path.parent} to record into")
+        check_folder(self.path.parent)
         if not 1 <= fps <= 100:
             raise ValueError(f"a recording has 1 to 100 frames a second, not {fps}")
         self.fps = fps

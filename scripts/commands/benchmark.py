@@ -16,6 +16,7 @@ from typing import Any, Literal
 import tyro
 
 from gridzero.commands.arguments import parse
+from gridzero.envs.folders import check_folder
 
 PARTS = ("stepping", "solving", "drawing", "tabular", "learning", "language")
 
@@ -45,8 +46,8 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Run the command."""
     options = parse(Options, argv, "benchmark")
-    if options.json is not None and not options.json.parent.is_dir():
-        raise ValueError(f"there is no directory {options.json.parent}")
+    if options.json is not None:
+        check_folder(options.json.parent)
     from gridzero.benchmarks.measure import Row, use_clock
     from gridzero.commands import report
 

@@ -13,6 +13,7 @@ from typing import Any
 from gridzero.agents.config_checks import check_at_least, check_between
 from gridzero.commands.arguments import parse
 from gridzero.commands.watch import play, viewing
+from gridzero.envs.folders import check_folder
 
 PLAYED = 40
 """Steps, at most, of the episode that each agent plays when it has learnt."""
@@ -85,6 +86,7 @@ def main(argv: Sequence[str]) -> int:
     folder = None
     if options.out is not None or not has_display():
         folder = Path(options.out or "runs/demo")
+        check_folder(folder, new=True)
         folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for scene in SCENES:

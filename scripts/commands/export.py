@@ -14,6 +14,7 @@ import tyro
 from gridzero.agents.files import new_directory
 from gridzero.agents.runs import Which
 from gridzero.commands.arguments import parse
+from gridzero.envs.folders import check_folder
 
 MODEL, ADAPTER = "model", "adapter_config.json"
 """Folder of a language model in a checkpoint, and the file in it that makes it one of adapters."""
@@ -109,6 +110,5 @@ def _free(target: Path) -> Path:
     """
     if target.exists():
         raise ValueError(f"{target} exists; --output takes another name")
-    if not target.absolute().parent.is_dir():
-        raise ValueError(f"there is no folder {target.parent} to write into")
+    check_folder(target.parent)
     return target

@@ -16,6 +16,7 @@ from gridzero import figures
 from gridzero.agents import files
 from gridzero.agents.config_checks import check_at_least
 from gridzero.commands.arguments import parse
+from gridzero.envs.folders import check_folder
 
 FORMAT, VERSION = "gridzero-figure", 1
 
@@ -66,6 +67,7 @@ def main(argv: Sequence[str]) -> int:
     if not names:
         raise ValueError("which figure? `gridzero figure NAME`; `gridzero figure --list` names them")
     modules = {name: figures.load(name) for name in names}
+    check_folder(options.folder, new=True)
     options.folder.mkdir(parents=True, exist_ok=True)
     differ = []
     for number, (name, module) in enumerate(modules.items()):

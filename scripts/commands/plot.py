@@ -14,6 +14,7 @@ from gridzero.agents import runs
 from gridzero.agents.config_checks import check_at_least
 from gridzero.agents.registry import REGISTRY, agent_class
 from gridzero.commands.arguments import parse
+from gridzero.envs.folders import check_folder
 from gridzero.envs.suggestions import closest
 from gridzero.plotting import figure, groups
 from gridzero.plotting.curves import Average, Curve, average, column
@@ -65,8 +66,7 @@ class Options:
 def main(argv: Sequence[str]) -> int:
     """Run the command."""
     options = parse(Options, argv, "plot")
-    if not options.output.parent.is_dir():
-        raise ValueError(f"there is no folder {options.output.parent} to draw into")
+    check_folder(options.output.parent)
     if not options.runs:
         raise ValueError("which run? `gridzero plot RUN`")
     logged = groups.read(groups.find_runs(options.runs))

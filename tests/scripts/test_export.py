@@ -78,6 +78,7 @@ def test_what_cannot_be_exported_is_said_in_a_line(
         (["export", "pole"], "pip install gridzero[onnx]"),
         (["export", "pole", "--output", "taken.onnx"], "taken.onnx exists"),
         (["export", "pole", "--output", "none/x.onnx"], "no folder none"),
+        (["export", "pole", "--output", "taken.onnx/x.onnx"], "taken.onnx is a file where a folder is needed"),
         (["export", "pole", "--output", "pole.zip"], "ppo is exported to .onnx, not .zip"),
         (["export", "lake"], "q-learning has no format"),
     ):
