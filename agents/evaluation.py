@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -99,6 +99,8 @@ class Evaluation:
         fields = {**dataclasses.asdict(self), "gap": self.gap, "value_gap": self.value_gap}
         fields = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in fields.items()}
         return {**fields, "warnings": list(self.warnings)}
+
+    METRICS: ClassVar = frozenset({f"evaluation_{name}" for name in ("return", "success_rate", "gap", "value_gap")})
 
     def metrics(self) -> dict[str, float]:
         """The numbers to log along the way."""

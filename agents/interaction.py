@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -278,6 +278,8 @@ class Interaction:
 
     def _all_finished(self) -> NDArray[np.float64]:
         return np.concatenate([np.empty((0, 3)), *(np.reshape(part, (-1, 3)) for part in self._finished)])
+
+    METRICS: ClassVar = frozenset({"episode_return", "episode_length", "episodes", "success_rate"})
 
     def metrics(self) -> dict[str, float]:
         """Means over the episodes that ended since this or :meth:`finished` was last asked, and how many ended in all.

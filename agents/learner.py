@@ -80,6 +80,13 @@ class Learner(ABC):
         Calling it again, or after :meth:`load_state_dict`, continues from where the agent is.
         """
 
+    def metric_names(self) -> frozenset[str] | None:
+        """Names that metrics of updates can have with these settings, * for any end; None where that is not known.
+
+        A subclass that logs more than its base extends it.
+        """
+        return None
+
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """State that resuming needs, random state included: nested dicts of arrays, numbers, strings, lists."""

@@ -22,6 +22,7 @@ EPISODES, NATIVE_EPISODES = 4, 16
 OVERHEAD, NATIVE_COST = 4, 10
 """What it takes to step a vector once, in steps of training: acting, beside a step of each environment; measured for
 tabular agents, PPO and GRPO on one thread (1 to 10 for vectors that step at once)."""
+METRICS = frozenset({"evaluation_return", "evaluation_success_rate", "evaluation_reward/*"})
 TEXT_COST = 10
 """What it takes to write one text, in texts of training, which are written many at once."""
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from gridzero.agents.config_checks import check_above_zero, check_at_least
 from gridzero.agents.episodes import check_second_environment
 from gridzero.agents.evaluation import Evaluation, evaluate
 from gridzero.agents.learner import Update
-from gridzero.agents.periodic_evaluation import PeriodicEvaluation
+from gridzero.agents.periodic_evaluation import METRICS, PeriodicEvaluation
 from gridzero.agents.retention import Retention
 from gridzero.agents.run_writer import Run
+from gridzero.envs.suggestions import closest
 
 FIRST_CHECKPOINT = 10_000
+ALWAYS_LOGGED = frozenset({"step", "seconds", "steps_per_second", "cpu_seconds"})
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,25 @@ def training(
             writer.save_last(clock, evaluations.state())
 
 
+def check_metric(agent: Agent, budget: Budget, metric: str) -> None:
+    """Raise ValueError for a metric that no run of an agent within a budget can log.
+
+    >>> import gridzero
+    >>> agent = gridzero.agents.make("value-iteration", "FrozenLake-v1")
+    >>> check_metric(agent, Budget(steps=10), "residul")
+    Traceback (most recent call last):
+    ValueError: runs of value-iteration log no metric 'residul' with these settings; did you mean residual?
+    """
+    own = agent.metric_names()
+    if own is None:
+        return
+    names = own | _Evaluations(agent, budget, logged=True, before={}).metric_names() | ALWAYS_LOGGED
+    if any(fnmatchcase(metric, name) for name in names):
+        return
+    hint = closest(metric, sorted(name for name in names if "*" not in name))
+    raise ValueError(f"runs of {agent.name} log no metric {metric!r} with these settings; {hint}")
+
+
 class _Clock:
     """Time of training, of all sessions together.
 
@@ -226,6 +248,12 @@ class _Evaluations:
     def enabled(self) -> bool:
         """Whether there will be any."""
         return bool(self._budget.evaluate_every) or (self._periodic is not None and self._periodic.enabled)
+
+    def metric_names(self) -> frozenset[str]:
+        """Names that their metrics can have, * for any end."""
+        if self._budget.evaluate_every:
+            return Evaluation.METRICS
+        return METRICS if self.enabled else frozenset()
 
     def after(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
         """Metrics of the evaluation after the update at a step; empty where none is due."""

@@ -17,6 +17,9 @@ from torch import Tensor
 
 from gridzero.agents.neural.distributed import own_part, process_group
 
+OUTCOMES = frozenset({"episode_return", "episode_length", "cut_episodes"})
+"""Names in :meth:`Rollout.outcomes`."""
+
 
 class Rows:
     """A dataclass whose fields have B rows each: tensors (B, …), mappings of tensors, or other rows."""

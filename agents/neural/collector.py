@@ -68,6 +68,10 @@ class Collector(ABC):
         """Metrics of the episodes collected last."""
         return {}
 
+    def metric_names(self) -> frozenset[str] | None:
+        """Names that metrics can have, * for any end; None where that is not known."""
+        return None
+
     def samples(self) -> Sequence[Mapping[str, Any]]:
         """A few of the episodes collected last, to be read, as JSON holds them."""
         return ()
@@ -210,6 +214,10 @@ class EnvironmentCollector(Collector):
     def metrics(self) -> dict[str, float]:
         """Means over the episodes that ended since this was last asked."""
         return self.interaction.metrics()
+
+    def metric_names(self) -> frozenset[str]:
+        """Those of episodes."""
+        return self.interaction.METRICS
 
     def state_dict(self) -> dict[str, Any]:
         """The episodes under way, with their recurrent memories."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gridzero.agents.learner import Update
 from gridzero.agents.neural.batches import (
+    OUTCOMES,
     JudgedRollout,
     Minibatch,
     ReferenceMinibatch,
@@ -98,6 +99,11 @@ class GRPO(PolicyGradientAgent):
             if config.kl_coefficient > 0 and config.reference_updates and self.updates % config.reference_updates == 0:
                 self.network.make_reference()
             yield Update(self.steps, metrics, self.collector.samples(), self._completions())
+
+    def metric_names(self) -> frozenset[str] | None:
+        """Those of all such agents, of whole episodes, of groups and of the clipping."""
+        names = super().metric_names()
+        return None if names is None else names | OUTCOMES | {"groups_alike", "approximate_kl", "clip_fraction"}
 
     def _collect(self) -> tuple[Rollout, int, dict[str, float]]:
         """Groups of episodes, the environment's steps, and metrics of the groups drawn first.

@@ -163,6 +163,10 @@ class Imitation(NeuralAgent):
             measured = self._measure(features, right)
         return {"loss": loss.item()} | {name: float(values.mean()) for name, values in measured.items()}
 
+    def metric_names(self) -> frozenset[str]:
+        """Loss, accuracy and margins."""
+        return frozenset({"loss", "accuracy", "cosine_margin", "logit_margin"})
+
     def annealing(self) -> float:
         """λ of sphereface now: max(floor, λ_0 / (1 + rate · gradient steps))."""
         fallen = self.config.annealing / (1 + self.config.annealing_rate * self.gradient_steps)

@@ -49,6 +49,7 @@ class Policy(nn.Module):
         parallel: whether several processes may train it together.
         Options: the dataclass of the policy's own options, which the config's ``policy`` has; None: there are none.
         default_steps: class of the agent → its usual budget with this policy, where it is another one.
+        watches: names in what :meth:`watched` gives.
     """
 
     memoryless: bool = False
@@ -56,6 +57,7 @@ class Policy(nn.Module):
     parallel: ClassVar[bool] = False
     Options: ClassVar[type[Any] | None] = None
     default_steps: ClassVar[Mapping[str, int]] = {}
+    watches: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def defaults(cls, agent: str, env: Any, fields: Mapping[str, Any]) -> dict[str, Any]:

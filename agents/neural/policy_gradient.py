@@ -124,6 +124,20 @@ class PolicyGradientAgent(NeuralAgent):
         distance = rollout.steps.mean((scored - rollout.log_probs).abs())
         return rollout.replace(log_probs=scored), {"rescoring_distance": float(distance)}
 
+    def metric_names(self) -> frozenset[str] | None:
+        """Those of the collector, of the policy, and of gradient steps; None where the collector does not know."""
+        collected = self.collector.metric_names()
+        if collected is None:
+            return None
+        names = {"entropy", "gradient_norm", "learning_rate"} | collected | self.network.watches
+        if getattr(self.config, "rescore", False):
+            names.add("rescoring_distance")
+        if getattr(self.config, "kl_coefficient", 0) > 0:
+            names.add("kl_to_reference")
+        if self.visits is not None:
+            names.add("exploration_bonus")
+        return frozenset(names)
+
     def _completions(self) -> list[Mapping[str, Any]]:
         """Completions of the update, of all processes."""
         if not self.config.log_completions:

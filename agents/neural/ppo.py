@@ -77,6 +77,23 @@ class PPO(PolicyGradientAgent):
             self.steps += process_group().sum(int(rollout.env_steps.sum()))
             yield Update(self.steps, metrics, self.collector.samples(), self._completions())
 
+    def metric_names(self) -> frozenset[str] | None:
+        """Those of all such agents, of the critic and of the clipping."""
+        names = super().metric_names()
+        return (
+            None
+            if names is None
+            else names
+            | {
+                "policy_loss",
+                "value_loss",
+                "approximate_kl",
+                "clip_fraction",
+                "explained_variance",
+                "epochs",
+            }
+        )
+
     def _batch(self, rollout: ValuedRollout) -> CriticMinibatch:
         """The whole rollout with its advantages and the critic's targets."""
         config, steps = self.config, rollout.steps

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gridzero.agents.learner import Update
-from gridzero.agents.neural.batches import Minibatch, Rollout
+from gridzero.agents.neural.batches import OUTCOMES, Minibatch, Rollout
 from gridzero.agents.neural.configs.reinforce import ReinforceConfig
 from gridzero.agents.neural.distributed import process_group
 from gridzero.agents.neural.objectives import discounted_sums, group_advantages, step_weights, value_loss
@@ -55,6 +55,11 @@ class Reinforce(PolicyGradientAgent):
             metrics = process_group().mean(metrics | bonus | self._update(rollout.replace(rewards=rewards)))
             self.steps += process_group().sum(int(rollout.env_steps.sum()))
             yield Update(self.steps, metrics, self.collector.samples(), self._completions())
+
+    def metric_names(self) -> frozenset[str] | None:
+        """Those of all such agents, of whole episodes and of the critic."""
+        names = super().metric_names()
+        return None if names is None else names | OUTCOMES | ({"value_loss"} if self.critic else set())
 
     def _update(self, rollout: Rollout) -> dict[str, float]:
         """One gradient step over the episodes, and its metrics."""

@@ -185,6 +185,10 @@ class MCTS(Agent):
             means = dict(zip(("root_value", "tree_size", "tree_depth"), np.mean(numbers, axis=0).tolist(), strict=True))
             yield Update(interaction.steps, interaction.metrics() | means)
 
+    def metric_names(self) -> frozenset[str]:
+        """Those of episodes and of trees."""
+        return self.interaction.METRICS | {"root_value", "tree_size", "tree_depth"}
+
     def _tables(self) -> ModelSearch:
         model = self._current()
         if model is None:

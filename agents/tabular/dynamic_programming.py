@@ -82,6 +82,10 @@ class Planner(Agent):
     def _iterate(self) -> dict[str, float]:
         """Do one improvement and say how it went."""
 
+    def metric_names(self) -> frozenset[str]:
+        """Residual, changes of the policy, and with a discount the bound of the error."""
+        return frozenset({"residual", "policy_changes", *(("error_bound",) if self.config.gamma < 1 else ())})
+
     def _metrics(self, residual: float, changes: int) -> dict[str, float]:
         metrics = {"residual": residual, "policy_changes": float(changes)}
         if self.config.gamma < 1:

@@ -180,6 +180,10 @@ class LinearAgent(Agent):
                 )
             yield Update(interaction.steps, interaction.metrics() | {"td_error": mean} | self._further_metrics())
 
+    def metric_names(self) -> frozenset[str]:
+        """Those of episodes, the mean error of predictions, and what subclasses add."""
+        return self.interaction.METRICS | {"td_error", "epsilon"}
+
     def _further_metrics(self) -> dict[str, float]:
         return {"epsilon": self.epsilon}
 

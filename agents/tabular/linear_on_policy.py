@@ -168,6 +168,10 @@ class LinearTD(_OnPolicy):
         kernels.average_targets(self._knowledge, batch, settings, self.memory["action_weights"])
         return super()._learn_from(batch, settings)
 
+    def metric_names(self) -> frozenset[str]:
+        """Those of episodes, the mean error of predictions and that of the estimates."""
+        return self.interaction.METRICS | {"td_error", "rms_error"}
+
     def _further_metrics(self) -> dict[str, float]:
         """``rms_error`` of the state values where the exact ones are known."""
         if self.features.numbering is None:

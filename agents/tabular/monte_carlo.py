@@ -145,6 +145,10 @@ class MonteCarlo(PredictionAgent):
             }
             yield Update(self.interaction.steps, metrics)
 
+    def metric_names(self) -> frozenset[str]:
+        """Those of episodes, and how much was learnt from them."""
+        return self.interaction.METRICS | {"episodes_learned", "epsilon", "error", "visited", "rms_error"}
+
     def _begin_elsewhere(self, starts: StartAnywhere) -> tuple[Any, Any]:
         """Begin episodes in states drawn uniformly (N,), with actions drawn uniformly (N,)."""
         copies = self.interaction.num_envs

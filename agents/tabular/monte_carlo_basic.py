@@ -91,6 +91,10 @@ class MCBasic(PredictionAgent):
             if change == 0.0:
                 return
 
+    def metric_names(self) -> frozenset[str]:
+        """Those of episodes, iterations and what they change."""
+        return self.interaction.METRICS | {"iterations", "value_change", "policy_changes", "rms_error"}
+
     def _estimate(self) -> FloatArray:
         """Mean returns (M, A) of the episodes from each of the M states worth beginning in."""
         copies, actions = self.interaction.num_envs, self.actions.n

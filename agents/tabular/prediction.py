@@ -68,6 +68,10 @@ class TD0(TemporalDifference, PredictionAgent):
         for update in super().learn():
             yield replace(update, metrics={**update.metrics, **self.error_metrics()})
 
+    def metric_names(self) -> frozenset[str]:
+        """Those of all such agents, and the error of the estimates."""
+        return super().metric_names() | {"rms_error"}
+
     def fix_policy(self, policy: ArrayLike) -> None:
         """Fix the policy that is followed and evaluated: (S, A) probabilities or (S,) action numbers."""
         super().fix_policy(policy)

@@ -269,6 +269,10 @@ class RobbinsMonro(PredictionAgent):
             }
             yield Update(self.interaction.steps, metrics)
 
+    def metric_names(self) -> frozenset[str]:
+        """Those of episodes, and how the equation and its step sizes stand."""
+        return self.interaction.METRICS | {"residual", "step_size", "conditions_met", "rms_error"}
+
     def _values(self) -> FloatArray:
         if self.fixed_policy is None:
             return np.asarray(self._action_values.max(axis=1))

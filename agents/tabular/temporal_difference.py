@@ -132,6 +132,10 @@ class TemporalDifference(TabularAgent):
             metrics = {"td_error": errors / max(interaction.steps - before, 1), "epsilon": self.epsilon}
             yield Update(interaction.steps, interaction.metrics() | metrics)
 
+    def metric_names(self) -> frozenset[str]:
+        """Those of episodes, the mean error of predictions and the rate of exploration."""
+        return self.interaction.METRICS | {"td_error", "epsilon"}
+
     def _take_steps(self, rounds: int) -> float:
         """Take so many steps in each environment and learn from them; the sum of absolute errors."""
         interaction, actions = self.interaction, self.memory["actions"]

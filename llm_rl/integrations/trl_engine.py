@@ -98,6 +98,9 @@ class TRLGRPO(GRPO):
                 yield Update(self.steps, update, self._scorer.samples)
         policy.model.eval()
 
+    def metric_names(self) -> None:
+        """None: TRL alone knows what it logs."""
+
     def trainer(self, folder: Path) -> Any:
         """TRL's trainer of this agent's model.
 

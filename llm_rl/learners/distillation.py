@@ -33,6 +33,7 @@ class Distillation(SamplingLearner):
 
     Config = DistillationConfig
     config: DistillationConfig
+    logs = frozenset({"token_accuracy", "expert_violation", "kept"})
 
     def set_up(self) -> None:
         """Load the teacher, and see that it shares the student's vocabulary where it must."""

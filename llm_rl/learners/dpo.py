@@ -34,6 +34,16 @@ class DPO(PostTrainingLearner[Pair]):
 
     Config = DPOConfig
     config: DPOConfig
+    logs = frozenset(
+        {
+            "logps/chosen",
+            "logps/rejected",
+            "rewards/chosen",
+            "rewards/rejected",
+            "rewards/margins",
+            "rewards/accuracies",
+        }
+    )
     learning_rates = (3e-4, 1e-6)
 
     def set_up(self) -> None:

@@ -22,6 +22,7 @@ from gridzero.envs.tasks.task import Task
 from gridzero.llm_rl.policies.language_options import language_options
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
 from gridzero.llm_rl.policies.vision_language_policy import VisionLanguagePolicy
+from gridzero.llm_rl.rollouts.metrics import CONVERSATION_METRICS
 
 Item = TypeVar("Item")
 Terms = Mapping[str, Tensor]
@@ -67,6 +68,8 @@ class PostTrainingLearner(Agent, Generic[Item]):
     default_steps: int = 128_000
     sees: ClassVar[bool] = False
     """Whether it takes tasks with pictures too."""
+    logs: ClassVar[frozenset[str] | None] = None
+    """Names of metrics of the class's own; None where that is not known."""
     learning_rates: ClassVar[tuple[float, float]] = (3e-4, 1e-5)
     """The usual learning rates, of tiny models and of those that are given."""
 
@@ -203,6 +206,12 @@ class PostTrainingLearner(Agent, Generic[Item]):
                 for name in dict.fromkeys(n for one in gathered for n in one)
             }
         return means | {"gradient_norm": norm, **measured}
+
+    def metric_names(self) -> frozenset[str] | None:
+        """Those of gradient steps, of what the class logs besides, and of completions."""
+        if self.logs is None:
+            return None
+        return CONVERSATION_METRICS | {"loss", "gradient_norm", "learning_rate"} | self.logs
 
     def span(self) -> float:
         """Steps until learning ends; infinite with a constant learning rate or a budget of seconds alone."""

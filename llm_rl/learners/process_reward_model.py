@@ -37,6 +37,7 @@ class ProcessRewardModel(ScoringLearner[StepExample]):
 
     Config = ProcessRewardModelConfig
     config: ProcessRewardModelConfig
+    logs = frozenset({"accuracy", "right_steps", "calibration_gap"})
 
     def set_up(self) -> None:
         """Make the scorer."""

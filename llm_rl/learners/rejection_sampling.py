@@ -62,4 +62,5 @@ class RejectionSampling(SamplingLearner):
     """
 
     Config = SamplingConfig
+    logs = frozenset({"token_accuracy", "expert_violation", "kept"})
     sees = True

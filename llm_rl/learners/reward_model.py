@@ -32,6 +32,7 @@ class RewardModel(ScoringLearner[Pair]):
 
     Config = RewardModelConfig
     config: RewardModelConfig
+    logs = frozenset({"accuracy", "margin", "calibration_gap"})
 
     def set_up(self) -> None:
         """Make the scorer, and find where pairs come from."""

@@ -81,6 +81,7 @@ class SFT(SupervisedLearner):
 
     Config = SFTConfig
     config: SFTConfig
+    logs = frozenset({"token_accuracy", "expert_violation"})
     sees = True
     learning_rates = (3e-3, 1e-5)
 

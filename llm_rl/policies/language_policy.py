@@ -80,6 +80,7 @@ class LanguagePolicy(Policy):
 
     Options = LanguageOptions
     parallel = True
+    watches = frozenset({"expert_violation", "expert_agreement"})
     default_steps: ClassVar[Mapping[str, int]] = {"GRPO": 20_480, "TRLGRPO": 20_480, "PPO": 40_960, "Reinforce": 40_960}
 
     def __init__(
@@ -94,8 +95,7 @@ class LanguagePolicy(Policy):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.options = options
-        self.limit = limit
+        self.options, self.limit = options, limit
         self.tokenizer = tokenizer
         model = adapt(model, options, seed=seed)
         self.model = self.whole = model.eval()

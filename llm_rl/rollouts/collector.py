@@ -21,7 +21,12 @@ from gridzero.envs.text.scene import texts_and_pictures
 from gridzero.llm_rl.decoding.sampling import Draws
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy, slices
 from gridzero.llm_rl.rollouts.conversations import Conversation, as_rollout
-from gridzero.llm_rl.rollouts.metrics import conversation_metrics, conversation_records, conversation_samples
+from gridzero.llm_rl.rollouts.metrics import (
+    CONVERSATION_METRICS,
+    conversation_metrics,
+    conversation_records,
+    conversation_samples,
+)
 
 _ATTEMPTS = 100
 
@@ -193,6 +198,10 @@ class ConversationCollector(Collector):
     def metrics(self) -> dict[str, float]:
         """Accuracy, form, lengths and speed of the conversations collected last."""
         return dict(self._metrics)
+
+    def metric_names(self) -> frozenset[str]:
+        """Those of conversations."""
+        return CONVERSATION_METRICS
 
     def completions(self) -> Sequence[Mapping[str, Any]]:
         """All conversations since this was last asked, with their verdicts."""

@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 
 from gridzero.llm_rl.rollouts.conversations import Conversation
 
+CONVERSATION_METRICS = frozenset(
+    {
+        "completion_length", "truncations", "thought_length", "accuracy", "form", "reward/*", "pass_at_*",
+        "majority_at_*", "prompts_too_long", "tokens_per_second",
+    }
+)  # fmt: skip
+"""Names that metrics of conversations can have, * for any end."""
 _SAMPLES = 3
 
 

@@ -23,9 +23,16 @@ from gridzero.agents.runs import EVALUATION
 from gridzero.commands.session import Session
 from gridzero.commands.settings import TrainingOptions
 from gridzero.envs import plugins
+from gridzero.envs.suggestions import closest
+from gridzero.plotting import groups
+from gridzero.plotting.curves import last_value
 from gridzero.process import configure
 
 POLL = 0.2
+
+
+class NoMetricError(ValueError):
+    """A run does not have the metric that its sweep compares."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class Job:
         config: of the agent.
         options: budget, threads, times of checkpoints and evaluations.
         seed: decides everything that is random.
+        metric: that the sweep compares; None: returns.
         imports: the modules that registered what is named, imported first.
         folder: the folder of the command, from which they may be imported.
     """
@@ -51,6 +59,7 @@ class Job:
     config: Any
     options: TrainingOptions
     seed: int
+    metric: str | None = None
     imports: tuple[str, ...] = ()
     folder: Path = Path()
 
@@ -76,11 +85,31 @@ class Job:
                 with contextlib.closing(session.updates()) as updates:
                     for update in updates:
                         on_update(update)
+                        self._check_evaluation(update)
                         if stopped():
                             return
                 session.evaluate()
+        except NoMetricError:
+            raise
         except ValueError as error:
             raise ValueError(f"{'/'.join(self.path.parts[-2:])}: {error}") from None
+        self.check_metric()
+
+    def check_metric(self) -> None:
+        """Raise NoMetricError when the run is finished and has not the metric that the sweep compares."""
+        if self.metric is None or not self.finished:
+            return
+        try:
+            (run,) = groups.read([self.path])
+            last_value(run, self.metric)
+        except ValueError as error:
+            raise NoMetricError(str(error)) from None
+
+    def _check_evaluation(self, update: Update) -> None:
+        """Raise NoMetricError for a metric of evaluations that they turn out not to have: all have the same."""
+        metric, found = self.metric or "", [name for name in update.metrics if name.startswith("evaluation_")]
+        if found and metric.startswith("evaluation_") and metric not in found:
+            raise NoMetricError(f"evaluations have no {metric!r} here; {closest(metric, found)}")
 
     def _session(self) -> Session:
         from gridzero.agents.registry import agent_class

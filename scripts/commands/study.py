@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gridzero.agents import runs
 from gridzero.agents.learner import Update
 from gridzero.agents.registry import agent_class
-from gridzero.commands.engines import ENGINES, Job
+from gridzero.commands.engines import ENGINES, Job, NoMetricError
 from gridzero.commands.summary import Row, best_is_low, summarise
 from gridzero.commands.sweep import PICTURE, RESULTS, Sweep
 from gridzero.commands.sweep_pictures import draw_study
@@ -235,6 +235,8 @@ class TrialJob(Job):
             study.tell(trial, summarise(setting, jobs, self.study.options.metric).mean)
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
+        except NoMetricError:
+            raise
         except ValueError as error:  # a setting that does not fit, or that diverges, is a bad one
             trial.set_user_attr("error", str(error))
             study.tell(trial, state=TrialState.FAIL)

@@ -19,10 +19,8 @@ from gridzero.agents.runs import read_evaluation
 from gridzero.agents.training import Budget
 from gridzero.commands import report
 from gridzero.commands.engines import Job, label
-from gridzero.envs.suggestions import closest
 from gridzero.plotting import groups
-from gridzero.plotting.curves import column, intervals
-from gridzero.plotting.groups import LoggedRun
+from gridzero.plotting.curves import intervals, last_value
 
 LOOK_EVERY = 1.0
 
@@ -142,7 +140,7 @@ def summarise(setting: Mapping[str, Any], jobs: Sequence[Job], metric: str | Non
     if metric is None:
         returns = np.array([r["mean"] if r["expected_return"] is None else r["expected_return"] for r in results])
     else:
-        returns = np.array([_last(run, metric) for run in groups.read(job.path for job in jobs)])
+        returns = np.array([last_value(run, metric) for run in groups.read(job.path for job in jobs)])
     optima = {r["optimum"] for r in results}
     optimum = optima.pop() if len(optima) == 1 else None
     low, high = (float(end[0]) for end in intervals(returns[:, None]))
@@ -157,13 +155,6 @@ def summarise(setting: Mapping[str, Any], jobs: Sequence[Job], metric: str | Non
         optimum,
         None if None in gaps else float(np.mean(gaps)),
     )
-
-
-def _last(run: LoggedRun, metric: str) -> float:
-    values = column(run, metric, "step")[1]
-    if not values.size:
-        raise ValueError(f"{run.path} has no metric {metric!r}; {closest(metric, sorted(run.metrics))}")
-    return float(values[-1])
 
 
 def best_is_low(metric: str | None) -> bool:

@@ -28,7 +28,7 @@ from gridzero.agents.presets import preset
 from gridzero.agents.registry import agent_class
 from gridzero.commands import memory
 from gridzero.commands.arguments import coerce
-from gridzero.commands.engines import ENGINES, Job, label
+from gridzero.commands.engines import ENGINES, Job, NoMetricError, label
 from gridzero.commands.environment_words import EnvironmentWords
 from gridzero.commands.session import new_path
 from gridzero.commands.settings import (
@@ -135,7 +135,8 @@ def main(argv: Sequence[str]) -> int:
         described = _settled(given.described(required_environment("sweep", name, options.env)))
         path = new_path(options.run, f"sweep-{name}-{described['id'].rpartition('/')[2]}")
     else:
-        settings.check_unchanged(before, CHANGEABLE)
+        fixed = ("metric",) if options.sampler == "optuna" else ()  # trials were chosen by it
+        settings.check_unchanged(before, [name for name in CHANGEABLE if name not in fixed])
         if given:
             raise ValueError("the environment of a sweep that was begun cannot be changed")
         described, path = record["environment"], record["path"]
@@ -145,9 +146,11 @@ def main(argv: Sequence[str]) -> int:
 
         kind = Study
     sweep = kind(path, name, described, settings.num_envs, settings.config, options)
-    if record is None:
+    if before is None:
         sweep.begin()
         show_preset(name, settings)
+    elif options.metric != before.options.metric:
+        sweep.check()
     return sweep.run()
 
 
@@ -261,11 +264,11 @@ class Sweep:
         """The runs of a combination in a folder, one a seed."""
         names = [field.name for field in dataclasses.fields(TrainingOptions)]
         options = TrainingOptions(**{name: getattr(self.options, name) for name in names})
-        imports, cwd = tuple(plugins.imported()), Path.cwd()
+        imports, cwd, metric = tuple(plugins.imported()), Path.cwd(), self.options.metric
         config, environment, num_envs = self._with(setting)
         folder = path.absolute()
         return [
-            Job(folder / f"seed-{seed}", self.agent, environment, num_envs, config, options, seed, imports, cwd)
+            Job(folder / f"seed-{seed}", self.agent, environment, num_envs, config, options, seed, metric, imports, cwd)
             for seed in range(self.options.seeds)
         ]
 
@@ -301,13 +304,16 @@ class Sweep:
         names = [field.name for field in dataclasses.fields(after)]
         return {name: getattr(after, name) for name in names if getattr(self.config, name) == getattr(before, name)}
 
-    def begin(self) -> None:
-        """Check that every combination can be built, then write the sweep's record."""
+    def check(self) -> None:
+        """Check that every combination can be built, and that its runs can have the metric that they are compared by.
+
+        Raises:
+            ValueError: for what is wrong.
+        """
         from gridzero.agents.episodes import check_second_environment
         from gridzero.agents.registry import build
+        from gridzero.agents.training import check_metric
 
-        if self.path.exists():
-            raise ValueError(f"{self.path} exists; resume it or choose another name")
         for first, *_ in self.jobs:
             memory.check(first.environment, first.num_envs, first.config)
             env: Any = remake(first.environment, first.num_envs)
@@ -315,6 +321,14 @@ class Sweep:
                 agent = build(self.agent, env, first.config)
                 agent.setup()
                 check_second_environment(agent)
+                if self.options.metric is not None:
+                    check_metric(agent, self.options.budget(agent.default_steps), self.options.metric)
+
+    def begin(self) -> None:
+        """Check the sweep, then write its record."""
+        if self.path.exists():
+            raise ValueError(f"{self.path} exists; resume it or choose another name")
+        self.check()
         left_out = ("env", "run", "resume", "jobs", "engine", "json")
         record = {
             "agent": self.agent,
@@ -335,6 +349,9 @@ class Sweep:
 
         every = [job for group in self.jobs for job in group]
         todo = [job for job in every if not job.finished]
+        again = f"gridzero sweep --run {runs.typed_name(self.path)} --resume{plugins.import_flags()}"
+        for job in every:
+            job.check_metric()
         if todo:
             budget = self.options.budget(agent_class(self.agent).default_steps)
             with interruptible() as interrupted, Watch(every, budget) as watch:
@@ -343,10 +360,12 @@ class Sweep:
                     watch.look()
                     return interrupted()
 
-                ENGINES[self.options.engine](todo, self.options.jobs, stopped)
+                try:
+                    ENGINES[self.options.engine](todo, self.options.jobs, stopped)
+                except NoMetricError as error:
+                    raise ValueError(f"{error}; `{again} --metric NAME` goes on") from None
             done = sum(job.finished for job in every)
             if done < len(every):
-                again = f"gridzero sweep --run {runs.typed_name(self.path)} --resume{plugins.import_flags()}"
                 print(
                     f"gridzero: interrupted, {done} of {len(every)} runs are done; `{again}` goes on", file=sys.stderr
                 )

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gridzero.envs.suggestions import closest
 from gridzero.plotting.groups import LoggedRun
 
 FloatArray = NDArray[np.float64]
@@ -54,6 +55,18 @@ def column(run: LoggedRun, metric: str, axis: str) -> tuple[FloatArray, FloatArr
     pairs = [(row[axis], row[metric]) for row in run.rows if row.get(axis) is not None and row.get(metric) is not None]
     table = np.array(pairs, dtype=np.float64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
+
+
+def last_value(run: LoggedRun, metric: str) -> float:
+    """The last value of a metric.
+
+    Raises:
+        ValueError: when the run has none.
+    """
+    values = column(run, metric, "step")[1]
+    if not values.size:
+        raise ValueError(f"{run.path} has no metric {metric!r}; {closest(metric, sorted(run.metrics))}")
+    return float(values[-1])
 
 
 def average(

@@ -76,12 +76,16 @@ def through_json(state: Any) -> Any:
 
 @every_agent
 def test_updates_count_up_and_say_finite_things(name: str) -> None:
-    updates = learn(make(name), 4)
+    agent = make(name)
+    updates = learn(agent, 4)
+    names = agent.metric_names()
+    assert names is not None or name.startswith("sb3-")
     steps = [update.step for update in updates]
     assert steps[0] > 0
     assert all(later > earlier for earlier, later in itertools.pairwise(steps))
     for update in updates:
         assert all(isinstance(key, str) and math.isfinite(value) for key, value in update.metrics.items())
+        assert names is None or names.issuperset(update.metrics)
 
 
 @every_agent

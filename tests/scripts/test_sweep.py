@@ -315,3 +315,61 @@ def test_commands_that_take_runs_say_what_a_sweep_is(capsys: pytest.CaptureFixtu
     assert main(["evaluate", "it"]) == 2
     assert "it is a sweep of 1 run, such as it/0-gamma=0.9/seed-0" in capsys.readouterr().err
     assert main(["evaluate", "it/0-gamma=0.9/seed-0", "--episodes", "2"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["q-learning", "--metric", "episode_retrun"], "did you mean episode_return"),
+        (["q-learning", "--metric", "residual"], "runs of q-learning log no metric 'residual'"),
+        (["q-learning", "--metric", "evaluation_gap"], "did you mean evaluation_return"),
+        (["q-learning", "--metric", "evaluation_return", "--evaluate-every", "0"], "did you mean episode_return"),
+        (["value-iteration", "--metric", "evaluation_return"], "no metric 'evaluation_return'"),
+        (["policy-iteration", "--over", "gamma=1,0.9", "--metric", "error_bound"], "no metric 'error_bound'"),
+        (["grpo", "--metric", "kl_to_reference"], "no metric 'kl_to_reference'"),
+        (["q-learning", "--sampler", "optuna", "--trials", "1", "--over", "gamma=.5..1", "--metric", "x"], "'x'"),
+    ],
+)
+def test_a_metric_that_no_run_has_is_refused_before_anything_begins(
+    words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", *words, *LAKE, "--run", "none"]) == 2
+    message = capsys.readouterr().err
+    assert line in message
+    assert message.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+QUIET = """
+from gridzero.agents import register
+from gridzero.agents.tabular.temporal_difference import QLearning
+
+class Quiet(QLearning):
+    def metric_names(self):
+        return None
+
+register("quiet", f"{__name__}:Quiet", "an agent that does not say what it logs")
+"""
+
+
+@pytest.mark.parametrize(
+    ("metric", "finished", "line"),
+    [
+        ("evaluation_gap", 0, "evaluations have no 'evaluation_gap' here; did you mean evaluation_return"),
+        ("td_eror", 1, "seed-0 has no metric 'td_eror'; did you mean td_error?"),
+    ],
+)
+def test_a_metric_that_a_run_turns_out_not_to_have_ends_the_sweep(
+    metric: str, finished: int, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("quiet.py").write_text(QUIET)
+    monkeypatch.setitem(engines.ENGINES, "local", lambda jobs, at_once, stopped: [job.train(stopped) for job in jobs])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "quiet", raising=False)
+    short = ["--steps", "2000", "--evaluation-episodes", "5", "--seeds", "3"]
+    assert main(["sweep", "quiet:quiet", *LAKE, *short, "--metric", metric, "--run", "some"]) == 2
+    message = capsys.readouterr().err
+    assert line in message
+    assert "`gridzero sweep --run some --resume --import quiet --metric NAME` goes on" in message
+    assert len(list(Path("runs/some").rglob("evaluation.json"))) == finished
+    assert main(["sweep", "--run", "some", "--resume", "--import", "quiet", "--metric", "td_error"]) == 0

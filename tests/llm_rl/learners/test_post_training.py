@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
 import json
 import math
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,12 @@ def learn(agent: Any, updates: int) -> list[Any]:
     return found
 
 
+def check_names(agent: Any, found: Iterable[Mapping[str, float]]) -> None:
+    """All metrics have names that the learner says beforehand."""
+    for name in {name for metrics in found for name in metrics}:
+        assert any(fnmatch.fnmatchcase(name, known) for known in agent.metric_names()), name
+
+
 def weights(agent: Any) -> dict[str, Any]:
     scorer = getattr(agent, "scorer", agent.network)
     return {name: tensor.clone() for name, tensor in scorer.state_dict().items()}
@@ -96,6 +104,7 @@ def test_it_learns_and_a_restored_learner_goes_on_exactly(
     updates = learn(original, 2)
     assert 0 < updates[0][0] < updates[1][0]
     assert all(math.isfinite(value) for _, metrics in updates for value in metrics.values())
+    check_names(original, (metrics for _, metrics in updates))
     half = fields.get("policy", {}).get("dtype") == "bfloat16"  # its master weights change, of which it shows little
     assert half or any(not torch.equal(tensor, before[key]) for key, tensor in weights(original).items())
     tree, arrays = flatten(original.state_dict())
@@ -267,3 +276,17 @@ def test_the_reward_of_a_step_is_what_it_takes_from_the_least_probability(model:
     assert [len(row) for row in probabilities] == [3, 1, 1, 3]
     for total, steps, own in zip(rewards.totals, rewards.steps, probabilities, strict=True):
         assert total + sum(step.value for step in steps) == pytest.approx(min(own), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("ppo", {"num_envs": 4, "rollout_steps": 8, "kl_coefficient": 0.1, "rescore": True}),
+        ("grpo", {"episode_limit": 8, "groups": 2, "group_size": 2, "kl_coefficient": 0.1, "rescore": True}),
+        ("reinforce", {"episode_limit": 8, "num_envs": 4}),
+    ],
+)
+def test_metrics_of_policy_gradients_have_names_that_are_known(name: str, fields: dict[str, Any], model: str) -> None:
+    env = gym.make("gridzero/TextGeneration-v0", **ENV, rewards="correct,form=0.1")
+    agent = gridzero.agents.make(name, env, policy={"model": model}, **fields)
+    check_names(agent, [next(agent.learn()).metrics])
