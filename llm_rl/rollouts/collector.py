@@ -200,8 +200,11 @@ class ConversationCollector(Collector):
         return dict(self._metrics)
 
     def metric_names(self) -> frozenset[str]:
-        """Those of conversations."""
-        return CONVERSATION_METRICS
+        """Those of conversations, with the rewards that the environment has besides the verifier's."""
+        rewards = getattr(self.vector, "rewards", None)
+        if rewards is None:
+            return CONVERSATION_METRICS
+        return CONVERSATION_METRICS - {"reward/*"} | {f"reward/{name}" for name in rewards.others}
 
     def completions(self) -> Sequence[Mapping[str, Any]]:
         """All conversations since this was last asked, with their verdicts."""

@@ -287,6 +287,7 @@ def test_the_reward_of_a_step_is_what_it_takes_from_the_least_probability(model:
     ],
 )
 def test_metrics_of_policy_gradients_have_names_that_are_known(name: str, fields: dict[str, Any], model: str) -> None:
-    env = gym.make("gridzero/TextGeneration-v0", **ENV, rewards="correct,form=0.1")
+    env = gym.make("gridzero/TextGeneration-v0", **ENV, rewards="correct,brevity=0.1")
     agent = gridzero.agents.make(name, env, policy={"model": model}, **fields)
     check_names(agent, [next(agent.learn()).metrics])
+    assert {name for name in agent.metric_names() if name.startswith("reward/")} == {"reward/brevity"}
