@@ -6,7 +6,7 @@ A field that is None is not set, and passes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -46,3 +46,21 @@ def check_hidden(config: Any) -> None:
     widths = config.hidden
     if widths is not None and (not widths or min(widths) < 1):
         raise ValueError(f"hidden must have at least one width, all at least 1, not {widths}")
+
+
+def check_used(configs: Sequence[Any], defaults: Any) -> None:
+    """Raise ValueError for a field that is not at its default though it does nothing in any of some configs.
+
+    Which do nothing a config says by its method ``unused``, if it has one: names, each with what makes it so.
+    """
+    found: list[Mapping[str, str]] = [config.unused() if hasattr(config, "unused") else {} for config in configs]
+    for name in set.intersection(*map(set, found)):
+        if any(getattr(config, name) != getattr(defaults, name) for config in configs):
+            raise ValueError(f"{name} does nothing with {found[0][name]}; leave it out")
+
+
+def check_unset(options: Any, why: str, *names: str) -> None:
+    """Raise ValueError for options that are not at their defaults though they do nothing."""
+    for name in names:
+        if getattr(options, name) != type(options).__dataclass_fields__[name].default:
+            raise ValueError(f"{name} does nothing {why}; leave it out")

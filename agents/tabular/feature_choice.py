@@ -49,6 +49,16 @@ class FeatureConfig:
         check_at_least(self, 1, "tilings", "tiles", "order", "groups")
         check_above_zero(self, "clip")
 
+    def unused(self) -> dict[str, str]:
+        """Fields that do nothing with these settings, each with what makes it so."""
+        users = {
+            "tilings": ("tiles", "auto"),
+            "tiles": ("tiles", "auto"),
+            "order": ("polynomial", "fourier"),
+            "groups": ("aggregation",),
+        }
+        return {name: f"features {self.features}" for name, kinds in users.items() if self.features not in kinds}
+
 
 class ObservationFeatures:
     """Feature vectors of an environment's observations.

@@ -41,6 +41,10 @@ class TargetConfig:
         if self.n > 1 and self.trace_decay > 0:
             raise ValueError(f"n = {self.n} or trace_decay = {self.trace_decay:g}: one of them, not both")
 
+    def unused(self) -> dict[str, str]:
+        """Fields that do nothing with these settings, each with what makes it so."""
+        return {} if self.trace_decay else {"trace": "trace_decay 0"}
+
 
 @dataclass(frozen=True)
 class LinearSarsaConfig(TargetConfig, LinearControlConfig):
@@ -49,6 +53,10 @@ class LinearSarsaConfig(TargetConfig, LinearControlConfig):
     def __post_init__(self) -> None:
         LinearControlConfig.__post_init__(self)
         TargetConfig.__post_init__(self)
+
+    def unused(self) -> dict[str, str]:
+        """Fields that do nothing with these settings, each with what makes it so."""
+        return TargetConfig.unused(self) | LinearControlConfig.unused(self)
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,10 @@ class LinearPredictionConfig(TargetConfig, LinearConfig):
         LinearConfig.__post_init__(self)
         TargetConfig.__post_init__(self)
         check_choice(self, "policy", ("uniform", "optimal"))
+
+    def unused(self) -> dict[str, str]:
+        """Fields that do nothing with these settings, each with what makes it so."""
+        return TargetConfig.unused(self) | LinearConfig.unused(self)
 
 
 class _OnPolicy(LinearAgent):

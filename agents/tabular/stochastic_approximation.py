@@ -201,6 +201,10 @@ class RobbinsMonroConfig:
         check_choice(self, "equation", ("optimality", "policy"))
         check_choice(self, "sampling", ("auto", "generative", "trajectory"))
 
+    def unused(self) -> dict[str, str]:
+        """Fields that do nothing with these settings, each with what makes it so."""
+        return {"epsilon": "sampling generative"} if self.sampling == "generative" else {}
+
 
 class RobbinsMonro(PredictionAgent):
     r"""A Bellman equation as a root to find (Zhao, sections 6.2 and 7.2 to 7.4).

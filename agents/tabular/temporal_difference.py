@@ -328,6 +328,10 @@ class LambdaConfig(ControlConfig):
         check_between(self, 0, 1, "trace_decay")
         check_choice(self, "trace", TRACES)
 
+    def unused(self) -> dict[str, str]:
+        """Fields that do nothing with these settings, each with what makes it so."""
+        return {} if self.trace_decay else {"trace": "trace_decay 0"}
+
 
 class SarsaLambda(TemporalDifference):
     r"""Sarsa(λ): each error reaches back along the traces of the pairs before it (sections 12.7 and 12.5).

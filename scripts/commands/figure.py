@@ -49,6 +49,8 @@ class Options:
         check_at_least(self, 0, "seed")
         if self.all and self.names:
             raise ValueError("names of figures, or --all: not both")
+        if self.list and (self.names or self.all):
+            raise ValueError("--list lists them all: leave out names and --all")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import gymnasium as gym
 import tyro
 
-from gridzero.agents.config_checks import check_at_least, check_between
+from gridzero.agents.config_checks import check_at_least, check_between, check_unset
 from gridzero.commands.arguments import parse
 from gridzero.commands.conversation import converses, spells, verdict
 from gridzero.commands.environment_words import EnvironmentWords
@@ -72,6 +72,7 @@ def main(argv: Sequence[str]) -> int:
 
     env: Any = remake(given.described(options.env))
     if converses(env) or spells(env):
+        check_unset(options, "where texts are written", "gamma")
         answer_problems(Spelling(env) if spells(env) else env, options.seed)
         return 0
     from gridzero.envs.rendering.boards import find_board

@@ -56,6 +56,8 @@ class Options:
     def __post_init__(self) -> None:
         check_at_least(self, 1, "threads", "problems", "samples")
         check_at_least(self, 0, "seed")
+        if self.list and self.names:
+            raise ValueError("--list lists them all: leave out the name")
         check_above_zero(self, "scale")
 
 

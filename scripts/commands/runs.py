@@ -39,6 +39,12 @@ class Options:
     json: bool = False
     """Print JSON instead of a table."""
 
+    def __post_init__(self) -> None:
+        if self.yes and self.action != "delete":
+            raise ValueError(f"--yes is for delete; {self.action} asks nothing")
+        if self.json and self.action == "delete":
+            raise ValueError("--json is for list and compare")
+
 
 def main(argv: Sequence[str]) -> int:
     """Run the command."""

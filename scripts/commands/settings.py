@@ -85,11 +85,13 @@ class Settings(Generic[Options]):
         options: of the command.
         num_envs: number of environments, for agents whose own settings do not have it.
         config: of the agent.
+        defaults: the same without the agent's flags.
     """
 
     options: Options
     num_envs: int | None
     config: Any
+    defaults: Any
 
     def check_unchanged(self, before: Settings[Options], changeable: Sequence[str]) -> None:
         """Raise ValueError for a setting that is another than before and not among those that may change."""
@@ -170,7 +172,8 @@ def parse_settings(
     if tuned is not None:
         steps = tuned.steps if chosen.steps is None and chosen.seconds is None else chosen.steps
         chosen = dataclasses.replace(chosen, preset=tuned.name, steps=steps)
-    return Settings(chosen, vector.num_envs, parsed.agent)
+    defaults = groups[-1][2] if len(groups[-1]) > 2 else agent_config()
+    return Settings(chosen, vector.num_envs, parsed.agent, defaults)
 
 
 def _without_defaults(arguments: Sequence[str], group: Sequence[Any]) -> list[str]:
@@ -229,7 +232,8 @@ def recorded_settings(
     from gridzero.agents.checkpoint import make_config
 
     try:
-        return Settings(options(**given), num_envs, make_config(agent, config))
+        made = make_config(agent, config)
+        return Settings(options(**given), num_envs, made, made)
     except TypeError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 

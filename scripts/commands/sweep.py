@@ -20,7 +20,7 @@ from typing import Any, Literal, TypedDict
 import tyro
 
 from gridzero.agents import files, runs
-from gridzero.agents.config_checks import check_at_least
+from gridzero.agents.config_checks import check_at_least, check_used
 from gridzero.agents.environments import Description, describe, parameters, remake
 from gridzero.agents.files import Positive
 from gridzero.agents.neural.configs.grpo import VARIANTS
@@ -147,6 +147,7 @@ def main(argv: Sequence[str]) -> int:
         kind = Study
     sweep = kind(path, name, described, settings.num_envs, settings.config, options)
     if before is None:
+        check_used([group[0].config for group in sweep.jobs], settings.defaults)
         sweep.begin()
         show_preset(name, settings)
     elif options.metric != before.options.metric:

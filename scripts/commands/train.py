@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from gridzero.agents import checkpoint, runs
-from gridzero.agents.config_checks import check_at_least
+from gridzero.agents.config_checks import check_at_least, check_used
 from gridzero.agents.neural import distributed
 from gridzero.agents.neural.distributed import ProcessGroup
 from gridzero.agents.registry import agent_class
@@ -129,7 +129,9 @@ def _settings(
 ) -> Settings[Options]:
     """Settings from the command line; what is resumed must have those it was begun with."""
     if record is None:
-        return parse_settings("train", DESCRIPTION, Options, agent, arguments, environment)
+        settings = parse_settings("train", DESCRIPTION, Options, agent, arguments, environment)
+        check_used([settings.config], settings.defaults)
+        return settings
     described = record["environment"] or {"id": None, "num_envs": None}
     given = {"env": described["id"], "seed": record["seed"], **record["training"]}
     before = recorded_settings(

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from gridzero.agents.config_checks import check_at_least, check_between, check_choice
+from gridzero.agents.config_checks import check_at_least, check_between, check_choice, check_unset
 from gridzero.agents.runs import Which
 from gridzero.commands.arguments import parse
 from gridzero.commands.conversation import conversations, converses, spells
@@ -81,11 +81,21 @@ def main(argv: Sequence[str]) -> int:
 
     with loading():
         agent = runs.load(options.run, step=options.from_)
+    if not (options.learn and options.record):
+        check_unset(options, "without --learn and --record", "frames")
+    if options.learn:
+        check_unset(options, "with --learn", "episodes", "max_steps", "seed")
     if converses(agent.env) or spells(agent.env):
         return watch_writing(agent, options)
     if options.layer == ATTENTION:
         raise ValueError(f"attention is a layer of language models that see; one of {', '.join(LAYERS)} is of grids")
-    env = stepped_environment(agent) if options.learn else single(agent.env)
+    check_unset(options, "but for a language model", "temperature", "columns", "delay")
+    from gridzero.envs.rendering.boards import find_board
+
+    world = single(agent.env)
+    if find_board(world) is None:
+        check_unset(options, "but for a grid", "layer", "view")
+    env = stepped_environment(agent) if options.learn else world
     with viewing(env, agent, options.record, options.fps or 8) as viewer:
         viewer.layers.background, viewer.layers.view = LAYERS[options.layer], options.view
         if options.learn:
@@ -105,6 +115,7 @@ def watch_writing(agent: Any, options: Options) -> int:
     from gridzero.commands import memory, report, transcripts
 
     memory.check_columns(options.columns)
+    check_unset(options, "where texts are written", "view", *(() if options.layer == ATTENTION else ("layer",)))
     if options.layer == ATTENTION and not hasattr(getattr(agent, "network", None), "attention"):
         raise ValueError("attention is a layer of language models that see, and this one reads text alone")
     session = conversations(agent, options.columns, options.temperature, options.seed, options.max_steps)

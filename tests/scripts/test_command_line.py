@@ -131,6 +131,62 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["plot", "q0", "--points", "1"], "at least 2"),
     (["list", "agent"], "agents"),
     (["list", "--jason"], "did you mean --json"),
+    (["train", "imitation", *LAKE, "--scale", "8"], "scale does nothing with head softmax; leave it out"),
+    (["train", "imitation", *LAKE, "--head", "sphereface", "--scale", "8"], "scale does nothing with head sphereface"),
+    (
+        ["train", "imitation", *LAKE, "--head", "arcface", "--annealing", "8"],
+        "annealing does nothing with head arcface",
+    ),
+    (["train", "imitation", *LAKE, "--expert", "q0", "--gamma", "0.5"], "gamma does nothing with expert q0"),
+    (
+        ["train", "grpo", *LAKE, "--preset", "none", "--kl-estimator", "k1"],
+        "kl_estimator does nothing with kl_coefficient 0",
+    ),
+    (
+        ["train", "grpo", *LAKE, "--kl-in-reward", "--kl-coefficient", "0.1", "--kl-estimator", "k1"],
+        "kl_estimator does nothing with kl_in",
+    ),
+    (["train", "grpo", *LAKE, "--variant", "cispo", "--clip", "0.1"], "clip does nothing with surrogate truncated"),
+    (
+        ["train", "reinforce", *LAKE, "--baseline", "mean", "--value-coefficient", "1"],
+        "value_coefficient does nothing with baseline mean",
+    ),
+    (
+        ["train", "reinforce", *LAKE, "--entropy-schedule", "constant"],
+        "entropy_schedule does nothing with entropy_coefficient 0",
+    ),
+    (
+        ["train", "sarsa-linear", *LAKE, "--features", "fourier", "--tiles", "4"],
+        "tiles does nothing with features fourier",
+    ),
+    (["train", "sarsa-linear", *LAKE, "--trace", "replacing"], "trace does nothing with trace_decay 0"),
+    (
+        ["train", "sarsa-lambda", *LAKE, "--trace-decay", "0", "--trace", "replacing"],
+        "trace does nothing with trace_decay 0",
+    ),
+    (
+        ["train", "robbins-monro", *LAKE, "--sampling", "generative", "--epsilon", "0.2"],
+        "epsilon does nothing with sampling generative",
+    ),
+    (
+        ["train", "sft", *WORDS, "--policy.model", "model", "--width", "32"],
+        "width does nothing with a model that is given",
+    ),
+    (["train", "distillation", *WORDS, "--on-policy", "--threshold", "0.5"], "threshold does nothing with on_policy"),
+    (["train", "dpo", *WORDS, "--data", "pairs.jsonl", "--labels", "soft"], "labels does nothing with data"),
+    (["train", "process-reward-model", *WORDS, "--rollouts", "8"], "rollouts does nothing with labels work"),
+    (["sweep", "imitation", *LAKE, "--over", "scale=8,16"], "scale does nothing with head softmax"),
+    (
+        ["sweep", "imitation", *LAKE, "--over", "head=softmax,sphereface", "--scale", "8"],
+        "scale does nothing with head",
+    ),
+    (["watch", "q0", "--temperature", "1"], "temperature does nothing but for a language model"),
+    (["watch", "q0", "--frames", "9"], "frames does nothing without --learn and --record"),
+    (["watch", "q0", "--learn", "--episodes", "9"], "episodes does nothing with --learn"),
+    (["figure", "--list", "zhao-2"], "leave out names"),
+    (["recipe", "--list", "r1"], "leave out the name"),
+    (["runs", "list", "--yes"], "--yes is for delete"),
+    (["runs", "delete", "q0", "--json"], "--json is for list and compare"),
     (["benchmark", "everything"], "stepping"),
     (["benchmark", "--json", "no/such/folder/file.json"], "no folder no/such/folder to write into"),
     (["figure", "zhao-2", "--folder", "unwritable"], "unwritable is a file where a folder is needed"),
@@ -162,6 +218,11 @@ def test_a_mistake_gets_one_line_and_status_2(
     assert expected in errors
     assert "Traceback" not in errors
     assert contents(some_runs) == before
+
+
+def test_what_some_runs_of_a_sweep_use_is_taken() -> None:
+    words = ["imitation", *LAKE, "--steps", "1", "--evaluation-episodes", "1", "--seeds", "1", "--jobs", "1"]
+    assert main(["sweep", *words, "--over", "head=softmax,cosface", "--scale", "8", "--run", "heads"]) == 0
 
 
 def prepare(folder: Path) -> None:

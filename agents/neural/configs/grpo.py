@@ -117,3 +117,15 @@ class GRPOConfig(SurrogateConfig):
         check_choice(self, "surrogate", get_args(Surrogate))
         if self.baseline == "batch-standardised" and self.credit != "outcome":
             raise ValueError("baseline batch-standardised compares whole episodes: credit must be outcome")
+
+    def unused(self) -> dict[str, str]:
+        """Fields that do nothing with these settings, each with what makes it so."""
+        unused = super().unused()
+        if not self.kl_coefficient:
+            names = ("kl_estimator", "kl_importance_weighted", "kl_in_reward", "reference_updates")
+            unused |= dict.fromkeys(names, "kl_coefficient 0")
+        elif self.kl_in_reward:
+            unused |= dict.fromkeys(("kl_estimator", "kl_importance_weighted"), "kl_in_reward")
+        if self.surrogate == "truncated" and self.clip_high is not None:
+            unused["clip"] = "surrogate truncated, which has clip_high alone"
+        return unused

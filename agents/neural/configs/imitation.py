@@ -64,6 +64,17 @@ class ImitationConfig:
         check_hidden(self)
         self._check_margin()
 
+    def unused(self) -> dict[str, str]:
+        """Fields that do nothing with these settings, each with what makes it so."""
+        unused = {}
+        if self.head in ("softmax", "sphereface"):
+            unused["scale"] = f"head {self.head}"
+        if self.head != "sphereface":
+            unused |= dict.fromkeys(("annealing", "annealing_rate", "annealing_floor"), f"head {self.head}")
+        if self.expert != "optimal":
+            unused["gamma"] = f"expert {self.expert}"
+        return unused
+
     def _check_margin(self) -> None:
         if self.margin is None:
             return

@@ -88,6 +88,15 @@ class PolicyGradientConfig:
         """The schedules of what changes in the course of training."""
         return [self.learning_rate_schedule, *([self.entropy_schedule] if self.entropy_coefficient else [])]
 
+    def unused(self) -> dict[str, str]:
+        """Fields that do nothing with these settings, each with what makes it so."""
+        unused = {}
+        if not self.entropy_coefficient:
+            unused["entropy_schedule"] = "entropy_coefficient 0"
+        if "linear" not in self.schedules() and not self.exploration_bonus:
+            unused["schedule_steps"] = "schedules that are constant"
+        return unused
+
 
 @dataclass(frozen=True)
 class SurrogateConfig(PolicyGradientConfig):

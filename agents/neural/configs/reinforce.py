@@ -39,3 +39,10 @@ class ReinforceConfig(PolicyGradientConfig):
         check_choice(self, "baseline", get_args(ReturnBaseline))
         if self.baseline == "mean" and self.num_envs == 1:
             raise ValueError("baseline mean compares episodes: num_envs must be at least 2, not 1")
+
+    def unused(self) -> dict[str, str]:
+        """Fields that do nothing with these settings, each with what makes it so."""
+        unused = super().unused()
+        if self.baseline != "value":
+            unused["value_coefficient"] = f"baseline {self.baseline}"
+        return unused

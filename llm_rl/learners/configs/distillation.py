@@ -17,3 +17,7 @@ class DistillationConfig(SamplingConfig):
     on_policy: bool = False
     """The student writes, and learns to give the teacher's probabilities to its tokens (reverse KL); without it, the
     teacher writes, and the student imitates its right completions."""
+
+    def unused(self) -> dict[str, str]:
+        """Fields that do nothing with these settings, each with what makes it so."""
+        return super().unused() | ({"threshold": "on_policy"} if self.on_policy else {})

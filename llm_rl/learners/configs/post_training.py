@@ -49,3 +49,8 @@ class PostTrainingConfig:
         check_above_zero(self, "schedule_steps", "max_length", "microbatch_size")
         check_choice(self, "learning_rate_schedule", get_args(Schedule))
         check_choice(self, "optimiser", get_args(Optimisation))
+
+    def unused(self) -> dict[str, str]:
+        """Fields that do nothing with these settings, each with what makes it so."""
+        constant = self.learning_rate_schedule == "constant"
+        return {"schedule_steps": "learning_rate_schedule constant"} if constant else {}

@@ -33,3 +33,10 @@ class PreferenceConfig(PostTrainingConfig):
         check_choice(self, "labels", get_args(Labels))
         if self.data is not None and self.pairs is not None:
             raise ValueError("pairs are of the file that data names, or written by the model: give one of the two")
+
+    def unused(self) -> dict[str, str]:
+        """Fields that do nothing with these settings, each with what makes it so."""
+        unused = super().unused()
+        if self.data is not None:
+            unused |= dict.fromkeys(("labels", "sampling_size"), "data")
+        return unused

@@ -35,3 +35,12 @@ class ProcessRewardModelConfig(ScoringConfig):
         check_choice(self, "labels", get_args(Labels))
         if not self.separator:
             raise ValueError("separator must be a text, not an empty one")
+
+    def unused(self) -> dict[str, str]:
+        """Fields that do nothing with these settings, each with what makes it so."""
+        unused = super().unused()
+        if self.labels == "work":
+            unused["rollouts"] = "labels work"
+        if self.data is not None:
+            unused |= dict.fromkeys(("labels", "rollouts", "sampling_size"), "data")
+        return unused

@@ -52,3 +52,10 @@ class SFTConfig(SupervisedConfig):
         check_above_zero(self, "width", "layers", "heads", "demonstrations")
         if self.data is not None and self.demonstrations is not None:
             raise ValueError("demonstrations are of the task, and --data has examples of its own; give one of them")
+
+    def unused(self) -> dict[str, str]:
+        """Fields that do nothing with these settings, each with what makes it so."""
+        unused = super().unused()
+        if self.policy.get("model") is not None:
+            unused |= dict.fromkeys(("width", "layers", "heads"), "a model that is given")
+        return unused
