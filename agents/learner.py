@@ -30,7 +30,8 @@ class Learner(ABC):
     """The subject of a training run: has settings, a seed and a state, and learns in updates from its environment.
 
     A subclass has a frozen dataclass ``Config``; its fields are the keywords of :func:`make` and the flags of the
-    command line, the docstring under each field its help.
+    command line, the docstring under each field its help. Fields that do nothing with the others it may name in a
+    method ``unused`` (see ``agents/config_checks.py``); the command line refuses them.
 
     Attributes:
         name: the registered name.

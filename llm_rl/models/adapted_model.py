@@ -25,7 +25,7 @@ from gridzero.llm_rl.models.adapted_layers import (
 from gridzero.llm_rl.models.llama_config import write_json
 from gridzero.llm_rl.models.virtual_tokens import VirtualTokens
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PROMPT = "prompt_embeddings"
 # What a configuration says of each kind of adapters …
 _USED: Mapping[str, frozenset[str]] = {
@@ -56,8 +56,8 @@ _USUAL: Mapping[str, Sequence[Any]] = {
 class AdaptedModel(nn.Module):
     """A model with adapters in its layers, or with virtual tokens before what it reads.
 
-    It looks like a ``PeftModel`` of peft, which takes long to import, and does the same bit for bit; what is asked of
-    it beyond adapters, its model answers.
+    It has the methods and parameter names of peft's ``PeftModel``, and computes the same bit for bit, without peft,
+    which takes long to import. Other attributes are those of its model.
 
     Args:
         model: a causal model, whose layers are changed in place.
@@ -109,12 +109,15 @@ class AdaptedModel(nn.Module):
         return self.base_model["model"]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any) -> Any:
-        """What the model says; of virtual tokens that are embeddings too, in front of the others.
+        """Run the model on tokens, after its virtual tokens where it has some.
 
         Args:
             input_ids: (B, T) tokens.
             attention_mask: (B, T), 0 where there is padding.
             options: of the model's own forward pass.
+
+        Returns:
+            The model's output; with a learned prompt of n tokens its logits are (B, n + T, V).
         """
         model, virtual = self.get_base_model(), VirtualTokens.of(self)
         if virtual is None:
@@ -197,9 +200,9 @@ class AdaptedModel(nn.Module):
         """Write settings and adapters into a folder, as peft reads them."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / CONFIG, vars(self.active_peft_config) | {"inference_mode": True})
+        write_json(folder / ADAPTER_CONFIG, vars(self.active_peft_config) | {"inference_mode": True})
         weights = {name: weight.detach().contiguous() for name, weight in self.adapter_weights().items()}
-        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+        save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
 
 
 def is_known(settings: Mapping[str, Any], model: nn.Module) -> bool:

@@ -214,7 +214,7 @@ def add_adapters(model: Any, settings: Mapping[str, Any], seed: int = 0) -> Any:
     settings ask for.
 
     Raises:
-        ValueError: for a model that has adapters already.
+        ValueError: for a model that has adapters already, or bottlenecks with settings that are not known here.
     """
     _check_plain(model)
     device = next(model.parameters()).device

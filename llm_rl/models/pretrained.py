@@ -18,9 +18,7 @@ from safetensors.torch import load_file
 from gridzero.agents import checkpoint, runs
 from gridzero.agents.files import new_directory
 from gridzero.envs.tasks.numbers import shown
-from gridzero.llm_rl.models.adapted_model import CONFIG as _ADAPTER
-from gridzero.llm_rl.models.adapted_model import WEIGHTS as _ADAPTER_WEIGHTS
-from gridzero.llm_rl.models.adapted_model import AdaptedModel
+from gridzero.llm_rl.models.adapted_model import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdaptedModel
 from gridzero.llm_rl.models.cache import cache
 from gridzero.llm_rl.models.causal import check_model
 from gridzero.llm_rl.models.gguf import dequantised, is_gguf
@@ -54,7 +52,7 @@ def load_model(
     """
     path = model_path(path)
     with _errors_in_one_line(path):
-        if (path / _ADAPTER).is_file():
+        if (path / ADAPTER_CONFIG).is_file():
             model, tokenizer = _read_adapted(path, dtype)
         else:
             model, tokenizer = _read_whole(path, dtype)
@@ -84,7 +82,7 @@ def load_image_text_model(
 
     path = model_path(path)
     with _errors_in_one_line(path):
-        adapters = path if (path / _ADAPTER).is_file() else None
+        adapters = path if (path / ADAPTER_CONFIG).is_file() else None
         base = path if adapters is None else base_of(path)
         model = _read_model(base, dtype, transformers.AutoModelForImageTextToText)
         image_family(model)
@@ -187,7 +185,7 @@ def read_weights(model: Any, folder: str | Path) -> None:
 
 def _read_adapters(model: Any, folder: Path) -> None:
     """Give a model's adapters the weights of saved ones."""
-    weights = load_file(folder / _ADAPTER_WEIGHTS)
+    weights = load_file(folder / ADAPTER_WEIGHTS)
     if isinstance(model, AdaptedModel):
         model.load_adapter_weights(weights)
         return
@@ -296,7 +294,7 @@ def with_adapters(model: Any, folder: Path) -> Any:
     Raises:
         ValueError: when they are of another model.
     """
-    settings = json.loads((folder / _ADAPTER).read_text())
+    settings = json.loads((folder / ADAPTER_CONFIG).read_text())
     check_sizes(model, settings)
     adapted = add_adapters(model, settings)
     _read_adapters(adapted, folder)
@@ -309,9 +307,9 @@ def base_of(path: Path) -> Path:
     Raises:
         ValueError: for adapters that are not read here, or whose model is not there.
     """
-    if not (path / _ADAPTER_WEIGHTS).is_file():
-        raise ValueError(f"it has no {_ADAPTER_WEIGHTS}")
-    config = json.loads((path / _ADAPTER).read_text())
+    if not (path / ADAPTER_WEIGHTS).is_file():
+        raise ValueError(f"it has no {ADAPTER_WEIGHTS}")
+    config = json.loads((path / ADAPTER_CONFIG).read_text())
     kind = config.get("peft_type")
     if kind not in _KINDS:
         raise ValueError(f"its adapters are {kind}, not among {', '.join(_KINDS)}")
@@ -330,7 +328,7 @@ def base_of(path: Path) -> Path:
     if base is None:
         raise ValueError(f"it holds adapters to {named or 'a model without a name'}, which is not here")
     base = base.absolute()
-    if (base / _ADAPTER).is_file():
+    if (base / ADAPTER_CONFIG).is_file():
         raise ValueError(f"it holds adapters to {base}, which holds adapters itself")
     return base
 

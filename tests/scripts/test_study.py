@@ -77,6 +77,7 @@ def test_an_interrupted_study_goes_on_as_if_it_had_not_been(in_process: list[int
     assert main(["sweep", "--run", "parts", "--resume", "--trials", "4"]) == 0
     assert results("parts")["trials"][:3] == results("whole")["trials"]
     assert len(results("parts")["trials"]) == 4
+    assert main(["sweep", "--run", "parts", "--resume", "--metric", "td_error"]) == 2
 
 
 def test_what_is_worse_at_the_same_point_is_pruned() -> None:
