@@ -7,15 +7,17 @@ Corrections are found in single precision, which halves what has to be read, res
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from gridzero.agents.tabular.factorization_kernels import Factors, solve_factors
+from gridzero.agents.tabular.factorization_kernels import Factors, solve_lower, solve_upper
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]  # NDArray[np.float64] where gamma is so near to 1 that single precision is too little
-Integers = NDArray[np.int32]
+Integers = NDArray[np.int32 | np.uint32]
 Booleans = NDArray[np.bool_]
 
 FINEST = 1e-4
@@ -53,9 +55,10 @@ def update_chain(
     """
     outcomes, width = successors.shape[2], columns.shape[1]
     apart, varying = successors.shape[1] > 1, probabilities.shape[0] > 1
-    for s in order if n < order.size else order[:0]:
+    first, joining = n == 0, -2
+    for s in range(position.size if n < order.size else 0):
         a = actions[s]
-        if a == built[s] or position[s] >= 0:
+        if a == built[s] or position[s] >= 0 or terminal[s]:
             continue
         moves = False
         stays = 0.0
@@ -67,15 +70,19 @@ def update_chain(
             elif p > 0 and not terminal[t]:
                 moves = True
         if moves:
-            members[n] = s
-            position[s] = n
-            n += 1
+            position[s] = joining
         else:
             alone[s] = rewards[s, a] / (1 - gamma * stays)
             built[s] = a
-        for j in range(offsets[s], offsets[s + 1]):
-            if position[sources[j]] >= 0:
-                built[sources[j]] = -1
+        if not first:
+            for j in range(offsets[s], offsets[s + 1]):
+                if position[sources[j]] >= 0:
+                    built[sources[j]] = -1
+    for s in order if n < order.size else order[:0]:
+        if position[s] == joining:
+            members[n] = s
+            position[s] = n
+            n += 1
     written = 0
     for s in range(position.size):
         i = position[s]
@@ -112,14 +119,38 @@ def update_chain(
 
 
 @numba.njit(cache=True, nogil=True)
+def take(values: Floats, members: Integers, x: Floats) -> None:
+    """``x`` (n,) become the ``values`` (S,) of the chain's states."""
+    for i in range(x.size):
+        x[i] = values[members[i]]
+
+
+@numba.njit(cache=True, nogil=True)
+def put(x: Floats, members: Integers, alone: Floats, values: Floats) -> None:
+    """``values`` (S,) become ``x`` (n,) for the chain's states, and those in ``alone`` (S,) for the others."""
+    values[:] = alone
+    for i in range(x.size):
+        values[members[i]] = x[i]
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _expected(columns: Integers, weights: Any, x: Any, i: int) -> Any:
+    """Element i of P x; four outcomes, the most usual number, without a loop."""
+    if columns.shape[1] == 4:
+        left = weights[i, 0] * x[columns[i, 0]] + weights[i, 1] * x[columns[i, 1]]
+        return left + (weights[i, 2] * x[columns[i, 2]] + weights[i, 3] * x[columns[i, 3]])
+    value = weights[i, 0] * x[columns[i, 0]]
+    for k in range(1, columns.shape[1]):
+        value += weights[i, k] * x[columns[i, k]]
+    return value
+
+
+@numba.njit(cache=True, nogil=True)
 def gauss_seidel(columns: Integers, weights: Floats, constants: Floats, x: Floats) -> float:
     r"""One sweep $x_i \leftarrow b_i + \sum_j P_{ij} x_j$ in order; returns the largest change."""
-    n, outcomes = columns.shape
     largest = 0.0
-    for i in range(n):
-        value = constants[i]
-        for k in range(outcomes):
-            value += weights[i, k] * x[columns[i, k]]
+    for i in range(len(columns)):
+        value = constants[i] + _expected(columns, weights, x, i)
         largest = max(largest, abs(value - x[i]))
         x[i] = value
     return largest
@@ -128,12 +159,9 @@ def gauss_seidel(columns: Integers, weights: Floats, constants: Floats, x: Float
 @numba.njit(cache=True, nogil=True)
 def residual(columns: Integers, weights: Floats, constants: Floats, x: Floats, out: Floats) -> float:
     """``out`` = b + P x - x; returns the largest absolute element."""
-    n, outcomes = columns.shape
     largest = 0.0
-    for i in range(n):
-        value = constants[i] - x[i]
-        for k in range(outcomes):
-            value += weights[i, k] * x[columns[i, k]]
+    for i in range(len(columns)):
+        value = constants[i] - x[i] + _expected(columns, weights, x, i)
         out[i] = value
         largest = max(largest, abs(value))
     return largest
@@ -142,12 +170,9 @@ def residual(columns: Integers, weights: Floats, constants: Floats, x: Floats, o
 @numba.njit(cache=True, nogil=True)
 def _apply(columns: Integers, weights: Singles, z: Singles, other: Singles, out: Singles) -> tuple[float, float]:
     """``out`` = (I - P) z; returns its inner products with ``other`` and with itself."""
-    n, outcomes = columns.shape
     product, square = 0.0, 0.0
-    for i in range(n):
-        value = z[i]
-        for k in range(outcomes):
-            value -= weights[i, k] * z[columns[i, k]]
+    for i in range(len(columns)):
+        value = z[i] - _expected(columns, weights, z, i)
         out[i] = value
         product += value * other[i]
         square += value * value
@@ -221,15 +246,21 @@ def _correct(
     beta, omega = 0.0, 0.0
     while iterations < limit:
         iterations += 1
-        solve_factors(factors, r[:n], beta, p, -beta * omega, v, p, y)
+        solve_lower(factors, r[:n], beta, p, -beta * omega, v, p, y[:n])
+        solve_upper(factors, y[:n])
         product, _ = _apply(columns, weights, y, shadow, v)
         if product == 0.0 or not np.isfinite(product):
             break
         alpha = rho / product
-        solve_factors(factors, r[:n], 0.0, p, -alpha, v, r, u)
+        a = r.dtype.type(alpha)
+        if solve_lower(factors, r[:n], 0.0, p, -alpha, v, r, u[:n]) <= fraction:
+            for i in range(n):
+                z[i] += a * y[i]
+            break
+        solve_upper(factors, u[:n])
         product, square = _apply(columns, weights, u, r, t)
         omega = product / square if square > 0 else 0.0
-        a, w = r.dtype.type(alpha), r.dtype.type(omega)
+        w = r.dtype.type(omega)
         before, rho, largest = rho, 0.0, 0.0
         for i in range(n):
             z[i] += a * y[i] + w * u[i]

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 Singles = NDArray[np.float32]  # or of float64, as the weights are
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int32]
+Integers = NDArray[np.int32 | np.uint32]
+Unsigned = NDArray[np.uint32]
 Booleans = NDArray[np.bool_]
 
 TINY = np.float32(1e-30)
@@ -85,7 +86,6 @@ def _enlarged(array: NDArray[Any], used: int) -> NDArray[Any]:
     return larger
 
 
-@numba.njit(cache=True, nogil=True)
 def no_factors(columns: Integers, weights: Singles, room: int, share: float) -> Factors:
     """Factors of no rows yet, with room for ``room`` of them, for the chain with these columns and weights.
 
@@ -274,11 +274,17 @@ def _put(columns: Integers, weights: Singles, start: int, old: int, first: int, 
     return start, count, end
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def _unsigned(starts: Integers, counts: Integers, columns: Integers) -> tuple[Unsigned, Unsigned, Unsigned]:
+    """The same, with which compiled code need not ask whether an index is negative."""
+    return starts.view(np.uint32), counts.view(np.uint32), columns.view(np.uint32)
+
+
 @numba.njit(cache=True, nogil=True)
-def solve_factors(
+def solve_lower(
     factors: Factors, r: Singles, c: float, q: Singles, d: float, v: Singles, right: Singles, out: Singles
-) -> None:
-    """Solve (D - L) D^-1 (D - U) out = r + c q + d v by a forward and a backward substitution.
+) -> float:
+    """Solve (D - L) D^-1 (D - U) out = r + c q + d v, of which this is the first half; :func:`solve_upper` ends it.
 
     The right side is made on the way, as both need the same pass over memory.
 
@@ -290,26 +296,36 @@ def solve_factors(
         d: factor of ``v``.
         v: (n,).
         right: (n,), written: the right side; may be ``r`` or ``q`` itself.
-        out: (n,), written: the solution.
+        out: (n,), written: D^-1 (D - U) times the solution.
+
+    Returns:
+        The largest absolute element of the right side.
 
     Source: Saad (2003), Iterative methods for sparse linear systems, section 10.3.
     """
-    starts, counts = factors.lower_starts, factors.lower_counts
-    columns, weights = factors.lower_columns, factors.lower_weights
-    inverses = factors.inverses
+    starts, counts, columns = _unsigned(factors.lower_starts, factors.lower_counts, factors.lower_columns)
+    weights, inverses = factors.lower_weights, factors.inverses
     of_q, of_v, zero = r.dtype.type(c), r.dtype.type(d), r.dtype.type(0)
+    largest = zero
     for i in range(r.size):
         value = r[i] + of_q * q[i] + of_v * v[i]
         value = value if abs(value) > TINY else zero
         right[i] = value
+        largest = max(largest, abs(value))
         for k in range(starts[i], starts[i] + counts[i], WIDTH):
             for m in range(WIDTH):
                 value += weights[k + m] * out[columns[k + m]]
         value *= inverses[i]
         out[i] = value if abs(value) > TINY else zero
-    starts, counts = factors.upper_starts, factors.upper_counts
-    columns, weights = factors.upper_columns, factors.upper_weights
-    for i in range(r.size - 1, -1, -1):
+    return float(largest)
+
+
+@numba.njit(cache=True, nogil=True)
+def solve_upper(factors: Factors, out: Singles) -> None:
+    """The second half of what :func:`solve_lower` begins: ``out`` (n,) is overwritten by the solution."""
+    starts, counts, columns = _unsigned(factors.upper_starts, factors.upper_counts, factors.upper_columns)
+    weights, inverses, zero = factors.upper_weights, factors.inverses, out.dtype.type(0)
+    for i in range(out.size - 1, -1, -1):
         value = zero
         for k in range(starts[i], starts[i] + counts[i], WIDTH):
             for m in range(WIDTH):

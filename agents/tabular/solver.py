@@ -3,7 +3,7 @@
 Policy iteration whose parts each cost a few passes over the model, independent of how far value has to travel:
 
 1. A wave from where reward is to be had, backwards through the model, gives a first policy and an order of the states
-   in which the successors of a state tend to come before it.
+   in which the successors of a state tend to come before it; a second one makes both better where it pays.
 2. Evaluation solves the chain of the policy, in that order, by a Krylov method with an incomplete factorization. On
    grids its effort hardly grows with 1/(1 - gamma) or the distance to the goal, unlike that of sweeps.
 3. Improvement backs up the states that can have changed, and spreads changes of the policy: by sweeps where they are
@@ -29,6 +29,7 @@ from gridzero.agents.tabular.dynamic_programming import PolicyIteration, PolicyI
 from gridzero.envs.mdp import FiniteMDP
 
 FloatArray = NDArray[np.float64]
+Integers = NDArray[np.int32 | np.uint32]
 
 SWEEPS = 4
 """Over all states, between an improvement that changes many of them and the next evaluation."""
@@ -38,8 +39,10 @@ PATIENCE = 30
 ITERATIONS = 60
 """Of the Krylov method in one evaluation, at most."""
 
-FIRST_ITERATIONS = 3
-"""Of the first one, whose policy will not last."""
+ROUGH = 0.02
+"""In units of the largest reward: above such a mean residual, the values of the first wave are worth a second one."""
+SAMPLE = 97
+"""One state in so many is asked for it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +96,11 @@ def solve(mdp: FiniteMDP, gamma: float, tolerance: float = 1e-6) -> Solution:
 
 
 def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatArray, NDArray[np.int32], float, int]:
-    model = *mdp.packed, mdp.rewards
+    model = *_packed(mdp), mdp.rewards
     states, live = mdp.num_states, int((~mdp.terminal).sum())
     if live == 0:
         return np.zeros(states), np.zeros(states, dtype=np.int32), 0.0, 0
-    offsets, sources = kernels.predecessors(*mdp.packed, mdp.terminal)
+    offsets, sources = kernels.predecessors(*_packed(mdp), mdp.terminal)
     actions, values, order = _first_policy(mdp, gamma, offsets, sources)
     evaluation = _Evaluation(mdp, gamma, offsets, sources, order)
     residuals, changed = np.zeros(states), np.empty(states, dtype=np.int32)
@@ -139,7 +142,7 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
         margin = max(noise, 0.001 * residual)
         if stalled < PATIENCE and listed > states // 10:
             for k in range(SWEEPS):
-                kernels.sweep(*model, mdp.terminal, gamma, values, actions, margin, k % 2 == 1)
+                kernels.sweep(*model, mdp.terminal, gamma, 0.0, values, actions, margin, k % 2 == 1)
             settled = True
         else:
             settled = kernels.spread(
@@ -155,19 +158,25 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
                 states // 16 + 1 if stalled < PATIENCE else 0,
             )
         if stalled or not settled or not tail:
-            # Where an improvement changes little, another digit costs less than another improvement.
-            relative = accuracy if listed > states // 32 else accuracy / 10
+            # Where an improvement changes little, more digits cost less than another improvement.
+            relative = accuracy if listed > states // 32 else accuracy / 30
             sufficient = max(relative * residual, 0.3 * tolerance)
             noise = evaluation.run(actions, values, sufficient, thorough=stalled >= PATIENCE)
         kernels.mark_due(offsets, sources, before, values, residuals, 0.01 * tolerance, due)
         verifying = False
 
 
+def _packed(mdp: FiniteMDP) -> tuple[NDArray[np.uint32], FloatArray]:
+    """The packed model, with successors for which compiled code need not ask whether an index is negative."""
+    successors, probabilities = mdp.packed
+    return successors.view(np.uint32), probabilities
+
+
 def _first_policy(
-    mdp: FiniteMDP, gamma: float, offsets: NDArray[np.int32], sources: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], FloatArray, NDArray[np.int32]]:
-    """Actions, a guess of their values and an order of the states, all from one wave."""
-    _, least = reward_extremes(mdp.rewards, mdp.terminal)
+    mdp: FiniteMDP, gamma: float, offsets: Integers, sources: Integers
+) -> tuple[NDArray[np.int32], FloatArray, Integers]:
+    """Actions, a guess of their values and an order of the states, from one wave or two."""
+    largest, least = reward_extremes(mdp.rewards, mdp.terminal)
     least /= 1 - gamma
     if mdp.terminal.any():
         least = min(least, 0.0)
@@ -175,19 +184,15 @@ def _first_policy(
     values = np.where(mdp.terminal, -least, 0.0)
     actions = np.zeros(mdp.num_states, dtype=np.int32)
     order = np.empty(int((~mdp.terminal).sum()), dtype=np.int32)
-    waves.first_wave(
-        *mdp.packed,
-        mdp.rewards,
-        mdp.terminal,
-        gamma,
-        least * (1 - gamma),
-        offsets,
-        sources,
-        values,
-        actions,
-        order,
-    )
-    return actions, np.where(mdp.terminal, 0.0, values + least), waves.interleave(offsets, sources, order)
+    packed, shift = _packed(mdp), least * (1 - gamma)
+    model = *packed, mdp.rewards, mdp.terminal, gamma
+    waves.first_wave(*model, shift, offsets, sources, values, actions, order)
+    levels = waves.interleave(offsets, sources, order)
+    if waves.mean_residual(*packed, mdp.rewards, gamma, shift, values, levels[::SAMPLE].copy()) > ROUGH * largest:
+        waves.follow_wave(*model, shift, values, actions, levels)
+        for backward in (False, True):
+            kernels.sweep(*model, shift, values, actions, -np.inf, backward)
+    return actions, np.where(mdp.terminal, 0.0, values + least), levels
 
 
 class _Evaluation:
@@ -197,19 +202,19 @@ class _Evaluation:
         self,
         mdp: FiniteMDP,
         gamma: float,
-        offsets: NDArray[np.int32],
-        sources: NDArray[np.int32],
-        order: NDArray[np.int32],
+        offsets: Integers,
+        sources: Integers,
+        order: Integers,
     ) -> None:
         states, n, outcomes = mdp.num_states, len(order), mdp.most_successors
         self.terminal, self.gamma = mdp.terminal, gamma
-        self.model = *mdp.packed, mdp.rewards, mdp.terminal, gamma, offsets, sources, order
+        self.model = *_packed(mdp), mdp.rewards, mdp.terminal, gamma, offsets, sources, order
         self.built = np.full(states, -1, dtype=np.int32)
         self.alone = np.zeros(states)
         self.position = np.full(states, -1, dtype=np.int32)
-        self.members = np.empty(n, dtype=np.int32)
+        self.members = np.empty(n, dtype=np.uint32)
         self.rows = 0
-        self.columns = np.empty((n, outcomes), dtype=np.int32)
+        self.columns = np.empty((n, outcomes), dtype=np.uint32)
         self.weights = np.empty((n, outcomes))
         self.constants = np.empty(n)
         # Rounding the weights changes values by about eps / (1 - gamma), relatively: corrections must survive that.
@@ -226,7 +231,6 @@ class _Evaluation:
         That is ``tolerance``, or more where this would take long and the evaluation need not be ``thorough``.
         """
         chain = self.columns, self.weights, self.light, self.constants, self.changed
-        first = self.rows == 0
         n, written = chains.update_chain(
             *self.model, actions, self.built, self.alone, self.position, self.members, self.rows, *chain
         )
@@ -234,8 +238,8 @@ class _Evaluation:
         if written > n // 10:
             self.factors = None
         columns, weights, constants, light = self.columns[:n], self.weights[:n], self.constants[:n], self.light[:n]
-        members = self.members[:n]
-        x = np.take(values, members, out=self.x[:n], mode="clip")
+        members, x = self.members[:n], self.x[:n]
+        chains.take(values, members, x)
         found = chains.residual(columns, weights, constants, x, self.residuals)
         if found > tolerance:
             if self.factors is None:
@@ -250,7 +254,7 @@ class _Evaluation:
                 constants,
                 x,
                 tolerance,
-                FIRST_ITERATIONS if first else ITERATIONS,
+                ITERATIONS,
                 self.factors,
                 self.work,
                 self.residuals,
@@ -261,6 +265,5 @@ class _Evaluation:
             found = self.gamma * chains.gauss_seidel(columns, weights, constants, x)
             if not thorough:
                 break
-        np.copyto(values, self.alone)
-        values[members] = x
+        chains.put(x, members, self.alone, values)
         return float(found)

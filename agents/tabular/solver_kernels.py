@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int32]
+Integers = NDArray[np.int32 | np.uint32]
 Booleans = NDArray[np.bool_]
 
 
@@ -34,14 +34,14 @@ def predecessors(successors: Integers, probabilities: Floats, terminal: Booleans
         (S + 1,) offsets and the states, those of s from ``offsets[s]`` to ``offsets[s + 1]``.
     """
     states, rows, outcomes = successors.shape
-    offsets = np.zeros(states + 1, dtype=np.int32)
+    offsets = np.zeros(states + 1, dtype=np.uint32)
     found = np.empty(rows * outcomes, dtype=np.int32)
-    sources = np.empty(0, dtype=np.int32)
+    sources = np.empty(0, dtype=np.uint32)
     for writing in range(2):
         if writing:
             for s in range(states):
                 offsets[s + 1] += offsets[s]
-            sources = np.empty(offsets[states], dtype=np.int32)
+            sources = np.empty(offsets[states], dtype=np.uint32)
             position = offsets[:-1].copy()
         for s in range(states):
             if terminal[s]:
@@ -183,6 +183,7 @@ def sweep(
     rewards: Floats,
     terminal: Booleans,
     gamma: float,
+    shift: float,
     values: Floats,
     actions: Integers,
     margin: float,
@@ -195,7 +196,7 @@ def sweep(
         s = states - 1 - i if backward else i
         if terminal[s]:
             continue
-        best, action = best_action(successors, probabilities, rewards, gamma, 0.0, values, s, ahead, back)
+        best, action = best_action(successors, probabilities, rewards, gamma, shift, values, s, ahead, back)
         if best - values[s] > margin:
             actions[s] = action
         values[s] = best

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import gridzero
-from gridzero.agents.tabular import chain_kernels, factorization_kernels, solver_kernels
+from gridzero.agents.tabular import chain_kernels, factorization_kernels, solver, solver_kernels
 from gridzero.envs import GridWorld
 from gridzero.envs.mdp import FiniteMDP
 
@@ -152,6 +152,23 @@ def test_bad_arguments_are_refused(gamma: float, tolerance: float, message: str)
         gridzero.agents.solve(random_mdp(0, 5, 2, 2, 0), gamma, tolerance)
 
 
+def test_a_second_wave_comes_nearer_to_the_optimal_values_and_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moves slip, and cells cost: the first wave takes those behind the front for better than they are."""
+    walls = np.zeros((60, 60), dtype=np.bool_)
+    mdp = slippery_grid(60, 0.4, walls, 0, ends=False)
+    gamma = 0.999
+    optimum = policy_iteration(mdp, gamma)
+    q = mdp.action_values(optimum, gamma)
+    errors, losses = [], []
+    for rough in (np.inf, 0.0):
+        monkeypatch.setattr(solver, "ROUGH", rough)
+        actions, values, _ = solver._first_policy(mdp, gamma, *solver_kernels.predecessors(*mdp.packed, mdp.terminal))
+        errors.append(np.abs(values - optimum).mean())
+        losses.append((q.max(axis=1) - q[np.arange(mdp.num_states), actions]).mean())
+    assert errors[1] < 0.5 * errors[0]
+    assert losses[1] < 0.75 * losses[0]
+
+
 def test_predecessors_are_the_states_one_step_before() -> None:
     mdp = random_mdp(7, 30, 3, 3, 3)
     offsets, sources = solver_kernels.predecessors(mdp.successors, mdp.probabilities, mdp.terminal)
@@ -205,7 +222,8 @@ def test_a_factorization_that_drops_nothing_solves_a_chain_exactly() -> None:
     np.add.at(matrix, (np.arange(n)[:, None], columns), -weights)
     factors = factors_of(columns, weights.astype(np.float32), 0.0)
     r, zeros, x = rng.normal(size=n).astype(np.float32), *np.zeros((2, n), dtype=np.float32)
-    factorization_kernels.solve_factors(factors, r, 0.0, zeros, 0.0, zeros, np.empty_like(r), x)
+    assert factorization_kernels.solve_lower(factors, r, 0.0, zeros, 0.0, zeros, np.empty_like(r), x) == abs(r).max()
+    factorization_kernels.solve_upper(factors, x)
     np.testing.assert_allclose(x, np.linalg.solve(matrix, r), rtol=1e-3, atol=1e-3)
 
 
@@ -235,7 +253,8 @@ def test_a_factorization_follows_changes_of_the_chain() -> None:
         weights[changed] = rng.dirichlet(np.ones(4), size=count) * 0.999
         light = weights.astype(np.float32)
         factors = factorization_kernels.factorize(columns, light, least, factors, changed)
-        assert iterations(factors) <= iterations(factors_of(columns, light, least)) + 1
+        # Each of the refinements may begin one more iteration, for rounding.
+        assert iterations(factors) <= iterations(factors_of(columns, light, least)) + 2
         assert count < 200 or iterations(factors) < iterations(old)
 
 
