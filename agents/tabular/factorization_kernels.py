@@ -276,7 +276,7 @@ def _put(columns: Integers, weights: Singles, start: int, old: int, first: int, 
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _unsigned(starts: Integers, counts: Integers, columns: Integers) -> tuple[Unsigned, Unsigned, Unsigned]:
-    """The same, with which compiled code need not ask whether an index is negative."""
+    """Views of indices as unsigned numbers, so that compiled code need not ask whether one is negative."""
     return starts.view(np.uint32), counts.view(np.uint32), columns.view(np.uint32)
 
 

@@ -17,7 +17,7 @@ Booleans = NDArray[np.bool_]
 Flags = NDArray[np.uint8]
 
 UNREACHED, REACHED, SETTLED = np.uint8(0), np.uint8(1), np.uint8(2)
-"""What the wave knows of a state: nothing, that it is in the queue, its value."""
+"""Status of a state in the wave: not found yet, in the queue, with a value."""
 BUCKETS = 65536
 """Of the queue of the first wave."""
 HALF = 0.5
@@ -218,7 +218,7 @@ def mean_residual(
     values: Floats,
     sample: Integers,
 ) -> float:
-    """How far one backup moves the values of the states in ``sample``, on average."""
+    """The mean absolute Bellman residual over the states in ``sample`` (n,), with rewards lowered by ``shift``."""
     ahead, back = np.empty((2, successors.shape[2]))
     total = 0.0
     for s in sample:

@@ -6,6 +6,7 @@ They compute what the layers of Hugging Face's peft do, bit for bit and under th
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ NAME = "default"
 _BOTTLENECK_DEVIATION = 1e-2
 
 
-class AdaptedLayer(nn.Module):
+class AdaptedLayer(nn.Module, ABC):
     """A linear layer that is frozen, with an adapter that learns.
 
     Args:
@@ -40,9 +41,9 @@ class AdaptedLayer(nn.Module):
         result: Tensor = self.base_layer(x) if self.disabled else self.adapted(x)
         return result
 
+    @abstractmethod
     def adapted(self, x: Tensor) -> Tensor:
         """The outputs with the adapter."""
-        raise NotImplementedError
 
     def effective(self) -> tuple[Tensor, Tensor | None] | None:
         """The weight and bias of a plain layer that does the same; None where there is none."""

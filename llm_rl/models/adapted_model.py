@@ -168,7 +168,7 @@ class AdaptedModel(nn.Module):
     # On disk
 
     def adapter_weights(self) -> dict[str, nn.Parameter]:
-        """What learns, under the names that it has in files."""
+        """The adapters' weights, by their names in files."""
         if "prompt_encoder" in self._modules:
             embedding: Any = self.prompt_encoder[NAME]
             return {_PROMPT: embedding["embedding"].weight}

@@ -143,7 +143,7 @@ def add_prefix(model: Any, tokens: int, *, seed: int = 0) -> Any:
 
 
 def _keys_and_values(model: Any, tokens: Tensor) -> Tensor:
-    """What the layers of a model keep of n tokens: (n, 2 · layers, heads, size), the keys of each before its values.
+    """Keys and values that a model keeps of n tokens: (n, 2 · layers, heads, size), the keys of each layer first.
 
     Raises:
         ValueError: for a model whose layers do not all keep keys and values alike.

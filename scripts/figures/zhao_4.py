@@ -107,7 +107,7 @@ def _rows(paths: dict[str, list[FloatArray]], policies: list[FloatArray], best: 
     slowest, *between, fastest = paths.values()
 
     def ahead(lower: list[FloatArray], higher: list[FloatArray]) -> float:
-        """How much some value of one is above that of the other in the same iteration."""
+        """The most by which a value of one exceeds that of the other in the same iteration."""
         ended = higher + [higher[-1]] * len(lower)
         return max(float((low - high).max()) for low, high in zip(lower, ended, strict=False))
 
