@@ -48,15 +48,23 @@ def check_hidden(config: Any) -> None:
         raise ValueError(f"hidden must have at least one width, all at least 1, not {widths}")
 
 
-def check_used(configs: Sequence[Any], defaults: Any) -> None:
+def unused_fields(config: Any) -> Mapping[str, str]:
+    """Fields that do nothing with the others, each with what makes it so: what its method ``unused`` says, if any."""
+    found: Mapping[str, str] = config.unused() if hasattr(config, "unused") else {}
+    return found
+
+
+def check_used(configs: Sequence[Any], unused: Sequence[Mapping[str, str]], defaults: Any) -> None:
     """Raise ValueError for a field that is not at its default though it does nothing in any of some configs.
 
-    Which do nothing a config says by its method ``unused``, if it has one: names, each with what makes it so.
+    Args:
+        configs: one or more of the same class.
+        unused: for each of them the fields that do nothing, with what makes it so.
+        defaults: the config without what was given by hand.
     """
-    found: list[Mapping[str, str]] = [config.unused() if hasattr(config, "unused") else {} for config in configs]
-    for name in set.intersection(*map(set, found)):
+    for name in set.intersection(*map(set, unused)):
         if any(getattr(config, name) != getattr(defaults, name) for config in configs):
-            raise ValueError(f"{name} does nothing with {found[0][name]}; leave it out")
+            raise ValueError(f"{name} does nothing with {unused[0][name]}; leave it out")
 
 
 def check_unset(options: Any, why: str, *names: str) -> None:

@@ -31,7 +31,8 @@ class Learner(ABC):
 
     A subclass has a frozen dataclass ``Config``; its fields are the keywords of :func:`make` and the flags of the
     command line, the docstring under each field its help. Fields that do nothing with the others it may name in a
-    method ``unused`` (see ``agents/config_checks.py``); the command line refuses them.
+    method ``unused`` (see ``agents/config_checks.py``), those that do nothing in the environment the learner's own
+    method; the command line refuses them.
 
     Attributes:
         name: the registered name.
@@ -73,6 +74,10 @@ class Learner(ABC):
         Raises:
             ValueError: when something cannot be had.
         """
+
+    def unused(self) -> Mapping[str, str]:
+        """Fields of the settings that do nothing in this environment, each with what makes it so."""
+        return {}
 
     @abstractmethod
     def learn(self) -> Iterator[Update]:

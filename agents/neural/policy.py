@@ -86,6 +86,10 @@ class Policy(nn.Module):
             ValueError: for settings or environments it does not take.
         """
 
+    def unused(self) -> Mapping[str, str]:
+        """Fields of the agent's config that do nothing with such spaces, each with what makes it so."""
+        return {}
+
     @abstractmethod
     def act(
         self,

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import gymnasium as gym
 import torch
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AsyncVectorEnv, VectorEnv
 
 from gridzero.agents.neural.batches import Minibatch, Rollout
 from gridzero.agents.neural.choices import Schedule
@@ -80,6 +80,11 @@ class PolicyGradientAgent(NeuralAgent):
             return {}
         policy: type[Policy] = find_policy(*spaces_of(env)).policy_class()
         return policy.defaults(cls.__name__, env, fields)
+
+    def unused(self) -> Mapping[str, str]:
+        """Those of the policy, and processes for environments that one vector steps."""
+        native = {} if isinstance(self.vector.unwrapped, AsyncVectorEnv) else {"asynchronous": "a native vector"}
+        return {**native, **self.network.unused()}
 
     def _wanted_envs(self, config: Any) -> int | None:
         """Number of environments of this process; None where the environment decides."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import gymnasium as gym
 import numpy as np
@@ -80,6 +80,7 @@ class ObservationFeatures:
     def __init__(self, env: Any, space: gym.Space[Any], config: FeatureConfig) -> None:
         self.numbering: Numbering | None = None
         self._table: Features | None = None
+        self._clips = False
         self.map: FeatureMap
         self.kind: str = config.features
         if config.features == "auto":
@@ -89,6 +90,7 @@ class ObservationFeatures:
                 raise ValueError("tabular features need observations that can be counted; a Box takes tiles or fourier")
             box = BoxInputs(space, config.clip)
             self._inputs: Callable[[Any], NDArray[np.float64]] = box
+            self._clips = box.unbounded
             self.map = _feature_map(self.kind, config, box.dimensions)
             return
         self.numbering = Numbering(space, "observation space")
@@ -102,6 +104,11 @@ class ObservationFeatures:
             self.map = _feature_map(self.kind, config, discrete.dimensions)
         if states * self.map.active <= LARGEST_TABLE:
             self._table = self.map(self._inputs(np.arange(states)))
+
+    def unused(self) -> dict[str, str]:
+        """Settings that do nothing with these features of such observations, each with what makes it so."""
+        unused = FeatureConfig(cast(Any, self.kind)).unused()
+        return unused if self._clips else unused | {"clip": "observations that have bounds"}
 
     def __call__(self, observations: Any) -> Features:
         """Feature vectors of a batch of observations (N, …)."""

@@ -25,6 +25,7 @@ class BoxInputs:
 
     Attributes:
         dimensions: D.
+        unbounded: whether a component has no bounds of its own.
 
     Example:
         >>> space = gym.spaces.Box(np.array([-1.2, -0.07]), np.array([0.6, 0.07]), dtype=np.float64)
@@ -38,7 +39,8 @@ class BoxInputs:
         low, high = (np.asarray(bound, dtype=np.float64).reshape(-1) for bound in (space.low, space.high))
         # Some environments write the largest number where they mean none.
         unbounded = (low < -1e30) | (high > 1e30)
-        if unbounded.any() and clip is None:
+        self.unbounded = bool(unbounded.any())
+        if self.unbounded and clip is None:
             which = ", ".join(str(i) for i in np.flatnonzero(unbounded)[:8])
             raise ValueError(
                 f"observations have no bounds in component {which}, and features need some; clip=3 would count them as "

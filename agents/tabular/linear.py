@@ -125,6 +125,10 @@ class LinearAgent(Agent):
         """The probability of a random action in the episode under way."""
         return self._epsilon(self.interaction.episodes + 1)
 
+    def unused(self) -> Mapping[str, str]:
+        """Settings that the features in use do not need."""
+        return self.features.unused()
+
     def _rows(self) -> int:
         """Rows of the weights."""
         return self.actions.n

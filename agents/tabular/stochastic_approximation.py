@@ -255,6 +255,10 @@ class RobbinsMonro(PredictionAgent):
                     raise
         logging.getLogger(__name__).info("step size %s: %s", self.step_size, self.step_size.conditions)
 
+    def unused(self) -> Mapping[str, str]:
+        """Exploration, where samples come from every pair in turn."""
+        return {} if self.starts is None else {"epsilon": "generative sampling"}
+
     def learn(self) -> Iterator[Update]:
         """One :class:`Update` for each ``steps_per_update`` steps, without end."""
         self.interaction.start()

@@ -14,6 +14,7 @@ from gridzero.llm_rl.data.jsonl import read_completions
 from gridzero.llm_rl.learners.configs.sft import SFTConfig
 from gridzero.llm_rl.learners.post_training import Batch, PostTrainingLearner, Terms, passes
 from gridzero.llm_rl.models.experts import ExpertBalance
+from gridzero.llm_rl.models.peft import is_adapted
 from gridzero.llm_rl.policies.base_models import untrained_model
 from gridzero.llm_rl.policies.language_options import device_of, dtype_of, language_options
 from gridzero.llm_rl.policies.language_policy import LanguagePolicy
@@ -35,6 +36,12 @@ class SupervisedLearner(PostTrainingLearner[Example]):
     def set_up(self) -> None:
         """Watch over the experts, where the model has some."""
         self.balance = ExpertBalance(self.network.model, self.config.expert_bias_rate)
+
+    def unused(self) -> Mapping[str, str]:
+        """The rate of experts' biases, where there are none or they stay as they are."""
+        if not self.balance.routers:
+            return {"expert_bias_rate": "a model without experts"}
+        return {"expert_bias_rate": "adapters"} if is_adapted(self.network.model) else {}
 
     def weight(self, item: Example) -> int:
         """Each token of a completion counts the same."""

@@ -47,7 +47,9 @@ from gridzero.llm_rl.scoring.packing import Packing
 from gridzero.llm_rl.scoring.shared_prompts import states_after_prompts
 from gridzero.llm_rl.scoring.token_log_probs import token_log_probs
 
-_NETWORKS_ONLY = ("hidden", "activation", "memory", "normalise_observations", "action_masks", "initial_log_std")
+_NETWORKS_ONLY = (
+    "hidden", "activation", "memory", "convolutions", "normalise_observations", "action_masks", "initial_log_std",
+)  # fmt: skip
 _ROWS_AT_ONCE = 512
 _WATCHED = slice(32)
 
@@ -168,9 +170,7 @@ class LanguagePolicy(Policy):
         dtype = dtype_of(options.dtype, device)
         if options.model is None:
             if task is None:
-                raise ValueError(
-                    "this environment has no demonstrations to make a model from; give --policy.model FOLDER"
-                )
+                raise ValueError("there are no demonstrations to make a model from; give --policy.model FOLDER")
             with process_group().main_process_first():
                 model, tokenizer = base_model(task, text=options.text)
             model = model.to(device=device, dtype=dtype)

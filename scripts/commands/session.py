@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gridzero.agents.agent import Agent
+from gridzero.agents.config_checks import check_used
 from gridzero.agents.environments import Description, remake
 from gridzero.agents.learner import Update
 from gridzero.agents.neural.distributed import ALONE, ProcessGroup
@@ -47,6 +48,7 @@ class Session:
         seed: int,
         watch: bool = False,
         group: ProcessGroup = ALONE,
+        defaults: Any = None,
     ) -> Session:
         """A new run at ``path``.
 
@@ -60,6 +62,7 @@ class Session:
             seed: decides everything that is random.
             watch: open a window on the agent at work.
             group: the processes that learn together.
+            defaults: the config without what was given by hand, which must do something here; None: any.
         """
         from gridzero.agents.episodes import check_second_environment
         from gridzero.agents.registry import build
@@ -68,6 +71,8 @@ class Session:
         memory.check(described, num_envs, config)
         env = remake(described, num_envs)
         agent = build(name, env, config, seed=seed)
+        if defaults is not None:
+            check_used([config], [agent.unused()], defaults)
         budget = options.budget(agent.default_steps)
         settings = {**dataclasses.asdict(budget), "threads": options.threads, "preset": options.preset}
         agent.setup()

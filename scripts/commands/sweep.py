@@ -20,7 +20,7 @@ from typing import Any, Literal, TypedDict
 import tyro
 
 from gridzero.agents import files, runs
-from gridzero.agents.config_checks import check_at_least, check_used
+from gridzero.agents.config_checks import check_at_least, check_used, unused_fields
 from gridzero.agents.environments import Description, describe, parameters, remake
 from gridzero.agents.files import Positive
 from gridzero.agents.neural.configs.grpo import VARIANTS
@@ -147,8 +147,9 @@ def main(argv: Sequence[str]) -> int:
         kind = Study
     sweep = kind(path, name, described, settings.num_envs, settings.config, options)
     if before is None:
-        check_used([group[0].config for group in sweep.jobs], settings.defaults)
-        sweep.begin()
+        configs = [group[0].config for group in sweep.jobs]
+        check_used(configs, [unused_fields(config) for config in configs], settings.defaults)
+        sweep.begin(settings.defaults)
         show_preset(name, settings)
     elif options.metric != before.options.metric:
         sweep.check()
@@ -305,8 +306,11 @@ class Sweep:
         names = [field.name for field in dataclasses.fields(after)]
         return {name: getattr(after, name) for name in names if getattr(self.config, name) == getattr(before, name)}
 
-    def check(self) -> None:
+    def check(self, defaults: Any = None) -> None:
         """Check that every combination can be built, and that its runs can have the metric that they are compared by.
+
+        Args:
+            defaults: the config without what was given by hand, which must do something in one of them; None: any.
 
         Raises:
             ValueError: for what is wrong.
@@ -315,21 +319,25 @@ class Sweep:
         from gridzero.agents.registry import build
         from gridzero.agents.training import check_metric
 
+        unused = []
         for first, *_ in self.jobs:
             memory.check(first.environment, first.num_envs, first.config)
             env: Any = remake(first.environment, first.num_envs)
             with contextlib.closing(env):
                 agent = build(self.agent, env, first.config)
+                unused.append(agent.unused())
                 agent.setup()
                 check_second_environment(agent)
                 if self.options.metric is not None:
                     check_metric(agent, self.options.budget(agent.default_steps), self.options.metric)
+        if defaults is not None:
+            check_used([first.config for first, *_ in self.jobs], unused, defaults)
 
-    def begin(self) -> None:
-        """Check the sweep, then write its record."""
+    def begin(self, defaults: Any = None) -> None:
+        """Check the sweep, as :meth:`check` does, then write its record."""
         if self.path.exists():
             raise ValueError(f"{self.path} exists; resume it or choose another name")
-        self.check()
+        self.check(defaults)
         left_out = ("env", "run", "resume", "jobs", "engine", "json")
         record = {
             "agent": self.agent,

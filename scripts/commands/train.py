@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from gridzero.agents import checkpoint, runs
-from gridzero.agents.config_checks import check_at_least, check_used
+from gridzero.agents.config_checks import check_at_least, check_used, unused_fields
 from gridzero.agents.neural import distributed
 from gridzero.agents.neural.distributed import ProcessGroup
 from gridzero.agents.registry import agent_class
@@ -130,7 +130,7 @@ def _settings(
     """Settings from the command line; what is resumed must have those it was begun with."""
     if record is None:
         settings = parse_settings("train", DESCRIPTION, Options, agent, arguments, environment)
-        check_used([settings.config], settings.defaults)
+        check_used([settings.config], [unused_fields(settings.config)], settings.defaults)
         return settings
     described = record["environment"] or {"id": None, "num_envs": None}
     given = {"env": described["id"], "seed": record["seed"], **record["training"]}
@@ -185,8 +185,9 @@ def _new(name: str, settings: Settings[Options], given: EnvironmentWords, group:
     described = given.described(required_environment("train", name, options.env))
     path = new_path(options.run, f"{name}-{described['id'].rpartition('/')[2]}-{options.seed}")
     session = Session.begin(
-        path, name, described, settings.num_envs, settings.config, options, options.seed, options.watch, group
-    )
+        path, name, described, settings.num_envs, settings.config, options, options.seed, options.watch, group,
+        settings.defaults,
+    )  # fmt: skip
     if session.run is not None:
         show_preset(name, settings)
     return session

@@ -78,6 +78,7 @@ def through_json(state: Any) -> Any:
 def test_updates_count_up_and_say_finite_things(name: str) -> None:
     agent = make(name)
     updates = learn(agent, 4)
+    assert set(agent.unused()) <= {field.name for field in dataclasses.fields(agent.config)}
     names = agent.metric_names()
     assert names is not None or name.startswith("sb3-")
     steps = [update.step for update in updates]

@@ -37,6 +37,7 @@ class Observations:
 
     Attributes:
         leaves: name → space.
+        images: names of those that convolutions can read.
 
     Raises:
         ValueError: for a space that a network cannot read, such as ``Sequence``.
@@ -51,8 +52,9 @@ class Observations:
     def __init__(self, space: gym.Space[Any], *, convolutions: bool = True) -> None:
         self.space = space
         self.leaves: dict[str, Leaf] = dict(_leaves(space, ""))
+        self.images = [name for name, leaf in self.leaves.items() if is_image(leaf)]
         if not convolutions:
-            flat = {name: spaces.flatten_space(leaf) for name, leaf in self.leaves.items() if is_image(leaf)}
+            flat = {name: spaces.flatten_space(self.leaves[name]) for name in self.images}
             self.leaves |= cast(dict[str, Leaf], flat)
         self._plain = len(self.leaves) == 1 and not isinstance(space, spaces.Dict | spaces.Tuple)
 

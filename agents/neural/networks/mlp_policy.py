@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import gymnasium as gym
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gridzero.agents.neural.batches import Steps
 from gridzero.agents.neural.choices import Activation, Memory
-from gridzero.agents.neural.networks.distributions import Categoricals, distribution
+from gridzero.agents.neural.networks.distributions import Categoricals, Gaussian, distribution
 from gridzero.agents.neural.networks.encoders import Observations, initialise, is_image
 from gridzero.agents.neural.networks.torsos import Torso
 from gridzero.agents.neural.policy import Policy, Scores, ValuedScores
@@ -85,11 +85,7 @@ class MLPPolicy(Policy):
             self.critic = self.actor if shared else Torso(leaves, hidden, activation, memory, generator)
             self.value_head = nn.Linear(self.critic.width, 1)
             initialise(self.value_head, 1.0, generator)
-        sizes = {
-            name: int(np.prod(leaf.shape))
-            for name, leaf in leaves.items()
-            if isinstance(leaf, gym.spaces.Box) and not is_image(leaf)
-        }
+        sizes = {name: int(np.prod(leaf.shape)) for name, leaf in leaves.items() if _is_numeric(leaf)}
         self.statistics = nn.ModuleDict()
         self._statistics: dict[str, RunningMeanStd] = {}
         if normalise:
@@ -138,6 +134,15 @@ class MLPPolicy(Policy):
             log_std=config.initial_log_std,
             seed=seed,
         )
+
+    def unused(self) -> Mapping[str, str]:
+        """What only images, only numbers, or only continuous actions need."""
+        unused = {} if isinstance(self.actions, Gaussian) else {"initial_log_std": "actions that are choices"}
+        if not self.reader.images:
+            unused["convolutions"] = "observations without images"
+        if not any(map(_is_numeric, self.reader.leaves.values())):
+            unused["normalise_observations"] = "observations without numbers"
+        return unused
 
     @property
     def torsos(self) -> list[Torso]:
@@ -307,3 +312,8 @@ def _allowed(outputs: Tensor, observations: Mapping[str, Tensor]) -> Tensor:
     """Outputs with what an action mask among the observations does not allow made impossible."""
     mask = observations.get(ACTION_MASK)
     return outputs if mask is None else outputs.masked_fill(~mask, -1e9)
+
+
+def _is_numeric(leaf: gym.Space[Any]) -> TypeGuard[gym.spaces.Box]:
+    """Whether a leaf of observations has numbers that can be standardised."""
+    return isinstance(leaf, gym.spaces.Box) and not is_image(leaf)
