@@ -147,8 +147,6 @@ def main(argv: Sequence[str]) -> int:
         kind = Study
     sweep = kind(path, name, described, settings.num_envs, settings.config, options)
     if before is None:
-        configs = [group[0].config for group in sweep.jobs]
-        check_used(configs, [unused_fields(config) for config in configs], settings.defaults)
         sweep.begin(settings.defaults)
         show_preset(name, settings)
     elif options.metric != before.options.metric:
@@ -238,14 +236,15 @@ class Sweep:
             for name, parameter in parameters(self.environment["id"], self.environment["kwargs"]).items()
         }
         if key not in known and key not in options:
-            raise ValueError(f"--over has no setting {key!r}; {closest(key, [*known, *options])}")
+            own = () if key.startswith("env.") else known
+            names = {option[4:]: option for option in options} | {name: name for name in own}
+            hint = closest(key.removeprefix("env."), names, shown=names, cutoff=0.6)
+            raise ValueError(f"--over has no setting {key!r}; {hint}")
         parts = [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", words)] if given else []
         if not parts or "" in parts:
             raise ValueError(f"--over takes KEY=V1,V2,..., not {text!r}")
         if any(re.fullmatch(r"[\d.eE+-]*\d\.\.[\d.eE+-]+", part) for part in parts):
-            raise ValueError(
-                f"--over {key} takes values; a range such as {parts[0]} is for --sampler optuna --trials N"
-            )
+            raise ValueError(f"--over {key} takes values; a range such as {parts[0]} is for --sampler optuna")
         parameter = options.get(key) or inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=known[key])
         values = [coerce(f"--over {key}", part, parameter) for part in parts]
         for i, value in enumerate(values):
@@ -325,7 +324,7 @@ class Sweep:
             env: Any = remake(first.environment, first.num_envs)
             with contextlib.closing(env):
                 agent = build(self.agent, env, first.config)
-                unused.append(agent.unused())
+                unused.append({**unused_fields(first.config), **agent.unused()})
                 agent.setup()
                 check_second_environment(agent)
                 if self.options.metric is not None:

@@ -195,6 +195,12 @@ MISTAKES: list[tuple[list[str], str]] = [
         "clip does nothing with observations that have bounds",
     ),
     (["train", "robbins-monro", *LAKE, "--epsilon", "0.2"], "epsilon does nothing with generative sampling"),
+    (["train", "q-learning", *LAKE, "--learning-rate", "0.1"], "did you mean --step-size?"),
+    (
+        ["sweep", "q-learning", "--env", "gridzero/GridWorld-v0", "--over", "learning_rate=1,2"],
+        "did you mean step_size?",
+    ),
+    (["sweep", "q-learning", *LAKE, "--over", "slippery=True"], "did you mean env.is_slippery?"),
     (["sweep", "sarsa-linear", *LAKE, "--over", "tilings=4,8"], "tilings does nothing with features tabular"),
     (["watch", "q0", "--temperature", "1"], "temperature does nothing but for a language model"),
     (["watch", "q0", "--frames", "9"], "frames does nothing without --learn and --record"),
