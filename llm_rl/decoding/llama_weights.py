@@ -181,8 +181,6 @@ def _linear(module: Any) -> Linear | None:
     if type(module) is nn.Linear:
         return Linear(module.weight, module.bias)
     if isinstance(module, AdaptedLayer):
-        if module.disabled:
-            return _linear(module.base_layer)
         weights = module.effective() if _is_exact(module.base_layer) else None
         return None if weights is None else Linear(*weights)
     base, kind = getattr(module, "base_layer", None), type(module).__module__

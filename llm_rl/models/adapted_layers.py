@@ -23,12 +23,7 @@ class AdaptedLayer(nn.Module, ABC):
 
     Args:
         base_layer: the layer, its weight stored as (outputs, inputs), or the other way round, as in GPT-2.
-
-    Attributes:
-        disabled: whether the adapter is switched off.
     """
-
-    disabled = False
 
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__()
@@ -36,14 +31,9 @@ class AdaptedLayer(nn.Module, ABC):
         self.in_features, self.out_features = features(base_layer)
         self.transposed = not isinstance(base_layer, nn.Linear)
 
+    @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Outputs (…, outputs) for inputs (…, inputs), in the precision of the layer."""
-        result: Tensor = self.base_layer(x) if self.disabled else self.adapted(x)
-        return result
-
-    @abstractmethod
-    def adapted(self, x: Tensor) -> Tensor:
-        """The outputs with the adapter."""
 
     def effective(self) -> tuple[Tensor, Tensor | None] | None:
         """The weight and bias of a plain layer that does the same; None where there is none."""
@@ -86,7 +76,7 @@ class LoRALayer(AdaptedLayer):
         nn.init.zeros_(up.weight)
         self._settle()
 
-    def adapted(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """W x + s · B A x."""
         y: Tensor = self.base_layer(x)
         down: Any = self.lora_A[NAME]
@@ -119,7 +109,7 @@ class IA3Layer(AdaptedLayer):
         self.ia3_l = nn.ParameterDict({NAME: torch.ones(shape)})
         self._settle()
 
-    def adapted(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """W (l · x), or l · (W x + b)."""
         factors: Tensor = self.ia3_l[NAME].flatten()
         if self.inputs:
@@ -158,7 +148,7 @@ class BottleneckLayer(AdaptedLayer):
             nn.init.zeros_(layer.bias)
         self._settle()
 
-    def adapted(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """The outputs and what the MLP makes of them."""
         y: Tensor = self.base_layer(x)
         down: Any = self.bottleneck_down[NAME]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,8 +55,8 @@ _USUAL: Mapping[str, Sequence[Any]] = {
 class AdaptedModel(nn.Module):
     """A model with adapters in its layers, or with virtual tokens before what it reads.
 
-    It has the methods and parameter names of peft's ``PeftModel``, and computes the same bit for bit, without peft,
-    which takes long to import. Other attributes are those of its model.
+    It has the parameter names of peft's ``PeftModel``, and of its methods those that are needed here, and computes the
+    same bit for bit, without peft, which takes long to import. Other attributes are those of its model.
 
     Args:
         model: a causal model, whose layers are changed in place.
@@ -79,7 +78,6 @@ class AdaptedModel(nn.Module):
         named = {"base_model_name_or_path": getattr(model, "name_or_path", None)}
         self.active_peft_config = SimpleNamespace(**{**settings, **named})
         self.active_adapter = NAME
-        self._adapters_disabled = False
         model.requires_grad_(False)
         if "target_modules" in settings:
             for name in _targets(model, settings["target_modules"]):
@@ -131,20 +129,6 @@ class AdaptedModel(nn.Module):
             return model(inputs_embeds=torch.cat([prompts, states], dim=1), **options)
         cache = virtual.prefix_cache(model.config, len(input_ids), model.dtype)
         return model(input_ids=input_ids, past_key_values=cache, **options)
-
-    @contextmanager
-    def disable_adapter(self) -> Iterator[None]:
-        """Switch the adapters off within the ``with`` block."""
-        self._switch(off=True)
-        try:
-            yield
-        finally:
-            self._switch(off=False)
-
-    def _switch(self, *, off: bool) -> None:
-        self._adapters_disabled = off
-        for layer in self.adapted_layers().values():
-            layer.disabled = off
 
     def adapted_layers(self) -> dict[str, AdaptedLayer]:
         """The layers that have adapters, by their names in the model."""

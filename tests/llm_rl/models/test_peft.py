@@ -18,7 +18,7 @@ from gridzero.envs.tasks.vocabulary import Vocabulary
 from gridzero.llm_rl import cpu_kernels
 from gridzero.llm_rl.decoding import generate as rollout
 from gridzero.llm_rl.decoding.sampling import Sampling
-from gridzero.llm_rl.models.adapted_model import AdaptedModel
+from gridzero.llm_rl.models.adapted_model import AdaptedModel, without_adapters
 from gridzero.llm_rl.models.causal import check_model, hidden_states, seeded, tiny_model
 from gridzero.llm_rl.models.llama_files import as_transformers
 from gridzero.llm_rl.models.peft import (
@@ -179,11 +179,8 @@ def test_adapters_in_layers_come_and_go(architecture: str, kind: str) -> None:
     # A bottleneck begins near the identity, the others at it.
     torch.testing.assert_close(logits(adapted), before, atol=0.05 if kind == "bottleneck" else 1e-6, rtol=0)
     scramble(adapted)
-    after = logits(adapted)
-    assert (after - before).abs().max() > 0.1
-    with adapted.disable_adapter():
-        torch.testing.assert_close(logits(adapted), before)
-    torch.testing.assert_close(logits(adapted), after)
+    assert (logits(adapted) - before).abs().max() > 0.1
+    torch.testing.assert_close(logits(without_adapters(adapted.get_base_model())), before)
 
 
 def test_an_adapter_is_alpha_over_rank_times_b_a() -> None:
@@ -286,8 +283,6 @@ def test_outputs_and_gradients_are_those_of_peft(dtype: torch.dtype, kind: str, 
     assert torch.equal(found[0][0], found[1][0])
     for name, gradient in found[0][1].items():
         assert torch.equal(gradient, found[1][1][name]), name
-    with model.disable_adapter(), theirs.disable_adapter():
-        assert torch.equal(logits(model), logits(theirs))
 
 
 @pytest.mark.parametrize("architecture", LINEAR)
