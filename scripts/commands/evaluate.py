@@ -72,11 +72,13 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(next(iter(reasons.values())))
     for reason in filter(None, reasons.values()):
         print(f"gridzero: skipped: {reason}", file=sys.stderr)
-    for name in (name for name, reason in reasons.items() if reason is None):
+    names = [name for name, reason in reasons.items() if reason is None]
+    for number, name in enumerate(names):
         with loading():
             agent, manifest = runs.load_checkpoint(name, step=options.from_)
         env = with_options(agent.env, given) if given else None
-        result = evaluate(agent, env, episodes=options.episodes, seed=options.seed)
+        with report.waiting(f"evaluating {name}", number, len(names)):
+            result = evaluate(agent, env, episodes=options.episodes, seed=options.seed)
         step = manifest["training"].get("step", 0)
         environment = manifest["environment"]
         results[name] = (agent.name, "" if environment is None else environment["id"], step, result)

@@ -30,13 +30,14 @@ def evaluate_search(options: Options, names: Sequence[str], given: Mapping[str, 
     scorer = None if options.scorer is None else load_scorer(options.scorer)
     strategy.check(scorer)
     rows = []
-    for name in names:
+    for number, name in enumerate(names):
         agent: Any = runs.load(name, step=options.from_)
         task = task_to_answer(agent, name, with_options(agent.env, given) if given else None)
         check_reads(scorer, agent.network.tokenizer, options.scorer)
         problems = draw_problems(task, options.episodes, options.seed)
         rng = np.random.default_rng((options.seed, 1))
-        found = search(strategy, agent.network, task, problems, rng, scorer=scorer, tokens=options.tokens)
+        with report.waiting(f"searching with {name}", number, len(names)):
+            found = search(strategy, agent.network, task, problems, rng, scorer=scorer, tokens=options.tokens)
         right = share(np.array([one.correct for one in found]))
         tokens = float(np.mean([one.tokens for one in found]))
         rows.append({"run": name, "accuracy": right.value, "low": right.low, "high": right.high, "tokens": tokens})

@@ -168,10 +168,14 @@ def _tasks() -> tuple[list[str], list[list[str]]]:
 
 
 def _defaults(options: Iterable[inspect.Parameter]) -> str:
-    return ", ".join(
-        f"{option.name} (needed)" if option.default is option.empty else f"{option.name} {option.default}"
-        for option in options
-    )
+    return ", ".join(f"{option.name} {_default(option)}" for option in options)
+
+
+def _default(option: inspect.Parameter) -> str:
+    """A default in words, which a function has none of."""
+    if option.default is option.empty:
+        return "(needed)"
+    return "(a function)" if inspect.isroutine(option.default) else str(option.default)
 
 
 def _templates() -> tuple[list[str], list[list[str]]]:

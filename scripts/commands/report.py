@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
@@ -28,6 +31,12 @@ LIVE = (
     "td_error",
 )  # fmt: skip
 """Metrics worth their place beside the bar, the best first; three are shown."""
+_PLAIN: dict[str, Any] = {
+    "box": None, "header_style": "bold", "pad_edge": False, "title_justify": "left", "title_style": "bold",
+}  # fmt: skip
+_NUMBER = re.compile(r"[-+]?[\d,.]*")
+LEAST_WIDTH = 12
+"""Characters that a column of words has at least."""
 LONGEST = 600
 """Characters of a completion beside the bar; what is between the ends of a longer one is left out."""
 
@@ -93,14 +102,15 @@ class Progress:
 
 
 @contextmanager
-def waiting(title: str, done: int, total: int) -> Iterator[None]:
+def waiting(title: str, done: int = 0, total: int = 1) -> Iterator[None]:
     """Show on a terminal what is being made, for how long already, and how much of the whole is done before it."""
     if not sys.stderr.isatty():
         yield
         return
-    columns = (SpinnerColumn(), BarColumn(20), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        bar.add_task(f"{done + 1} of {total}: {title}", completed=done, total=total)
+    several = total > 1
+    columns = [SpinnerColumn(), *([BarColumn(20)] if several else ()), TextColumn("{task.description}")]
+    with Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        bar.add_task(f"{done + 1} of {total}: {title}" if several else title, completed=done, total=total)
         yield
 
 
@@ -179,11 +189,13 @@ def _rows(result: Evaluation) -> list[tuple[str, str]]:
 
 
 def print_evaluations(results: Mapping[str, tuple[str, str, int, Evaluation]]) -> None:
-    """A table with a row for each run: agent, environment, steps, and how good it is."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    """A table with a row for each run: agent, environment, steps, and how good it is.
+
+    On a narrow terminal what all have in common is above it; where that does not do, each run is a column.
+    """
     words = ["run", "agent", "environment"]
     rewards = list(dict.fromkeys(name for *_, result in results.values() for name in result.rewards))
-    numbers = ["steps", "return, 95 % interval", "exact", "optimum", "gap", "success", "value gap", *rewards]
+    numbers = ["steps", "return,\n95 % interval", "exact", "optimum", "gap", "success", "value gap", *rewards]
     rows = []
     for run, (agent, environment, step, result) in results.items():
         success = with_interval(result.success, result.success_low, result.success_high)
@@ -192,9 +204,43 @@ def print_evaluations(results: Mapping[str, tuple[str, str, int, Evaluation]]) -
             number(result.expected_return), number(result.optimum), gap(result), success, number(result.value_gap),
             *(with_interval(*result.rewards[name]) if name in result.rewards else "" for name in rewards),
         ])  # fmt: skip
-    _fill(table, words, numbers, rows)
-    console().print(table)
+    out = console()
+    table = _fill(Table(**_PLAIN), words, numbers, rows)
+    if not _fits(out, table):
+        common = [i for i in range(1, len(words)) if len({row[i] for row in rows}) == 1 and len(rows) > 1]
+        left = [i for i in range(len(rows[0])) if i not in common]
+        title = ", ".join(rows[0][i] for i in common)
+        own = [words[i] for i in range(len(words)) if i not in common]
+        table = _fill(Table(title=title, **_PLAIN), own, numbers, [[row[i] for i in left] for row in rows])
+    if _fits(out, table):
+        out.print(table)
+    else:
+        _print_columns(out, [*words, *numbers], rows)
     print_warnings({run: result for run, (_, _, _, result) in results.items()})
+
+
+def _print_columns(out: Console, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows as columns, as many beside each other as there is room for."""
+    named = [(name.replace("\n", " "), i) for i, name in enumerate(names) if any(row[i] for row in rows)]
+    for count in range(len(rows), 0, -1):
+        blocks = [rows[first : first + count] for first in range(0, len(rows), count)]
+        tables = [Table(**_PLAIN) for _ in blocks]
+        for table, block in zip(tables, blocks, strict=True):
+            for _, i in named[:1]:
+                table.add_column(names[i])
+                for row in block:
+                    table.add_column(row[i], overflow="fold")
+            for name, i in named[1:]:
+                table.add_row(name, *(row[i] for row in block))
+        if all(_fits(out, table) for table in tables):
+            break
+    for number, table in enumerate(tables):
+        out.print(*(["", table] if number else [table]), sep="\n")
+
+
+def _fits(out: Console, table: Table) -> bool:
+    """Whether a table has room on a console without breaking its lines."""
+    return Measurement.get(out, out.options.update(max_width=10_000), table).maximum <= out.width
 
 
 def print_warnings(results: Mapping[str, Evaluation]) -> None:
@@ -208,7 +254,7 @@ def print_sweep(title: str, rows: Sequence[Any], metric: str | None = None) -> N
     """A table with a row for each combination of settings, the best in bold: of :class:`summary.Row`."""
     table = _titled_table(title)
     names = list(rows[0].setting)
-    numbers = ["seeds", f"{metric or 'return'}, 95 % bootstrap interval", "optimum", "gap", "success"]
+    numbers = ["seeds", f"{metric or 'return'},\n95 % bootstrap interval", "optimum", "gap", "success"]
     from gridzero.commands.summary import best_is_low
 
     best = (min if best_is_low(metric) else max)(row.mean for row in rows)
@@ -230,29 +276,37 @@ def print_sweep(title: str, rows: Sequence[Any], metric: str | None = None) -> N
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A plain table."""
-    table = _titled_table(title)
-    for name in columns:
-        table.add_column(name, overflow="fold")
+    """A plain table: names in the first column and numbers stay in one piece where there is room for that."""
+    out, table = console(), _titled_table(title)
+    cells = [[name, *(row[i] for row in rows)] for i, name in enumerate(columns)]
+    longest = [max(map(len, column)) for column in cells]
+    numeric = [any(column[1:]) and all(map(_NUMBER.fullmatch, column[1:])) for column in cells]
+    whole = [is_number or i == 0 for i, is_number in enumerate(numeric)]
+    taken = sum(itertools.compress(longest, whole)) + 2 * len(cells)
+    if taken + LEAST_WIDTH * whole.count(False) > out.width:
+        whole = [False] * len(cells)
+    for name, is_number, in_one_piece in zip(columns, numeric, whole, strict=True):
+        table.add_column(name, overflow="fold", justify="right" if is_number else "left", no_wrap=in_one_piece)
     for row in rows:
         table.add_row(*row)
-    console().print(table)
+    out.print(table)
 
 
-def _fill(table: Table, words: Sequence[str], numbers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _fill(table: Table, words: Sequence[str], numbers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """Add columns of words, columns of numbers to the right, and rows; numbers that no row has get no column."""
     kept = [i for i in range(len(words) + len(numbers)) if i < len(words) or any(row[i] for row in rows)]
     for i in kept:
         if i < len(words):
             table.add_column(words[i], overflow="fold")
         else:
-            table.add_column(numbers[i - len(words)], justify="right")
+            table.add_column(numbers[i - len(words)], justify="right", overflow="fold")
     for row in rows:
         table.add_row(*(row[i] for i in kept))
+    return table
 
 
 def _titled_table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
+    return Table(title=title, **_PLAIN | {"header_style": "dim"})
 
 
 def number(value: Any) -> str:

@@ -180,6 +180,8 @@ def _print(rows: Sequence[dict[str, Any]], title: str, as_json: bool) -> None:
     def text(name: str, value: Any) -> str:
         if name == "megabytes":
             return f"{value:,.1f}"
+        if name == "step" and value is not None:
+            return f"{value:,}"
         return report.number(value) if isinstance(value, float) else "" if value is None else str(value)
 
     report.print_table(title, list(rows[0]), [[text(*item) for item in row.items()] for row in rows])

@@ -173,7 +173,9 @@ def _train(session: Session, watch: bool, tracker: Tracker | None = None) -> int
                 print(f"gridzero: interrupted and saved at step {step:,}{again}", file=sys.stderr)
             return 130
         if first:
-            report.print_result(agent, path, session.evaluate(), step, speed)
+            with report.waiting("evaluating"):
+                result = session.evaluate()
+            report.print_result(agent, path, result, step, speed)
             report.print_samples(path)
         if viewer is not None:
             viewer.hold()

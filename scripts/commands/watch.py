@@ -90,13 +90,15 @@ def main(argv: Sequence[str]) -> int:
     if options.layer == ATTENTION:
         raise ValueError(f"attention is a layer of language models that see; one of {', '.join(LAYERS)} is of grids")
     check_unset(options, "but for a language model", "temperature", "columns", "delay")
+    from gridzero.commands import report
     from gridzero.envs.rendering.boards import find_board
 
     world = single(agent.env)
     if find_board(world) is None:
         check_unset(options, "but for a grid", "layer", "view")
     env = stepped_environment(agent) if options.learn else world
-    with viewing(env, agent, options.record, options.fps or 8) as viewer:
+    drawing = contextlib.nullcontext() if options.record is None else report.waiting(f"drawing {options.record}")
+    with drawing, viewing(env, agent, options.record, options.fps or 8) as viewer:
         viewer.layers.background, viewer.layers.view = LAYERS[options.layer], options.view
         if options.learn:
             learn(viewer, agent, options.frames if options.record else None)
@@ -137,7 +139,8 @@ def watch_writing(agent: Any, options: Options) -> int:
         transcript = transcripts.Stream(console, rate, options.delay)
     endless = console.is_terminal and recording is None
     left = options.episodes or (math.inf if endless else 3 * count)
-    with transcript, until_interrupted():
+    drawing = contextlib.nullcontext() if recording is None else report.waiting(f"drawing {options.record}")
+    with drawing, transcript, until_interrupted():
         while session.begun < left:
             session.round(int(min(count, left - session.begun)), transcript.show)
             transcript.end_round()

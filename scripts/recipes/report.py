@@ -36,7 +36,8 @@ def write_report(
     """
     from gridzero.commands import report
 
-    rows = measured(path, recipe, problems, samples, seed)
+    with report.waiting("measuring the stages"):
+        rows = measured(path, recipe, problems, samples, seed)
     files.replace_file(path / RESULTS, json.dumps(rows, indent=1).encode() + b"\n")
     columns, table = as_table(rows, samples)
     report.print_table(recipe.about, columns, table)

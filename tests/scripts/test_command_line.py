@@ -16,9 +16,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from rich.console import Console
 
 from gridzero.__main__ import COMMANDS, main
 from gridzero.agents import REGISTRY, checkpoint, runs
+from gridzero.commands import report
 from gridzero.commands.arguments import coerce, condense
 from gridzero.commands.environment_words import environment_options
 
@@ -240,6 +242,23 @@ def test_a_mistake_gets_one_line_and_status_2(
     assert expected in errors
     assert "Traceback" not in errors
     assert contents(some_runs) == before
+
+
+@pytest.mark.parametrize("width", [50, 80, 100, 160])
+def test_numbers_of_an_evaluation_stay_whole_on_any_terminal(
+    width: int, some_runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(some_runs)
+    names = ["evaluate", "q0", "q1", "vi", "--episodes", "20"]
+    assert main([*names, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    monkeypatch.setattr(report, "console", lambda: Console(width=width))
+    assert main(names) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    for row in rows:
+        for words in (row["run"], row["agent"], report.with_interval(row["mean"], row["low"], row["high"])):
+            assert any(words in line for line in lines)
 
 
 def test_what_some_runs_of_a_sweep_use_is_taken() -> None:
