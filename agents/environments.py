@@ -24,7 +24,9 @@ from gymnasium.vector import (
 from gridzero.agents.files import Positive
 from gridzero.agents.wrappers import Wrapper, added_wrappers, specification, wrapped
 from gridzero.envs import plugins
+from gridzero.envs.grid.layouts.named_maps import LIBRARY
 from gridzero.envs.suggestions import closest
+from gridzero.envs.tasks import TASKS
 
 # Matters of the caller.
 _SYNC_MODE = AutoresetMode.DISABLED
@@ -65,6 +67,10 @@ def find_spec(env_id: str) -> EnvSpec:
 
 def _closest_ids(env_id: str) -> str:
     """Hint of the closest ids, compared without their namespace and without regard to case."""
+    if env_id in LIBRARY:
+        return f"it is a map: --env gridzero/GridWorld-v0 --env.layout {env_id}"
+    if env_id in TASKS:
+        return f"it is a task: --env gridzero/TextGeneration-v0 --env.task {env_id}"
     names: dict[str, str] = {}
     for name in gym.registry:  # Gymnasium's CartPole-v1 comes before its phys2d/CartPole-v1
         names.setdefault(name.rpartition("/")[2].lower(), name)

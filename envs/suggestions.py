@@ -46,6 +46,8 @@ def closest(
 
     >>> closest("q-lerning", ["q-learning", "sarsa"])
     'did you mean q-learning?'
+    >>> closest("value_iteration", ["policy-iteration", "value-iteration"])
+    'did you mean value-iteration?'
     >>> closest("lr", ["gamma", "learning_rate"])
     'did you mean learning_rate?'
     >>> closest("learning-rate", ["gamma", "step-size"])
@@ -56,7 +58,7 @@ def closest(
     names = list(names)
     shown = shown or {}
     near = (
-        [known for known in names if any(set(map(_plain, (name, known))) <= words for words in SYNONYMS)]
+        [known for known in names if _same(name, known)]
         or difflib.get_close_matches(name, names, n=3, cutoff=cutoff)
         or [known for known in names if len(name) > 1 and "".join(word[:1] for word in _words(known)) == name]
     )
@@ -69,5 +71,7 @@ def _words(name: str) -> list[str]:
     return re.split("[-_]", name)
 
 
-def _plain(name: str) -> str:
-    return "_".join(_words(name))
+def _same(name: str, known: str) -> bool:
+    """Whether two names are the same but for their hyphens, or words for the same setting."""
+    plain = {"_".join(_words(one)) for one in (name, known)}
+    return len(plain) == 1 or any(plain <= words for words in SYNONYMS)
