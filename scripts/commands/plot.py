@@ -160,7 +160,7 @@ def _metrics(logged: Sequence[LoggedRun], asked: str | None) -> list[tuple[str, 
 def _curve(group: Group, label: str, metric: str, options: Options) -> Curve:
     columns = [column(run, metric, AXES[options.x]) for run in group.runs]
     if metric == "evaluation_return":
-        columns = [_ended(run, *found, AXES[options.x]) for run, found in zip(group.runs, columns, strict=True)]
+        columns = [with_end(run, *found, AXES[options.x]) for run, found in zip(group.runs, columns, strict=True)]
     for run, (x, _) in zip(group.runs, columns, strict=True):
         if not x.size:
             raise ValueError(f"{run.path} has no {options.x} logged with {metric}; --x takes steps or seconds")
@@ -177,7 +177,7 @@ def _curve(group: Group, label: str, metric: str, options: Options) -> Curve:
     )
 
 
-def _ended(run: LoggedRun, x: Any, values: Any, axis: str) -> tuple[Any, Any]:
+def with_end(run: LoggedRun, x: Any, values: Any, axis: str) -> tuple[Any, Any]:
     """The evaluations on the way, and the one at the end where the run has ended without one in its last step."""
     end, mean = run.rows[-1].get(axis), runs.read_evaluation(run.path).get("mean")
     if end is None or mean is None or (x.size and end <= x[-1]):

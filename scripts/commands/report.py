@@ -31,9 +31,8 @@ LIVE = (
     "td_error",
 )  # fmt: skip
 """Metrics worth their place beside the bar, the best first; three are shown."""
-_PLAIN: dict[str, Any] = {
-    "box": None, "header_style": "bold", "pad_edge": False, "title_justify": "left", "title_style": "bold",
-}  # fmt: skip
+_PLAIN: dict[str, Any] = {"box": None, "header_style": "bold", "pad_edge": False}
+_TITLED = {**_PLAIN, "header_style": "dim"}
 _NUMBER = re.compile(r"[-+]?[\d,.]*")
 LEAST_WIDTH = 12
 """Characters that a column of words has at least."""
@@ -157,7 +156,7 @@ def print_result(agent: Agent, path: Path, result: Evaluation, step: int, speed:
     """The small table at the end of training."""
     unit = "steps" if agent.default_steps is not None else "sweeps"
     title = f"{agent.name} after {step:,} {unit}"
-    table = Table(show_header=False, box=None, title=title, title_justify="left", title_style="bold")
+    table = Table(show_header=False, box=None)
     for name, value in _rows(result):
         table.add_row(name, value)
     if speed is not None:
@@ -167,7 +166,7 @@ def print_result(agent: Agent, path: Path, result: Evaluation, step: int, speed:
     if best is not None and best[0] != step:
         table.add_row("best return on the way", f"{number(best[1])} at step {best[0]:,}: --from best takes it")
     table.add_row("to see it", f"gridzero watch {typed_name(path)}{plugins.import_flags()}")
-    console().print(table)
+    _print(console(), table, title)
     print_warnings({agent.name: result})
 
 
@@ -205,15 +204,15 @@ def print_evaluations(results: Mapping[str, tuple[str, str, int, Evaluation]]) -
             *(with_interval(*result.rewards[name]) if name in result.rewards else "" for name in rewards),
         ])  # fmt: skip
     out = console()
-    table = _fill(Table(**_PLAIN), words, numbers, rows)
+    table, title = _fill(Table(**_PLAIN), words, numbers, rows), ""
     if not _fits(out, table):
         common = [i for i in range(1, len(words)) if len({row[i] for row in rows}) == 1 and len(rows) > 1]
         left = [i for i in range(len(rows[0])) if i not in common]
         title = ", ".join(rows[0][i] for i in common)
         own = [words[i] for i in range(len(words)) if i not in common]
-        table = _fill(Table(title=title, **_PLAIN), own, numbers, [[row[i] for i in left] for row in rows])
+        table = _fill(Table(**_PLAIN), own, numbers, [[row[i] for i in left] for row in rows])
     if _fits(out, table):
-        out.print(table)
+        _print(out, table, title)
     else:
         _print_columns(out, [*words, *numbers], rows)
     print_warnings({run: result for run, (_, _, _, result) in results.items()})
@@ -252,7 +251,7 @@ def print_warnings(results: Mapping[str, Evaluation]) -> None:
 
 def print_sweep(title: str, rows: Sequence[Any], metric: str | None = None) -> None:
     """A table with a row for each combination of settings, the best in bold: of :class:`summary.Row`."""
-    table = _titled_table(title)
+    table = Table(**_TITLED)
     names = list(rows[0].setting)
     numbers = ["seeds", f"{metric or 'return'},\n95 % bootstrap interval", "optimum", "gap", "success"]
     from gridzero.commands.summary import best_is_low
@@ -272,12 +271,12 @@ def print_sweep(title: str, rows: Sequence[Any], metric: str | None = None) -> N
     _fill(table, names, numbers, cells)
     for line, row in zip(table.rows, rows, strict=True):
         line.style = "bold" if row.mean == best and len(rows) > 1 else None
-    console().print(table)
+    _print(console(), table, title)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A plain table: names in the first column and numbers stay in one piece where there is room for that."""
-    out, table = console(), _titled_table(title)
+    out, table = console(), Table(**_TITLED)
     cells = [[name, *(row[i] for row in rows)] for i, name in enumerate(columns)]
     longest = [max(map(len, column)) for column in cells]
     numeric = [any(column[1:]) and all(map(_NUMBER.fullmatch, column[1:])) for column in cells]
@@ -289,7 +288,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(name, overflow="fold", justify="right" if is_number else "left", no_wrap=in_one_piece)
     for row in rows:
         table.add_row(*row)
-    out.print(table)
+    _print(out, table, title)
 
 
 def _fill(table: Table, words: Sequence[str], numbers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -305,8 +304,11 @@ def _fill(table: Table, words: Sequence[str], numbers: Sequence[str], rows: Sequ
     return table
 
 
-def _titled_table(title: str) -> Table:
-    return Table(title=title, **_PLAIN | {"header_style": "dim"})
+def _print(out: Console, table: Table, title: str) -> None:
+    """Print a table below its title, which may be wider."""
+    if title:
+        out.print(Text(title, "bold"), soft_wrap=True)
+    out.print(table)
 
 
 def number(value: Any) -> str:

@@ -192,7 +192,11 @@ class Study(Sweep):
             return 0
         pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
         title = f"{self.agent} on {self.environment['id']}: the best of {len(trials)} trials, {pruned} of them pruned"
-        report.print_sweep(title, rows[:10], self.options.metric)
+        numbered = [
+            dataclasses.replace(row, setting={"trial": trial.number, **row.setting})
+            for row, trial in zip(rows[:10], complete, strict=False)
+        ]
+        report.print_sweep(title, numbered, self.options.metric)
         best = self.path / f"trial-{complete[0].number}" / rows[0].jobs[0].path.name
         print(f"saved in {self.path}: {RESULTS}, {PICTURE}, {JOURNAL} and the runs; of the best trial {best}")
         return 0

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gridzero.agents.registry import agent_class
-from gridzero.commands.plot import METRICS
+from gridzero.commands.plot import METRICS, with_end
 from gridzero.commands.summary import Row, best_is_low
 from gridzero.plotting import groups
-from gridzero.plotting.curves import average, column
+from gridzero.plotting.curves import FloatArray, average, column
 from gridzero.plotting.figure import canvas, caption, draw_curve, finish, save
 from gridzero.plotting.groups import LoggedRun
 
@@ -33,7 +33,7 @@ def draw(rows: Sequence[Row], output: Path, asked: str | None = None) -> None:
     panels = figure.subplots(1, 1 + (metric is not None), squeeze=False)[0]
     if metric is not None:
         curves = [
-            average(row.label, [column(run, metric, "step") for run in runs], points=POINTS)
+            average(row.label, [_column(run, metric) for run in runs], points=POINTS)
             for row, runs in zip(rows, logged, strict=True)
         ]
         for place, curve in enumerate(curves):
@@ -81,6 +81,7 @@ def draw_study(study: optuna.Study, metric: str | None, output: Path) -> None:
         ended = [trial.number for trial in trials if trial.state == state]
         if ended:
             panels[0].plot(ended, np.full(len(ended), values.min()), "x", color="0.6", label=name)
+    panels[0].xaxis.get_major_locator().set_params(integer=True)
     panels[0].set(xlabel="trial", ylabel=metric or "final return, mean over seeds")
     panels[0].legend(frameon=False, fontsize=9)
     if importances:
@@ -106,6 +107,12 @@ def _importances(study: optuna.Study, complete: int) -> dict[str, float]:
             return dict(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))
         except (RuntimeError, ValueError):  # all trials are equally good
             return {}
+
+
+def _column(run: LoggedRun, metric: str) -> tuple[FloatArray, FloatArray]:
+    """Steps and values of a metric; of returns also the one at the end."""
+    found = column(run, metric, "step")
+    return with_end(run, *found, "step") if metric == "evaluation_return" else found
 
 
 def _metric(logged: Sequence[LoggedRun]) -> str | None:

@@ -106,7 +106,7 @@ def main(argv: Sequence[str]) -> int:
             episodes = options.episodes if options.episodes or not options.record else 3
             play(viewer, env, agent, episodes, options.seed, options.max_steps)
     if options.record is not None:
-        print(f"{viewer.recorder.frames} frames in {options.record}")
+        print(recorded(viewer.recorder.frames, options.record))
     return 0
 
 
@@ -145,9 +145,14 @@ def watch_writing(agent: Any, options: Options) -> int:
             session.round(int(min(count, left - session.begun)), transcript.show)
             transcript.end_round()
     if recording is not None:
-        print(f"{recording.recorder.frames} frames in {options.record}; ", end="")
+        print(recorded(recording.recorder.frames, str(options.record)), end="; ")
     print(f"{session.right} of {session.ended} right")
     return 0
+
+
+def recorded(frames: int, file: str) -> str:
+    """What a recording has become."""
+    return f"the last of {frames} frames in {file}" if file.endswith(".png") else f"{frames} frames in {file}"
 
 
 def single(env: Any) -> Any:
