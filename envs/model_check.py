@@ -39,8 +39,12 @@ _verdicts: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 _verdicts_by_spec: dict[str, str] = {}
 
 
+class ModelError(ValueError):
+    """An environment behaves otherwise than its model says."""
+
+
 def check_model(env: Any, model: Any) -> None:
-    """Raise ValueError where an environment, in its wrappers, contradicts the model that it has.
+    """Raise ModelError where an environment, in its wrappers, contradicts the model that it has.
 
     Deterministic, bounded by :data:`STEPS`, and remembered for the specification or else the environment. An
     environment that cannot be copied or stepped, or does not show its state (as ``s``, ``cell`` or a number observed),
@@ -51,11 +55,11 @@ def check_model(env: Any, model: Any) -> None:
         model: a ``FiniteMDP``, or a table of transitions as :meth:`FiniteMDP.from_table` takes it.
 
     Raises:
-        ValueError: with the first contradiction.
+        ModelError: with the first contradiction.
     """
     wrong = _contradiction(env, model)
     if wrong:
-        raise ValueError(f"{type(env.unwrapped).__name__} does not behave as its model says: {wrong}")
+        raise ModelError(f"{type(env.unwrapped).__name__} does not behave as its model says: {wrong}")
 
 
 def _contradiction(env: Any, model: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from gridzero.agents.interaction import Interaction
 from gridzero.agents.spaces import Numbering
 from gridzero.envs import FiniteMDP
+from gridzero.envs.model_check import ModelError
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -126,8 +129,17 @@ def known_model(env: Any) -> FiniteMDP | None:
         return None
     try:
         return FiniteMDP.from_env(single)
+    except ModelError as error:
+        _warn_once(f"{error}; so there is no optimum to compare with")
+        return None
     except ValueError:
         return None
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    """Log a warning; the same one only once."""
+    logging.getLogger(__name__).warning(message)
 
 
 class StartAnywhere:
