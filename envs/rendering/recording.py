@@ -6,7 +6,6 @@ import os
 from collections.abc import Generator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,9 @@ from PIL import Image
 
 from gridzero.envs.folders import check_folder
 from gridzero.envs.rendering import colors
+from gridzero.envs.rendering.gif import GifWriter
 
 FORMATS = (".gif", ".mp4", ".png")
-_PLAIN = Image.Dither.NONE
 
 
 class Recorder:
@@ -50,22 +49,20 @@ class Recorder:
         self.fps = fps
         self.frames = 0
         self._partial = self.path.with_name(f".{self.path.stem}.{os.getpid()}{self.path.suffix.lower()}")
-        self._palette = None if palette is None else _image_of(palette)
-        self._images: list[Image.Image] = []
+        self._palette = palette
+        self._last: NDArray[np.uint8] | None = None
+        self._gif: GifWriter | None = None
         self._video: Generator[None, NDArray[np.uint8] | None, None] | None = None
 
     def add(self, frame: NDArray[np.uint8], repeat: int = 1) -> None:
         """Append a frame (H, W, 3) uint8, ``repeat`` times; all must have the first one's size, even for video."""
         self.frames += repeat
         if self.path.suffix.lower() == ".png":
-            self._images = [Image.fromarray(frame)]
+            self._last = frame
             return
         if self.path.suffix.lower() == ".gif":
-            colored = Image.fromarray(frame)
-            image = (
-                colored.quantize() if self._palette is None else colored.quantize(palette=self._palette, dither=_PLAIN)
-            )
-            self._images.extend([image] * repeat)
+            self._gif = self._gif or GifWriter(self._partial, round(100 / self.fps), self._palette)
+            self._gif.add(frame, repeat)
             return
         if self._video is None:
             self._video = self._open_video(frame)
@@ -84,15 +81,12 @@ class Recorder:
 
     def close(self) -> None:
         """Finish the file; nothing if no frame came."""
-        if self._images:
-            first, *others = self._images
-            if self.path.suffix.lower() == ".png":
-                first.save(self._partial, optimize=True)
-            else:
-                duration = 10 * round(100 / self.fps)
-                timing: dict[str, Any] = {"duration": duration, "loop": 0}
-                first.save(self._partial, save_all=True, append_images=others, optimize=False, **timing)
-            self._images = []
+        if self._last is not None:
+            Image.fromarray(self._last).save(self._partial, optimize=True)
+            self._last = None
+        elif self._gif is not None:
+            self._gif.close()
+            self._gif = None
         elif self._video is not None:
             self._video.close()
             self._video = None
@@ -121,9 +115,3 @@ def grid_palette() -> NDArray[np.uint8]:
     chosen = [*dict.fromkeys(theme + shades)]
     maps = np.concatenate([colors.SEQUENTIAL[::3], colors.DIVERGING[::3], colors.COUNTS[::9]])
     return np.concatenate([np.array(chosen, dtype=np.uint8), maps])[:256]
-
-
-def _image_of(palette: NDArray[np.uint8]) -> Image.Image:
-    image = Image.new("P", (1, 1))
-    image.putpalette(palette.tobytes())
-    return image

@@ -42,7 +42,8 @@ class Options:
     episodes: int | None = None
     """Stop after so many; without end on the screen, 3 in a recording or a pipe."""
     max_steps: int | None = None
-    """Cut episodes off after so many steps; at the environment's own limit if not given."""
+    """Cut episodes off after so many steps; at the environment's own limit if not given. Where it has none, those of a
+    recording end after 1,000 steps, as those of an evaluation do."""
     fps: int | None = None
     """Steps, and frames, per second: 8 if not given; tokens of a language model: 30."""
     learn: bool = False
@@ -90,6 +91,7 @@ def main(argv: Sequence[str]) -> int:
     if options.layer == ATTENTION:
         raise ValueError(f"attention is a layer of language models that see; one of {', '.join(LAYERS)} is of grids")
     check_unset(options, "but for a language model", "temperature", "columns", "delay")
+    from gridzero.agents.episodes import STEP_LIMIT
     from gridzero.commands import report
     from gridzero.envs.rendering.boards import find_board
 
@@ -103,8 +105,12 @@ def main(argv: Sequence[str]) -> int:
         if options.learn:
             learn(viewer, agent, options.frames if options.record else None)
         else:
-            episodes = options.episodes if options.episodes or not options.record else 3
-            play(viewer, env, agent, episodes, options.seed, options.max_steps)
+            episodes, limit = options.episodes, options.max_steps
+            if options.record is not None:
+                episodes = episodes or 3
+                endless = getattr(env.spec, "max_episode_steps", None) is None
+                limit = limit or (STEP_LIMIT if endless else None)
+            play(viewer, env, agent, episodes, options.seed, limit)
     if options.record is not None:
         print(recorded(viewer.recorder.frames, options.record))
     return 0

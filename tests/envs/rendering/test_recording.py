@@ -1,3 +1,5 @@
+import tracemalloc
+
 import imageio_ffmpeg
 import numpy as np
 import pytest
@@ -40,6 +42,45 @@ def test_still_frames_prolong_a_gif(tmp_path):
             image.seek(i)
             durations.append(image.info["duration"])
     assert sum(durations) == 600
+
+
+@pytest.mark.parametrize("palette", [None, grid_palette()[::8]], ids=["own", "shared"])
+def test_a_gif_shows_what_was_drawn(tmp_path, palette):
+    colours = grid_palette()[::8]
+    rng = np.random.default_rng(0)
+    drawn = [colours[rng.integers(len(colours), size=(4, 6))].repeat(8, 0).repeat(8, 1)]
+    for _ in range(8):
+        frame = drawn[-1].copy()
+        top, left = rng.integers(0, 24, size=2)
+        frame[top : top + 7, left : left + 9] = colours[rng.integers(len(colours))]
+        drawn.append(frame)
+    recorder = Recorder(tmp_path / "a.gif", 10, palette)
+    for frame in drawn:
+        recorder.add(frame)
+    recorder.close()
+    with Image.open(tmp_path / "a.gif") as image:
+        shown = []
+        for i in range(image.n_frames):
+            image.seek(i)
+            shown += [np.asarray(image.convert("RGB"))] * (image.info["duration"] // 100)
+    assert len(shown) == len(drawn)
+    for one, other in zip(shown, drawn, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_long_gif_takes_no_more_memory_than_a_short_one(tmp_path):
+    recorder = Recorder(tmp_path / "a.gif", 10, grid_palette())
+    frame = np.zeros((200, 300, 3), dtype=np.uint8)
+    recorder.add(frame)
+    tracemalloc.start()
+    for i in range(300):
+        frame = frame.copy()
+        frame[i % 200, i] = 255 - frame[i % 200, i]
+        recorder.add(frame)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    recorder.close()
+    assert peak < 20 * frame.nbytes
 
 
 def test_mp4_has_its_frames_and_size(tmp_path):
