@@ -23,6 +23,8 @@ from gridzero.envs.mdp import FiniteMDP
 FloatArray = NDArray[np.float64]
 
 DIRECT_SOLVE_LIMIT = 20_000
+LONGEST_INDUCTION = 10**10
+"""Outcomes looked at, steps times states times actions times outcomes: some ten seconds."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,7 +42,8 @@ class Evaluation:
         success_low, success_high: its 95 % interval (Wilson).
         rewards: of reward functions besides the verdict's, by name: the mean, unweighted, and its 95 % interval.
         limit: the steps after which an episode is cut off.
-        optimum: the best expected return within ``limit``, exact; None where the model is not known.
+        optimum: the best expected return within ``limit``, exact; None where the model is not known, or so large, with
+            uncertain outcomes, that it would take minutes.
         expected_return: the expected return of the agent's policy within ``limit``, exact: ``mean`` without the noise.
         gamma: the agent's discount, that of the next two.
         value: $v_\pi(s_0)$ of the agent's policy, averaged over the start, exact.
@@ -163,6 +166,11 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
     if successes is not None:
         rate = (float(successes.mean()), *wilson_interval(int(successes.sum()), episodes))
     warnings = sample_warnings(returns, low, high, possible, exact.get("expected_return"))
+    if model is not None and "optimum" not in exact:
+        warnings += (
+            f"with {model.num_states:,} states and uncertain outcomes, the optimum within {limit:,} steps would take "
+            "minutes and is left out; the discounted values are exact",
+        )
     if model is not None and targets is not None and targets.any():
         warnings += limit_warnings(model, targets, limit)
     return Evaluation(
@@ -210,11 +218,13 @@ def _same_map(one: Any, other: Any) -> bool:
 
 
 def _exact(agent: Agent, mdp: FiniteMDP, limit: int, same_map: bool) -> dict[str, float | None]:
-    result: dict[str, float | None] = {"optimum": float(mdp.start @ mdp.finite_horizon_values(limit))}
+    result: dict[str, float | None] = {}
     policy = _policy(agent, mdp) if same_map else None
-    chain = None if policy is None else _chain(mdp, policy)
-    if chain is not None:
-        result["expected_return"] = float(mdp.start @ chain.finite_horizon_values(limit))
+    chain = None if policy is None else mdp.chain(policy)
+    if not _takes_minutes(mdp, limit):
+        result["optimum"] = float(mdp.start @ mdp.finite_horizon_values(limit))
+        if chain is not None:
+            result["expected_return"] = float(mdp.start @ chain.finite_horizon_values(limit))
     gamma = getattr(agent.config, "gamma", None)
     if gamma is not None:
         from gridzero.agents.tabular.solver import solve
@@ -228,20 +238,9 @@ def _exact(agent: Agent, mdp: FiniteMDP, limit: int, same_map: bool) -> dict[str
     return result
 
 
-def _chain(mdp: FiniteMDP, policy: FloatArray) -> FiniteMDP:
-    """Markov chain of a policy: the model with one action."""
-    states, actions, outcomes = mdp.successors.shape
-    if (policy.max(axis=1) == 1.0).all():
-        taken = (np.arange(states), policy.argmax(axis=1))
-        parts = [array[taken][:, None] for array in (mdp.successors, mdp.probabilities, mdp.rewards)]
-    else:
-        parts = [
-            mdp.successors.reshape(states, 1, actions * outcomes),
-            (policy[:, :, None] * mdp.probabilities).reshape(states, 1, actions * outcomes),
-            (policy * mdp.rewards).sum(axis=1, keepdims=True),
-        ]
-        parts[1] /= parts[1].sum(axis=2, keepdims=True)
-    return FiniteMDP(parts[0], parts[1], parts[2], mdp.terminal, mdp.start)
+def _takes_minutes(mdp: FiniteMDP, limit: int) -> bool:
+    """Whether backward induction over ``limit`` steps does: where outcomes are certain it never does."""
+    return mdp.most_successors > 1 and mdp.packed[0].shape[2] * mdp.rewards.size * limit > LONGEST_INDUCTION
 
 
 def _chain_values(chain: FiniteMDP, gamma: float) -> FloatArray:

@@ -293,17 +293,31 @@ class FiniteMDP:
         if horizon < 0:
             raise ValueError(f"horizon must be at least 0, not {horizon}")
         _check_gamma(gamma)
-        if policy is None:
-            from gridzero.envs.backward_induction import optimal_values
+        if policy is not None:
+            return self.chain(policy).finite_horizon_values(horizon, gamma)
+        from gridzero.envs.backward_induction import optimal_values  # here, as it imports numba
 
-            return optimal_values(self, horizon, float(gamma))
+        return optimal_values(self, horizon, float(gamma))
+
+    def chain(self, policy: ArrayLike) -> FiniteMDP:
+        r"""The Markov chain of a policy: a model with one action, $P_\pi$ and $r_\pi$ (Zhao, eq. 2.7).
+
+        Args:
+            policy: (S,) actions or (S, A) probabilities.
+        """
         matrix = self.policy_matrix(policy)
-        values = np.zeros(self.num_states)
-        for _ in range(horizon):
-            before, values = values, (matrix * self.action_values(values, gamma)).sum(axis=1)
-            if np.array_equal(values, before):  # then they stay, as where every episode is over by now
-                break
-        return values
+        states, actions, outcomes = self.successors.shape
+        if (matrix.max(axis=1) == 1.0).all():
+            taken = (np.arange(states), matrix.argmax(axis=1))
+            parts = [array[taken][:, None] for array in (self.successors, self.probabilities, self.rewards)]
+        else:
+            parts = [
+                self.successors.reshape(states, 1, actions * outcomes),
+                (matrix[:, :, None] * self.probabilities).reshape(states, 1, actions * outcomes),
+                (matrix * self.rewards).sum(axis=1, keepdims=True),
+            ]
+            parts[1] /= parts[1].sum(axis=2, keepdims=True)
+        return FiniteMDP(parts[0], parts[1], parts[2], self.terminal, self.start)
 
     @classmethod
     def from_env(cls, env: Any) -> FiniteMDP:

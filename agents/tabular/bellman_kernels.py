@@ -14,64 +14,6 @@ FloatArray = NDArray[np.float64]
 
 
 @numba.njit(cache=True)
-def optimality_sweep(
-    successors: NDArray[np.int32],
-    probabilities: FloatArray,
-    rewards: FloatArray,
-    terminal: NDArray[np.bool_],
-    gamma: float,
-    values: FloatArray,
-    out: FloatArray,
-    actions: NDArray[np.int32],
-    backward: bool,
-) -> tuple[float, int]:
-    r"""$v(s) \leftarrow \max_a r(s, a) + \gamma \sum_{s'} p(s' \mid s, a)\, v(s')$ in every state.
-
-    Args:
-        successors: (S, A, K), or (S, 1, K) where all actions share them.
-        probabilities: (S, A, K), or (1, A, K) where all states share them.
-        rewards: (S, A).
-        terminal: (S,).
-        gamma: the discount.
-        values: (S,), read.
-        out: (S,), written; the same array as ``values`` makes the sweep use each new value at once.
-        actions: (S,), the maximising actions, the first of equals; overwritten.
-        backward: from the last state to the first.
-
-    Returns:
-        The largest change of a value, and in how many states the action changed.
-    """
-    states, choices = rewards.shape
-    apart, varying = successors.shape[1] > 1, probabilities.shape[0] > 1
-    ahead = np.empty(successors.shape[2])
-    largest = 0.0
-    changes = 0
-    for i in range(states):
-        s = states - 1 - i if backward else i
-        if terminal[s]:
-            continue
-        best = -np.inf
-        best_action = 0
-        for a in range(choices):
-            if a == 0 or apart:
-                for k in range(ahead.size):
-                    ahead[k] = values[successors[s, a, k]]
-            expected = 0.0
-            for k in range(ahead.size):
-                expected += probabilities[s if varying else 0, a, k] * ahead[k]
-            q = rewards[s, a] + gamma * expected
-            if q > best:
-                best = q
-                best_action = a
-        largest = max(largest, abs(best - values[s]))
-        if actions[s] != best_action:
-            changes += 1
-            actions[s] = best_action
-        out[s] = best
-    return largest, changes
-
-
-@numba.njit(cache=True)
 def evaluation_sweep(
     successors: NDArray[np.int32],
     probabilities: FloatArray,

@@ -16,6 +16,8 @@ from gridzero.agents.config_checks import check_at_least, check_between, check_c
 from gridzero.agents.learner import Update
 from gridzero.agents.spaces import Numbering, spaces_of
 from gridzero.agents.tabular import bellman_kernels
+from gridzero.agents.tabular.frontier import Frontier
+from gridzero.envs.backup_kernels import loop_lengths, optimality_sweep
 from gridzero.envs.mdp import FiniteMDP
 
 FloatArray = NDArray[np.float64]
@@ -52,8 +54,11 @@ class Planner(Agent):
     def _adopt(self, mdp: FiniteMDP, values: FloatArray | None = None) -> None:
         self.mdp = mdp
         self.converged = False
+        self._lengths = loop_lengths(mdp)
         self._unit = reward_unit(mdp)
+        self._largest_reward, _ = bellman_kernels.reward_extremes(mdp.rewards, mdp.terminal)
         self._values = np.zeros(mdp.num_states) if values is None else np.where(mdp.terminal, 0.0, values)
+        self._first_size = _size(self._values)
         self._actions = ending_policy(mdp) if self.config.gamma == 1 else np.zeros(mdp.num_states, dtype=np.int32)
         self._forget_backup()
 
@@ -93,8 +98,12 @@ class Planner(Agent):
         return metrics
 
     def _negligible(self, residual: float) -> bool:
-        rounding = 8 * np.finfo(np.float64).eps * float(np.abs(self._values).max())
-        return residual <= max(float(self.config.tolerance) * self._unit, rounding)
+        if residual <= float(self.config.tolerance) * self._unit:
+            return True
+        rounding = 8 * float(np.finfo(np.float64).eps)
+        # To look for the largest value takes longer than to sweep over few states: first a bound of it.
+        largest = self._first_size + self.sweeps * self._largest_reward
+        return residual <= rounding * largest and residual <= rounding * _size(self._values)
 
     @property
     def _model(self) -> tuple[NDArray[np.int32], FloatArray, FloatArray, NDArray[np.bool_], float]:
@@ -167,6 +176,7 @@ class Planner(Agent):
                 f"the state has actions {actions.min()}..{actions.max()}, not 0..{self.mdp.num_actions - 1}"
             )
         self._values, self._actions = values, actions
+        self._first_size = _size(values)
         self.sweeps, self.converged = int(state["sweeps"]), bool(state["converged"])
         self._forget_backup()
 
@@ -203,8 +213,21 @@ class ValueIteration(Planner):
 
     Config = ValueIterationConfig
 
+    def _adopt(self, mdp: FiniteMDP, values: FloatArray | None = None) -> None:
+        super()._adopt(mdp, values)
+        self._frontier = Frontier(mdp)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``."""
+        super().load_state_dict(state)
+        self._frontier = Frontier(self.mdp)
+
     def _iterate(self) -> dict[str, float]:
-        residual, changes = _sweep(bellman_kernels.optimality_sweep, self)
+        if self.config.sweep == "synchronous":
+            self._values, residual, changes = self._frontier.sweep(self._values, self._actions, self.config.gamma)
+            self.sweeps += 1
+        else:
+            residual, changes, _ = _sweep(optimality_sweep, self, 0, self.mdp.num_states, *self._lengths)
         self.converged = self._negligible(residual)
         return self._metrics(residual, changes)
 
@@ -301,7 +324,8 @@ class TruncatedPolicyIteration(Planner):
 
     def _iterate(self) -> dict[str, float]:
         unused = np.empty_like(self._values)
-        residual, changes = bellman_kernels.optimality_sweep(*self._model, self._values, unused, self._actions, False)
+        whole = 0, self.mdp.num_states, *self._lengths
+        residual, changes, _ = optimality_sweep(*self._model, self._values, unused, self._actions, False, *whole)
         for _ in range(self.config.evaluation_sweeps):
             if _sweep(bellman_kernels.evaluation_sweep, self) == 0:
                 break
@@ -309,15 +333,22 @@ class TruncatedPolicyIteration(Planner):
         return self._metrics(residual, changes)
 
 
-def _sweep(kernel: Any, planner: Planner) -> Any:
-    """One sweep of the configured kind over the planner's values; returns what the kernel returns."""
+def _sweep(kernel: Any, planner: Planner, *which: Any) -> Any:
+    """One sweep of the configured kind over the planner's values; returns what the kernel returns.
+
+    Its last arguments, after the direction, are ``which``.
+    """
     kind = planner.config.sweep
     out = np.zeros_like(planner._values) if kind == "synchronous" else planner._values
     backward = kind == "gauss-seidel" and planner.sweeps % 2 == 1
-    result = kernel(*planner._model, planner._values, out, planner._actions, backward)
+    result = kernel(*planner._model, planner._values, out, planner._actions, backward, *which)
     planner._values = out
     planner.sweeps += 1
     return result
+
+
+def _size(values: FloatArray) -> float:
+    return float(np.abs(values).max())
 
 
 def reward_unit(mdp: FiniteMDP) -> float:

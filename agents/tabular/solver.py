@@ -26,6 +26,7 @@ from gridzero.agents.tabular import solver_kernels as kernels
 from gridzero.agents.tabular import wave_kernels as waves
 from gridzero.agents.tabular.bellman_kernels import reward_extremes
 from gridzero.agents.tabular.dynamic_programming import PolicyIteration, PolicyIterationConfig, reward_unit
+from gridzero.envs.backup_kernels import predecessors
 from gridzero.envs.mdp import FiniteMDP
 
 FloatArray = NDArray[np.float64]
@@ -100,7 +101,7 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
     states, live = mdp.num_states, int((~mdp.terminal).sum())
     if live == 0:
         return np.zeros(states), np.zeros(states, dtype=np.int32), 0.0, 0
-    offsets, sources = kernels.predecessors(*_packed(mdp), mdp.terminal)
+    offsets, sources = predecessors(*_packed(mdp), mdp.terminal)
     actions, values, order = _first_policy(mdp, gamma, offsets, sources)
     evaluation = _Evaluation(mdp, gamma, offsets, sources, order)
     residuals, changed = np.zeros(states), np.empty(states, dtype=np.int32)

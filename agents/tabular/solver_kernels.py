@@ -15,61 +15,6 @@ Booleans = NDArray[np.bool_]
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _possible(probabilities: Floats, s: int, a: int, k: int, apart: bool) -> bool:
-    """Whether outcome k has a probability: of action a, or of any where they are not told ``apart``."""
-    row = s if probabilities.shape[0] > 1 else 0
-    if apart:
-        return bool(probabilities[row, a, k] > 0)
-    for other in range(probabilities.shape[1]):  # noqa: SIM110 - a generator is slow when compiled
-        if probabilities[row, other, k] > 0:
-            return True
-    return False
-
-
-@numba.njit(cache=True, nogil=True)
-def predecessors(successors: Integers, probabilities: Floats, terminal: Booleans) -> tuple[Integers, Integers]:
-    """The states from which each non-terminal state can be reached in one step, itself left out.
-
-    Returns:
-        (S + 1,) offsets and the states, those of s from ``offsets[s]`` to ``offsets[s + 1]``.
-    """
-    states, rows, outcomes = successors.shape
-    offsets = np.zeros(states + 1, dtype=np.uint32)
-    found = np.empty(rows * outcomes, dtype=np.int32)
-    sources = np.empty(0, dtype=np.uint32)
-    for writing in range(2):
-        if writing:
-            for s in range(states):
-                offsets[s + 1] += offsets[s]
-            sources = np.empty(offsets[states], dtype=np.uint32)
-            position = offsets[:-1].copy()
-        for s in range(states):
-            if terminal[s]:
-                continue
-            count = 0
-            for a in range(rows):
-                for k in range(outcomes):
-                    t = successors[s, a, k]
-                    if t == s or terminal[t] or not _possible(probabilities, s, a, k, rows > 1):
-                        continue
-                    new = True
-                    for j in range(count):
-                        if found[j] == t:
-                            new = False
-                            break
-                    if new:
-                        found[count] = t
-                        count += 1
-            for j in range(count):
-                if writing:
-                    sources[position[found[j]]] = s
-                    position[found[j]] += 1
-                else:
-                    offsets[found[j] + 1] += 1
-    return offsets, sources
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
 def look_ahead(successors: Integers, values: Floats, s: int, a: int, ahead: Floats, back: Floats) -> None:
     """Values of the successors, 0 in place of s itself; and 1 where that is, else 0."""
     for k in range(ahead.size):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from gridzero.envs import backward_induction
+from gridzero.envs import GridWorld
 from gridzero.envs.mdp import FiniteMDP
 
 from ..models import random_mdp
@@ -173,21 +173,32 @@ def test_arrays_that_repeat_are_kept_small_and_mean_the_same_as_whole_ones(seed,
     np.testing.assert_array_equal(pickled.action_values(values, gamma), small.action_values(values, gamma))
 
 
-def test_backward_induction_in_blocks_equals_a_plain_one(monkeypatch):
-    """A corridor of many blocks, in which most are not due for most of the time."""
-    n = 40
-    states = np.arange(n)
-    successors = np.stack([np.maximum(states - 1, 0), np.minimum(states + 1, n - 1)], axis=1)[:, :, None]
-    successors = np.concatenate([successors, np.broadcast_to(states[:, None, None], (n, 2, 1))], axis=2)
-    rewards = np.where(successors[:, :, 0] == n - 1, 1.0, -0.01)
-    mdp = FiniteMDP(successors, np.full((n, 2, 2), 0.5), rewards, states == n - 1, states == 0)
-    for blocks in (1, 7, 40):
-        monkeypatch.setattr(backward_induction, "BLOCKS", blocks)
-        for horizon in (0, 1, 5, 60):
-            plain = np.zeros(n)
-            for _ in range(horizon):
-                plain = mdp.action_values(plain, 1.0).max(axis=1)
-            np.testing.assert_array_equal(mdp.finite_horizon_values(horizon), plain)
+def plain_induction(mdp, horizon, gamma):
+    """Every state backed up at every step."""
+    values = np.zeros(mdp.num_states)
+    for _ in range(horizon):
+        values = mdp.action_values(values, gamma).max(axis=1)
+    return values
+
+
+@settings(max_examples=60)
+@given(SEEDS, st.integers(0, 300), st.sampled_from([0.9, 1.0]), st.integers(1, 3), st.integers(2, 40))
+def test_states_that_rise_steadily_need_no_backup(seed, horizon, gamma, outcomes, states):
+    """Sparse models have loops of several lengths and states that do not reach each other."""
+    rng = np.random.default_rng(seed)
+    mdp = random_mdp(rng, states=states, actions=2, outcomes=outcomes)
+    plain = plain_induction(mdp, horizon, gamma)
+    np.testing.assert_allclose(mdp.finite_horizon_values(horizon, gamma), plain, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("slip", [0.0, 0.3])
+@pytest.mark.parametrize("step", [0.0, -0.01])
+@pytest.mark.parametrize("terminal", [False, True])
+def test_finite_horizon_values_of_grids_with_pockets_and_period_two(terminal, step, slip):
+    world = GridWorld("obstacles:12x12:3", target_terminal=terminal, reward_step=step, slip=slip)
+    for horizon in (1, 2, 3, 30, 31, 1000, 1001):
+        plain = plain_induction(world.mdp, horizon, 1.0)
+        np.testing.assert_allclose(world.mdp.finite_horizon_values(horizon), plain, rtol=1e-12, atol=1e-13)
 
 
 def best_return(mdp, state, horizon, gamma):

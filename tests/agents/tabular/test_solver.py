@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import gridzero
-from gridzero.agents.tabular import chain_kernels, factorization_kernels, solver, solver_kernels
+from gridzero.agents.tabular import chain_kernels, factorization_kernels, solver
 from gridzero.envs import GridWorld
+from gridzero.envs.backup_kernels import predecessors
 from gridzero.envs.mdp import FiniteMDP
 
 
@@ -162,7 +163,7 @@ def test_a_second_wave_comes_nearer_to_the_optimal_values_and_policy(monkeypatch
     errors, losses = [], []
     for rough in (np.inf, 0.0):
         monkeypatch.setattr(solver, "ROUGH", rough)
-        actions, values, _ = solver._first_policy(mdp, gamma, *solver_kernels.predecessors(*mdp.packed, mdp.terminal))
+        actions, values, _ = solver._first_policy(mdp, gamma, *predecessors(*mdp.packed, mdp.terminal))
         errors.append(np.abs(values - optimum).mean())
         losses.append((q.max(axis=1) - q[np.arange(mdp.num_states), actions]).mean())
     assert errors[1] < 0.5 * errors[0]
@@ -171,7 +172,7 @@ def test_a_second_wave_comes_nearer_to_the_optimal_values_and_policy(monkeypatch
 
 def test_predecessors_are_the_states_one_step_before() -> None:
     mdp = random_mdp(7, 30, 3, 3, 3)
-    offsets, sources = solver_kernels.predecessors(mdp.successors, mdp.probabilities, mdp.terminal)
+    offsets, sources = predecessors(mdp.successors, mdp.probabilities, mdp.terminal)
     for t in range(mdp.num_states):
         expected = {
             s
