@@ -19,8 +19,8 @@ _AGAIN = 0.5
 """Seconds until an interrupt that was lost is raised again."""
 
 
-def configure(threads: int) -> None:
-    """Set the number of threads and keep freed memory, as commands do."""
+def configure(threads: int | None) -> None:
+    """Set the number of threads, see :func:`set_threads`, and keep freed memory, as commands do."""
     set_threads(threads)
     keep_memory()
 
@@ -80,12 +80,18 @@ def until_interrupted(*others: type[BaseException]) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def set_threads(count: int) -> None:
-    """Set the number of threads of numerical libraries, imported already or later."""
+def set_threads(count: int | None) -> None:
+    """Set the number of threads of numerical libraries, imported already or later.
+
+    None is 1, which small networks are fastest with, except for numba, which takes all cores for sweeps over many
+    states.
+    """
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(count)
+        os.environ[name] = str(count or 1)
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(count)
+        sys.modules["torch"].set_num_threads(count or 1)
+    if count is None:
+        return
     if "numba" in sys.modules:
         numba = sys.modules["numba"]
         numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))

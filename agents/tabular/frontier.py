@@ -70,10 +70,10 @@ class Frontier:
             first, end = states * i // threads, states * (i + 1) // threads
             return optimality_sweep(*model, values, after, actions, False, first, end, *self._lengths)
 
-        if threads == 1:
-            return part(0)
-        with ThreadPoolExecutor(threads) as pool:
-            largest, changes, moved = zip(*pool.map(part, range(threads)), strict=True)
+        with ThreadPoolExecutor() as pool:
+            others = [pool.submit(part, i) for i in range(1, threads)]
+            parts = [part(0), *(other.result() for other in others)]
+        largest, changes, moved = zip(*parts, strict=True)
         return max(largest), sum(changes), sum(moved)
 
 

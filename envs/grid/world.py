@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Mapping
 from pathlib import Path
@@ -149,11 +150,7 @@ class GridWorld(gym.Env[Any, Any]):
         layout = options.get("layout")
         if not isinstance(layout, str) or layout.partition(":")[0] not in KINDS:
             return None
-        drawn = Layout.load(layout)
-        if drawn.cells.size <= STEP_LIMIT:
-            return None
-        fewest = moves_to_target(drawn.cells, drawn.legend)
-        return 4 * int(fewest) if STEP_LIMIT < fewest < np.inf else None
+        return _time_limit(layout)
 
     def _install(self, model: GridModel) -> None:
         self.observer.show(model.layout.cells[None], model.layout.legend)
@@ -374,3 +371,13 @@ def _colored(tile: Tile, agent: bool) -> str:
     if tile.forbidden or tile.ends or tile.sends_to:
         return colorize(tile.symbol, "yellow")
     return colorize(tile.symbol, "gray") if tile.blocks else tile.symbol
+
+
+@functools.lru_cache(maxsize=16)
+def _time_limit(layout: str) -> int | None:
+    """Four times the shortest way on a generated map where that is longer than the registered limit, else None."""
+    drawn = Layout.load(layout)
+    if drawn.cells.size <= STEP_LIMIT:
+        return None
+    fewest = moves_to_target(drawn.cells, drawn.legend)
+    return 4 * int(fewest) if STEP_LIMIT < fewest < np.inf else None

@@ -164,7 +164,7 @@ Engine = Callable[[Sequence[Job], int | None, Callable[[], bool]], None]
 def local(jobs: Sequence[Job], at_once: int | None, stopped: Callable[[], bool]) -> None:
     """Train in processes of this machine, by default as many as its cores carry."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    at_once = at_once or max(1, cores // jobs[0].options.threads)
+    at_once = at_once or max(1, cores // (jobs[0].options.threads or 1))
     with _safe_path():
         _local(jobs, at_once, stopped)
 
@@ -187,7 +187,7 @@ def _local(jobs: Sequence[Job], at_once: int, stopped: Callable[[], bool]) -> No
     context = multiprocessing.get_context("spawn")  # forked ones would inherit threads and locks
     stop = context.Event()
     with concurrent.futures.ProcessPoolExecutor(
-        min(at_once, len(jobs)), context, _prepare, (stop, jobs[0].options.threads)
+        min(at_once, len(jobs)), context, _prepare, (stop, jobs[0].options.threads or 1)
     ) as pool:
         waiting = {pool.submit(_train, job.packed()) for job in jobs}
         try:
@@ -235,7 +235,7 @@ def ray(jobs: Sequence[Job], at_once: int | None, stopped: Callable[[], bool]) -
     began = not cluster.is_initialized()
     if began:
         cluster.init(log_to_driver=False, logging_level="ERROR")
-    threads = jobs[0].options.threads
+    threads = jobs[0].options.threads or 1
     task = cluster.remote(num_cpus=threads)(_train_on_ray)
     todo = list(jobs)
     running: list[Any] = []
@@ -260,7 +260,7 @@ def ray(jobs: Sequence[Job], at_once: int | None, stopped: Callable[[], bool]) -
 def _train_on_ray(packed: PackedJob) -> None:
     warnings.simplefilter("ignore")
     job = packed.unpack()
-    configure(job.options.threads)
+    configure(job.options.threads or 1)
     job.train()
 
 

@@ -33,8 +33,8 @@ class TrainingOptions:
     """Environment steps in all (sweeps, for agents that plan); learners get 100,000 if nothing is said."""
     seconds: float | None = None
     """Time budget, instead of or besides the steps."""
-    threads: int = 1
-    """Threads of torch and of compiled kernels."""
+    threads: int | None = None
+    """Threads of torch and of compiled kernels; if not given, 1, and all cores for sweeps of agents that plan."""
     checkpoint_every: int | None = None
     """Steps between checkpoints; a tenth of the budget if not given."""
     evaluate_every: int | None = None

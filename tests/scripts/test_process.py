@@ -38,6 +38,9 @@ def test_threads_reach_libraries_that_were_imported_before(monkeypatch: pytest.M
     set_threads(3)
     assert set_to == [3, 2]
     assert os.environ["OMP_NUM_THREADS"] == "3"
+    set_threads(None)
+    assert set_to == [3, 2, 1]
+    assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
