@@ -110,11 +110,12 @@ def imported() -> list[str]:
 
 def import_flags() -> str:
     """The ``--import`` options that later commands on a run need: of modules found in the current folder only."""
-    return "".join(f" --import {name}" for name in _imported if name in _typed and _in_folder(name))
+    names = [*_imported, *sorted(_typed.difference(_imported))]
+    return "".join(f" --import {name}" for name in names if name in _typed and _in_folder(name))
 
 
 def _in_folder(module: str) -> bool:
-    top = sys.modules[module.partition(".")[0]]
+    top = sys.modules.get(module.partition(".")[0])
     file = Path(getattr(top, "__file__", None) or "/")
     return (file.parent.parent if hasattr(top, "__path__") else file.parent) == Path.cwd()
 

@@ -98,6 +98,12 @@ def test_a_run_of_a_typed_module_is_remembered_and_comes_back(capsys: pytest.Cap
         capsys.readouterr()
 
 
+def test_what_a_wrapper_needs_is_in_the_command_that_shows_its_run(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--wrapper", "ours_module:Shift", "--run", "shifted"]
+    assert main(["train", "q-learning", "--env", "FrozenLake-v1", *words, *QUICK]) == 0
+    assert "gridzero watch shifted --import ours_module" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_run_of_an_importable_module_comes_back_by_itself(here: Path) -> None:
     (here / "installed").mkdir()
     (here / "ours_module.py").rename(here / "installed" / "ours_module.py")
