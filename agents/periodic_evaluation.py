@@ -86,9 +86,12 @@ class PeriodicEvaluation:
 
     def _environment(self) -> Any:
         if self._env is None:
-            env = self.agent.env
-            env = env.mdp if isinstance(env, SimulatedMDP) else env
-            self._env = env if isinstance(env, FiniteMDP) else copy_environment(env, NATIVE_EPISODES, EPISODES)[0]
+            env, single = self.agent.env, self.agent.attends
+            if isinstance(env, SimulatedMDP):
+                env = env.mdp
+            if not isinstance(env, FiniteMDP):
+                env, _ = copy_environment(env, NATIVE_EPISODES, EPISODES, single=single)
+            self._env = env
         return self._env
 
     def _cost(self, length: float) -> float:

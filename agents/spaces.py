@@ -142,7 +142,8 @@ def _components(space: gym.Space[Any], what: str) -> tuple[list[int], list[int]]
     if isinstance(space, gym.spaces.Tuple):
         parts = [_components(part, what) for part in space.spaces]
         return [n for sizes, _ in parts for n in sizes], [o for _, offsets in parts for o in offsets]
-    raise ValueError(f"the agent needs a discrete {what}, not {space}")
+    others = "; ppo takes others too" if isinstance(space, gym.spaces.Box) else ""
+    raise ValueError(f"the agent needs a discrete {what}, not {space}{others}")
 
 
 def _element(space: gym.Space[Any], flat: list[Any]) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -146,10 +147,19 @@ class MCTS(Agent):
             self._root = states[0]
             return [model.search(state) for state in states]
         found = []
-        for row, observation in enumerate(observations):
-            rng = np.random.default_rng((self.seed, zlib.crc32(repr(np.asarray(observation).tolist()).encode())))
+        for row, numbers in enumerate(self._rows(observations)):
+            rng = np.random.default_rng((self.seed, zlib.crc32(repr(numbers).encode())))
             found.append(self._tree.search(self._tree.simulator.snapshot(self._attended, row), self.simulations, rng))
         return found
+
+    def _rows(self, observations: Any) -> list[Any]:
+        """Numbers of each observation of a batch, as lists."""
+        space = self.interaction.observation_space
+        if not isinstance(space, gym.spaces.Tuple | gym.spaces.Dict):
+            return [np.asarray(one).tolist() for one in observations]
+        if not isinstance(observations, list):
+            observations = gym.vector.utils.iterate(gym.vector.utils.batch_space(space, 1), observations)
+        return [np.asarray(gym.spaces.flatten(space, one)).tolist() for one in observations]
 
     @property
     def simulations(self) -> int:

@@ -260,6 +260,8 @@ def _load_file(path: Path) -> Layout:
 
 
 def _hint(name: str) -> str:
+    if os.path.isfile(f"{name}.txt"):
+        return f"did you mean the file {name}.txt?"
     kinds = [f"{kind}:HEIGHTxWIDTH" for kind in KINDS]
     everything = f"there are {', '.join([*LIBRARY, *kinds])}, files, and texts of more than one line"
     shown = dict(zip(KINDS, kinds, strict=True))

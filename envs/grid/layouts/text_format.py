@@ -233,7 +233,7 @@ def check_setting(key: str, value: Any) -> None:
     elif key == "actions":
         allowed, fine = "4, 5 or 8", is_number(value) and value in (4, 5, 8)
     elif key == "slip_to":
-        allowed, fine = " or ".join(SLIPS), value in SLIPS
+        allowed, fine = f"one of {', '.join(SLIPS)}", value in SLIPS
     elif key == "start":
         allowed = "null, random, a state's number or [row, column]"
         pair = isinstance(value, (list, tuple)) and len(value) == 2 and all(_is_index(i) for i in value)

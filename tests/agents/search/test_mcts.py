@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gridzero
+from gridzero.agents.periodic_evaluation import PeriodicEvaluation
 from gridzero.agents.search.simulator import Simulator
 from gridzero.agents.tabular.solver import solve
 from gridzero.envs import FiniteMDP, GridWorld
@@ -76,6 +77,12 @@ def test_a_tree_of_histories_balances_a_pole_that_is_copied() -> None:
     assert not agent.maxima
     result = gridzero.agents.evaluate(agent, gym.make("CartPole-v1", max_episode_steps=40), episodes=1)
     assert result.mean == 40  # random actions last for 22 steps, on average
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Blackjack-v1"])
+def test_a_tree_of_histories_is_evaluated_on_the_way(env_id: str) -> None:
+    agent = gridzero.agents.make("mcts", env_id, simulations=2, depth=5)
+    assert -1 <= PeriodicEvaluation(agent, planned=40).evaluate(20)["evaluation_return"] <= 500
 
 
 def test_a_tree_of_histories_does_not_know_the_luck_to_come() -> None:

@@ -256,7 +256,7 @@ def test_masks_and_model_are_not_the_callers_to_change() -> None:
         ({"layout": "zhao-5x6"}, "did you mean zhao-5x5"),
         ({"actions": 6}, "actions must be 4, 5 or 8, not 6"),
         ({"slip": 1.5}, "slip must be a probability"),
-        ({"slip_to": "left"}, "slip_to must be perpendicular or any or backward or stay"),
+        ({"slip_to": "left"}, "slip_to must be one of perpendicular, any, backward, stay"),
         ({"reward_step": float("nan")}, "reward_step must be a finite number"),
         ({"target_terminal": "no"}, "target_terminal must be true or false"),
         ({"start": 25}, "states go from 0 to 24"),
