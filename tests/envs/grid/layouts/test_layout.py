@@ -244,7 +244,7 @@ def test_a_map_may_redefine_the_standard_symbols():
         ("S.G\n\n slip =  2", (3, 10), "slip must be a probability"),
         ("S.G\n\nslip = true", (3, 8), "slip must be a probability"),
         ("S.G\n\nactions = 7", (3, 11), "actions must be 4, 5 or 8"),
-        ("S.G\n\nslip_to = left", (3, 11), "perpendicular or any"),
+        ("S.G\n\nslip_to = left", (3, 11), "perpendicular, any"),
         ("S.G\n\ntarget_terminal = 1", (3, 19), "true or false"),
         ("S.G\n\nreward_step = 1" + "0" * 400, (3, 15), "finite number"),
         ("S.G\n\nreward_step = NaN", (3, 15), "finite number"),
