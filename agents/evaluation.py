@@ -173,6 +173,7 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
         )
     if model is not None and targets is not None and targets.any():
         warnings += limit_warnings(model, targets, limit)
+    warnings += _discount_warnings(exact, limit)
     return Evaluation(
         episodes,
         float(returns.mean()),
@@ -184,6 +185,20 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
         limit=limit,
         **exact,
         warnings=warnings,
+    )
+
+
+def _discount_warnings(exact: Mapping[str, float | None], limit: int) -> tuple[str, ...]:
+    """Warn where a policy is the best by discounted values, and far from it by the returns within the limit."""
+    names = ("optimum", "expected_return", "optimal_value", "value", "gamma")
+    best, found, best_value, value, gamma = (exact.get(name) for name in names)
+    if best is None or found is None or best_value is None or value is None or gamma is None:
+        return ()
+    if best - found <= 0.05 * abs(best) or best_value - value > 1e-6 * max(1.0, abs(best_value)):
+        return ()
+    return (
+        f"the policy is the best at gamma {gamma:g} to within {best_value - value:.0e}, but what it misses of the "
+        f"optimum within {limit:,} steps lies too far ahead to count there; a larger gamma sees it",
     )
 
 

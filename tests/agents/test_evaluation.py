@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 import gridzero
-from gridzero.agents import Update, evaluate
+from gridzero.agents import Update, evaluate, evaluation
 from gridzero.agents.checkpoint import flatten
 from gridzero.agents.environments import make_environment
 from gridzero.agents.evaluation import interval, wilson_interval
@@ -277,6 +277,23 @@ def test_a_time_limit_that_is_too_short_is_warned_of() -> None:
     (warning,) = evaluate(agent, episodes=2).warnings
     assert "cannot be reached" in warning
     assert "9 steps" in warning
+
+
+def test_a_target_too_far_for_the_discount_is_warned_of() -> None:
+    """At gamma 0.5 value iteration ends after 27 sweeps; the way is longer, and where no value is known, a maze."""
+    env = make_environment("gridzero/GridWorld-v0", {"layout": "maze:15x15:0"})
+    (warning,) = evaluate(planner(env, 0.5), episodes=1).warnings
+    assert "a larger gamma" in warning
+    assert evaluate(planner(env), episodes=1).warnings == ()
+
+
+def test_an_optimum_that_would_take_minutes_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "LONGEST_INDUCTION", 10_000)
+    for slip, known in ((0.0, True), (0.2, False)):
+        result = evaluate(planner(GridWorld("empty:5x5", slip=slip)), episodes=2)
+        assert (result.optimum is not None, result.expected_return is not None) == (known, known)
+        assert result.value_gap == pytest.approx(0, abs=1e-6)
+        assert [("minutes" in warning) for warning in result.warnings] == [True] * (not known)
 
 
 @pytest.mark.parametrize(
