@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float64]
 
 DIRECT_SOLVE_LIMIT = 20_000
 LONGEST_INDUCTION = 10**10
-"""Outcomes looked at, steps times states times actions times outcomes: some ten seconds."""
+"""Outcomes looked at, steps times states times actions times outcomes: some five seconds."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,7 +43,7 @@ class Evaluation:
         rewards: of reward functions besides the verdict's, by name: the mean, unweighted, and its 95 % interval.
         limit: the steps after which an episode is cut off.
         optimum: the best expected return within ``limit``, exact; None where the model is not known, or so large, with
-            uncertain outcomes, that it would take minutes.
+            uncertain outcomes, that it would take long.
         expected_return: the expected return of the agent's policy within ``limit``, exact: ``mean`` without the noise.
         gamma: the agent's discount, that of the next two.
         value: $v_\pi(s_0)$ of the agent's policy, averaged over the start, exact.
@@ -169,7 +169,7 @@ def evaluate(agent: Agent, env: Any = None, *, episodes: int = 100, seed: int = 
     if model is not None and "optimum" not in exact:
         warnings += (
             f"with {model.num_states:,} states and uncertain outcomes, the optimum within {limit:,} steps would take "
-            "minutes and is left out; the discounted values are exact",
+            "long and is left out; the discounted values are exact",
         )
     if model is not None and targets is not None and targets.any():
         warnings += limit_warnings(model, targets, limit)
@@ -236,7 +236,7 @@ def _exact(agent: Agent, mdp: FiniteMDP, limit: int, same_map: bool) -> dict[str
     result: dict[str, float | None] = {}
     policy = _policy(agent, mdp) if same_map else None
     chain = None if policy is None else mdp.chain(policy)
-    if not _takes_minutes(mdp, limit):
+    if not _takes_long(mdp, limit):
         result["optimum"] = float(mdp.start @ mdp.finite_horizon_values(limit))
         if chain is not None:
             result["expected_return"] = float(mdp.start @ chain.finite_horizon_values(limit))
@@ -253,8 +253,8 @@ def _exact(agent: Agent, mdp: FiniteMDP, limit: int, same_map: bool) -> dict[str
     return result
 
 
-def _takes_minutes(mdp: FiniteMDP, limit: int) -> bool:
-    """Whether backward induction over ``limit`` steps does: where outcomes are certain it never does."""
+def _takes_long(mdp: FiniteMDP, limit: int) -> bool:
+    """Whether backward induction over ``limit`` steps does; where outcomes are certain it never does."""
     return mdp.most_successors > 1 and mdp.packed[0].shape[2] * mdp.rewards.size * limit > LONGEST_INDUCTION
 
 
