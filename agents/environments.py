@@ -68,9 +68,9 @@ def find_spec(env_id: str) -> EnvSpec:
 def _closest_ids(env_id: str) -> str:
     """Hint of the closest ids, compared without their namespace and without regard to case."""
     if env_id in LIBRARY:
-        return f"it is a map: --env gridzero/GridWorld-v0 --env.layout {env_id}"
+        return f"it is a map: gridzero/GridWorld-v0 --env.layout {env_id}"
     if env_id in TASKS:
-        return f"it is a task: --env gridzero/TextGeneration-v0 --env.task {env_id}"
+        return f"it is a task: gridzero/TextGeneration-v0 --env.task {env_id}"
     names: dict[str, str] = {}
     for name in gym.registry:  # Gymnasium's CartPole-v1 comes before its phys2d/CartPole-v1
         names.setdefault(name.rpartition("/")[2].lower(), name)

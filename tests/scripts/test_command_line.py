@@ -55,9 +55,9 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["train", "q-learning", "--env", "os:system"], "no environment"),
     (
         ["train", "q-learning", "--env", "four-rooms"],
-        "it is a map: --env gridzero/GridWorld-v0 --env.layout four-rooms",
+        "it is a map: gridzero/GridWorld-v0 --env.layout four-rooms",
     ),
-    (["train", "grpo", "--env", "countdown"], "it is a task: --env gridzero/TextGeneration-v0 --env.task countdown"),
+    (["train", "grpo", "--env", "countdown"], "it is a task: gridzero/TextGeneration-v0 --env.task countdown"),
     (["train", "q-learning", *LAKE, "--env.slippery", "1"], "did you mean is_slippery?"),
     (["train", "q-learning", *LAKE, "--env.is_slippery", "3"], "takes True or False, not '3'"),
     (["train", "q-learning", *LAKE, "--env.is_slippery"], "needs a value"),
