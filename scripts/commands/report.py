@@ -34,6 +34,8 @@ LIVE = (
 _PLAIN: dict[str, Any] = {"box": None, "header_style": "bold", "pad_edge": False}
 _TITLED = {**_PLAIN, "header_style": "dim"}
 _NUMBER = re.compile(r"[-+]?[\d,.]*")
+BESIDE = 40
+"""Characters of spinner, bar and times beside the live metrics."""
 LEAST_WIDTH = 12
 """Characters that a column of words has at least."""
 LONGEST = 600
@@ -88,10 +90,12 @@ class Progress:
         self._next = now + REFRESH
         named = [name for name in LIVE if name in update.metrics] or list(update.metrics)
         words = [f"{name.replace('_', ' ')} {update.metrics[name]:,.3g}" for name in named[:3]]
-        if "steps_per_second" in update.metrics:
-            words.append(f"{update.metrics['steps_per_second']:,.0f}/s")
+        speed = [f"{update.metrics['steps_per_second']:,.0f}/s"] if "steps_per_second" in update.metrics else []
+        room = self._bar.console.width - BESIDE
+        while words and len("  ".join([f"{update.step:,}", *words, *speed])) > room:
+            words.pop()
         done = update.step if self.steps else now - self._began
-        self._bar.update(self._task, completed=done, description="  ".join([f"{update.step:,}", *words]))
+        self._bar.update(self._task, completed=done, description="  ".join([f"{update.step:,}", *words, *speed]))
 
     def _show_samples(self, update: Update) -> None:
         if self._bar is not None:
