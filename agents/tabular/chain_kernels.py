@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridzero.agents.tabular.factorization_kernels import Factors, solve_lower, solve_upper
+from gridzero.agents.tabular.prefetch import AHEAD, prefetch
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]  # NDArray[np.float64] where gamma is so near to 1 that single precision is too little
@@ -85,9 +86,17 @@ def update_chain(
             n += 1
     written = 0
     for s in range(position.size):
-        i = position[s]
+        if first and s + AHEAD < position.size and position[s + AHEAD] >= 0:
+            i = position[s + AHEAD]
+            prefetch(columns, i)
+            prefetch(weights, i)
+            prefetch(light, i)
+            prefetch(constants, i)
         a = actions[s]
-        if i < 0 or a == built[s]:
+        if a == built[s]:
+            continue
+        i = position[s]
+        if i < 0:
             continue
         built[s] = a
         changed[i] = True
@@ -128,7 +137,8 @@ def take(values: Floats, members: Integers, x: Floats) -> None:
 @numba.njit(cache=True, nogil=True)
 def put(x: Floats, members: Integers, alone: Floats, values: Floats) -> None:
     """``values`` (S,) become ``x`` (n,) for the chain's states, and those in ``alone`` (S,) for the others."""
-    values[:] = alone
+    if x.size < values.size:
+        values[:] = alone
     for i in range(x.size):
         values[members[i]] = x[i]
 
@@ -157,7 +167,7 @@ def gauss_seidel(columns: Integers, weights: Floats, constants: Floats, x: Float
 
 
 @numba.njit(cache=True, nogil=True)
-def residual(columns: Integers, weights: Floats, constants: Floats, x: Floats, out: Floats) -> float:
+def residual(columns: Integers, weights: Floats, constants: Floats, x: Floats, out: Singles) -> float:
     """``out`` = b + P x - x; returns the largest absolute element."""
     largest = 0.0
     for i in range(len(columns)):
@@ -190,30 +200,32 @@ def solve_chain(
     limit: int,
     factors: Factors,
     work: Singles,
-    residuals: Floats,
     start: float,
 ) -> tuple[float, int]:
     r"""Solve $x = b + P x$ by iterative refinement: residuals in double precision, corrections in single.
 
     It starts from ``x``, which is overwritten, and ends with a residual of ``tolerance``, after ``limit`` iterations,
     or when a correction is of no use. ``light`` are the ``weights`` in single precision; ``factors`` those of this
-    chain or of a similar one; ``work`` is (8, at least n). ``residuals`` (at least n,) are those at x, the largest of
+    chain or of a similar one; ``work`` is (8, at least n), of which ``work[1]`` has the residuals at x, the largest of
     which is ``start``.
 
     Returns:
         The largest absolute residual at x and the number of iterations.
     """
     total = 0
-    z = work[0]
+    z, r = work[0], work[1]
     while start > tolerance and total < limit:
-        fraction = max(0.9 * tolerance / start, FINEST)
-        total += _correct(columns, light, residuals, start, fraction, limit - total, factors, work)
+        aim = max(0.9 * tolerance, FINEST * start)
+        reached, iterations = _correct(columns, light, aim, limit - total, factors, work)
+        total += iterations
         for i in range(x.size):
-            x[i] += start * z[i]
-        reached = residual(columns, weights, constants, x, residuals)
+            x[i] += z[i]
+        # What the iteration says of its residual is right to several digits: its next user finds the exact one.
+        if reached > tolerance:
+            reached = residual(columns, weights, constants, x, r)
         if not reached < start:
             for i in range(x.size):
-                x[i] -= start * z[i]
+                x[i] -= z[i]
             break
         start = reached
     return start, total
@@ -221,43 +233,39 @@ def solve_chain(
 
 @numba.njit(cache=True, nogil=True)
 def _correct(
-    columns: Integers,
-    weights: Singles,
-    residuals: Floats,
-    scale: float,
-    fraction: float,
-    limit: int,
-    factors: Factors,
-    work: Singles,
-) -> int:
-    r"""BiCGSTAB (van der Vorst 1992) for $(I - P) z = residuals / scale$, preconditioned by the ``factors``.
+    columns: Integers, weights: Singles, aim: float, limit: int, factors: Factors, work: Singles
+) -> tuple[float, int]:
+    r"""BiCGSTAB (van der Vorst 1992) for $(I - P) z = r$, preconditioned by the ``factors``.
 
-    It ends when the largest absolute residual is at most ``fraction``. z is left in ``work[0]``. Returns the number of
-    iterations.
+    It begins with r in ``work[1]`` and ends when the largest absolute residual is at most ``aim``. z is left in
+    ``work[0]``. Returns that residual and the number of iterations.
     """
     n = columns.shape[0]
-    z, r, t, v, shadow, p, y, u = work[0], work[1], work[2], work[3], work[4], work[5], work[6], work[7]
-    rho = 0.0
+    z, r, t, v = work[0][:n], work[1][:n], work[2][:n], work[3][:n]
+    shadow, p, y, u = work[4][:n], work[5][:n], work[6][:n], work[7][:n]
+    rho, largest = 0.0, 0.0
     for i in range(n):
-        r[i] = shadow[i] = residuals[i] / scale
+        shadow[i] = r[i]
         rho += float(r[i] * r[i])
-        z[i], p[i], v[i] = 0, 0, 0
+        z[i] = 0
+    last_p, last_v = r, r
     iterations = 0
     beta, omega = 0.0, 0.0
     while iterations < limit:
         iterations += 1
-        solve_lower(factors, r[:n], beta, p, -beta * omega, v, p, y[:n])
-        solve_upper(factors, y[:n])
+        solve_lower(factors, r, beta, last_p, -beta * omega, last_v, p, y)
+        solve_upper(factors, y)
         product, _ = _apply(columns, weights, y, shadow, v)
         if product == 0.0 or not np.isfinite(product):
-            break
+            return np.inf, iterations
         alpha = rho / product
         a = r.dtype.type(alpha)
-        if solve_lower(factors, r[:n], 0.0, p, -alpha, v, r, u[:n]) <= fraction:
+        largest = solve_lower(factors, r, 0.0, p, -alpha, v, r, u)
+        if largest <= aim:
             for i in range(n):
                 z[i] += a * y[i]
             break
-        solve_upper(factors, u[:n])
+        solve_upper(factors, u)
         product, square = _apply(columns, weights, u, r, t)
         omega = product / square if square > 0 else 0.0
         w = r.dtype.type(omega)
@@ -268,7 +276,8 @@ def _correct(
             r[i] = value
             rho += value * shadow[i]
             largest = max(largest, float(abs(value)))
-        if before == 0.0 or omega == 0.0 or not np.isfinite(largest) or largest <= fraction:
+        if before == 0.0 or omega == 0.0 or not np.isfinite(largest) or largest <= aim:
             break
         beta = rho / before * alpha / omega
-    return iterations
+        last_p, last_v = p, v
+    return largest, iterations

@@ -109,6 +109,14 @@ def no_factors(columns: Integers, weights: Singles, room: int, share: float) -> 
 
 
 @numba.njit(cache=True, nogil=True)
+def _next(changed: Booleans, i: int, n: int) -> int:
+    """The first row from i on that changed, or n."""
+    while i < n and not changed[i]:
+        i += 1
+    return i
+
+
+@numba.njit(cache=True, nogil=True)
 def factorize(columns: Integers, weights: Singles, least: float, factors: Factors, changed: Booleans) -> Factors:
     r"""Modified incomplete factorization of $I - P$ with a threshold, of all rows or of those that a change concerns.
 
@@ -117,15 +125,16 @@ def factorize(columns: Integers, weights: Singles, least: float, factors: Factor
     to the diagonal, which nearly keeps the sums of rows and so gets slowly varying errors right; else none does.
     $I - P$ is an M-matrix with positive row sums, so no pivot vanishes.
 
-    An elimination is repeated where the row of P changed, and where an earlier row that enters it has thereby changed
-    by more than :data:`MOVED`: changes fade within a few rows.
+    An elimination is repeated where the row of P changed, and where an earlier row has thereby changed by more than
+    :data:`MOVED`, in the rows of its columns, which are those that it enters where edges go both ways: changes fade
+    within a few rows.
 
     Args:
         columns: (n, K), those of P; several of a row may be the same.
         weights: (n, K), 0 or more, each row's sum below 1.
         least: the threshold, relative to the diagonal.
         factors: of P before the change, or :func:`no_factors`; overwritten.
-        changed: (at least n,) the rows of P that changed; with no factors yet, all.
+        changed: (at least n,) the rows of P that changed, with no factors yet all; those that are repeated are added.
 
     Returns:
         The factors, in the arrays of those that were given where these are large enough.
@@ -143,13 +152,11 @@ def factorize(columns: Integers, weights: Singles, least: float, factors: Factor
     # Earlier columns of the row that are still to be eliminated; later ones are put where they stay.
     open_columns, open_weights = np.empty(most, dtype=np.int32), np.empty(most, dtype=weights.dtype)
     given = np.empty(most, dtype=np.bool_)
-    moved = np.zeros(n, dtype=np.bool_)
-    for i in range(n):
-        stale = changed[i]
-        for k in range(lower_starts[i], lower_starts[i] + lower_counts[i]):
-            stale |= moved[lower_columns[k]]
-        if not stale:
-            continue
+    i = -1
+    while True:
+        i = _next(changed, i + 1, n)
+        if i == n:
+            break
         if lower + room > lower_columns.size:
             lower_columns, lower_weights = _enlarged(lower_columns, lower), _enlarged(lower_weights, lower)
         if upper + room > upper_columns.size:
@@ -218,7 +225,11 @@ def factorize(columns: Integers, weights: Singles, least: float, factors: Factor
                 upper_end += 1
         inverse = 1 / (1 - kept - share * dropped)
         change = _difference(upper_columns, upper_weights, upper_starts[i], upper_counts[i], upper, upper_end)
-        moved[i] = (change + abs(1 / inverse - 1 / inverses[i])) * inverse > MOVED
+        if (change + abs(1 / inverse - 1 / inverses[i])) * inverse > MOVED:
+            for k in range(upper, upper_end):
+                changed[upper_columns[k]] = True
+            for k in range(upper_starts[i], upper_starts[i] + upper_counts[i]):
+                changed[upper_columns[k]] = True
         inverses[i] = inverse
         lower_starts[i], lower_counts[i], lower = _put(
             lower_columns, lower_weights, lower_starts[i], lower_counts[i], lower, lower_end

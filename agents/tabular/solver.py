@@ -104,16 +104,15 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
     offsets, sources = predecessors(*_packed(mdp), mdp.terminal)
     actions, values, order = _first_policy(mdp, gamma, offsets, sources)
     evaluation = _Evaluation(mdp, gamma, offsets, sources, order)
-    residuals, changed = np.zeros(states), np.empty(states, dtype=np.int32)
-    before = np.empty(states)
-    due, verifying = np.ones(states, dtype=np.bool_), False
+    before, changed = np.empty(states), np.empty(states, dtype=np.int32)
+    slack, drift, verifying = np.full(states, -np.inf), 0.0, False
     accuracy, best, stalled, improvements = 0.03, np.inf, 0, 0
     residual, _ = reward_extremes(mdp.rewards, mdp.terminal)
     tolerance = max(tolerance, 8 * np.finfo(np.float64).eps * residual / (1 - gamma))
-    noise = evaluation.run(actions, values, accuracy * residual, thorough=False)
+    reached = evaluation.run(actions, values, accuracy * residual, thorough=False)
     while True:
         tail = residual < 1000 * tolerance
-        noise = min(noise, 0.3 * tolerance) if tail else noise
+        noise = 0.0 if verifying else min(reached, 0.3 * tolerance) if tail else reached
         threshold = 0.5 * tolerance if tail else 0.1 * residual
         residual, listed = kernels.improve(
             *model,
@@ -121,17 +120,18 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
             gamma,
             values,
             actions,
-            residuals,
-            due,
+            slack,
+            drift,
             changed,
             noise,
             max(noise, 0.01 * residual),
             threshold,
         )
+        residual = residual if verifying else max(residual, reached)
         if residual <= tolerance:
             if verifying:
                 return values, actions, residual, improvements
-            due[:], verifying, noise = True, True, 0.0
+            slack[:], verifying = -np.inf, True
             continue
         improvements += 1
         stalled = 0 if residual < 0.5 * best else stalled + 1
@@ -139,7 +139,6 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
             accuracy = max(accuracy / 4, 1e-6)
         best = min(best, residual)
         before[:] = values
-        values += residuals
         margin = max(noise, 0.001 * residual)
         if stalled < PATIENCE and listed > states // 10:
             for k in range(SWEEPS):
@@ -155,15 +154,15 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
                 actions,
                 changed[:listed],
                 margin,
-                min(threshold, 0.01 * residual),
+                min(threshold, max(0.01 * residual, 0.1 * tolerance)),
                 states // 16 + 1 if stalled < PATIENCE else 0,
             )
         if stalled or not settled or not tail:
             # Where an improvement changes little, more digits cost less than another improvement.
             relative = accuracy if listed > states // 32 else accuracy / 30
             sufficient = max(relative * residual, 0.3 * tolerance)
-            noise = evaluation.run(actions, values, sufficient, thorough=stalled >= PATIENCE)
-        kernels.mark_due(offsets, sources, before, values, residuals, 0.01 * tolerance, due)
+            reached = evaluation.run(actions, values, sufficient, thorough=stalled >= PATIENCE)
+        drift += 2 * kernels.note_changes(offsets, sources, before, values, 0.01 * tolerance, slack)
         verifying = False
 
 
@@ -222,7 +221,7 @@ class _Evaluation:
         precision = np.float32 if 1 - gamma > 1e-5 else np.float64
         self.light = np.empty((n, outcomes), dtype=precision)
         self.work = np.empty((8, n), dtype=precision)
-        self.x, self.residuals = np.empty(n), np.empty(n)
+        self.x = np.empty(n)
         self.changed = np.zeros(n, dtype=np.bool_)
         self.factors: factorization.Factors | None = None
 
@@ -241,7 +240,7 @@ class _Evaluation:
         columns, weights, constants, light = self.columns[:n], self.weights[:n], self.constants[:n], self.light[:n]
         members, x = self.members[:n], self.x[:n]
         chains.take(values, members, x)
-        found = chains.residual(columns, weights, constants, x, self.residuals)
+        found = chains.residual(columns, weights, constants, x, self.work[1])
         if found > tolerance:
             if self.factors is None:
                 self.factors = factorization.no_factors(columns, light, len(self.members), factorization.SHARE)
@@ -258,7 +257,6 @@ class _Evaluation:
                 ITERATIONS,
                 self.factors,
                 self.work,
-                self.residuals,
                 found,
             )
         # Where the Krylov method breaks down, sweeps still contract.

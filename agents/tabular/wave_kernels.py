@@ -9,6 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from gridzero.agents.tabular.prefetch import AHEAD, prefetch
 from gridzero.agents.tabular.solver_kernels import best_action
 
 Floats = NDArray[np.float64]
@@ -172,6 +173,13 @@ def first_wave(
             else:
                 s = heads[b]
                 heads[b] = following[s]
+                then = heads[b]
+                if then >= 0:
+                    prefetch(successors, then)
+                    prefetch(rewards, then)
+                    prefetch(following, then)
+                    prefetch(offsets, then)
+            prefetch(sources, offsets[s])
             value, action = _hopeful_action(
                 successors,
                 probabilities,
@@ -246,7 +254,13 @@ def follow_wave(
     """
     ahead, along = np.empty((2, successors.shape[2]))
     status = np.where(terminal, SETTLED, UNREACHED)
-    for s in order:
+    for i in range(order.size):
+        s = order[i]
+        if i + AHEAD < order.size:
+            t = order[i + AHEAD]
+            prefetch(successors, t)
+            prefetch(rewards, t)
+            prefetch(values, t)
         values[s], actions[s] = _hopeful_action(
             successors, probabilities, rewards, gamma, shift, values, status, 1.0, s, ahead, along
         )

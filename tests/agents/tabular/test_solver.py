@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import gridzero
-from gridzero.agents.tabular import chain_kernels, factorization_kernels, solver
+from gridzero.agents.tabular import chain_kernels, factorization_kernels, solver, solver_kernels
 from gridzero.envs import GridWorld
 from gridzero.envs.backup_kernels import predecessors
 from gridzero.envs.mdp import FiniteMDP
@@ -201,12 +201,12 @@ def test_krylov_solution_of_a_chain_equals_a_dense_solve(edges: str) -> None:
     matrix = np.eye(n)
     np.add.at(matrix, (np.arange(n)[:, None], columns), -weights)
     x = np.zeros(n)
-    light, work, residuals = weights.astype(np.float32), np.empty((8, n), dtype=np.float32), np.empty(n)
+    light, work = weights.astype(np.float32), np.empty((8, n), dtype=np.float32)
     factors = factors_of(columns, light, factorization_kernels.LEAST)
-    start = chain_kernels.residual(columns, weights, constants, x, residuals)
+    start = chain_kernels.residual(columns, weights, constants, x, work[1])
     assert start == np.abs(constants).max()
     residual, iterations = chain_kernels.solve_chain(
-        columns, weights, light, constants, x, 1e-10, 100, factors, work, residuals, start
+        columns, weights, light, constants, x, 1e-10, 100, factors, work, start
     )
     assert residual <= 1e-10
     assert iterations < 20
@@ -237,11 +237,11 @@ def test_a_factorization_follows_changes_of_the_chain() -> None:
     constants = rng.normal(size=n)
 
     def iterations(factors: factorization_kernels.Factors) -> int:
-        x, residuals = np.zeros(n), np.empty(n)
-        start = chain_kernels.residual(columns, weights, constants, x, residuals)
+        x = np.zeros(n)
         light, work = weights.astype(np.float32), np.empty((8, n), dtype=np.float32)
+        start = chain_kernels.residual(columns, weights, constants, x, work[1])
         residual, used = chain_kernels.solve_chain(
-            columns, weights, light, constants, x, 1e-8, 200, factors, work, residuals, start
+            columns, weights, light, constants, x, 1e-8, 200, factors, work, start
         )
         assert residual <= 1e-8
         return used
@@ -354,3 +354,27 @@ def test_arrays_that_repeat_are_solved_like_whole_ones(options: dict[str, Any]) 
             for _ in agent.learn():
                 pass
             np.testing.assert_allclose(agent.state_values(), other.values, atol=1e-5)
+
+
+def test_improvement_passes_over_no_state_in_which_another_action_has_become_better() -> None:
+    """After changes of the values, small everywhere and large here and there, it does what looking at all does."""
+    rng = np.random.default_rng(0)
+    states, gamma = 400, 0.9
+    successors = rng.integers(0, states, (states, 3, 2)).astype(np.uint32)
+    probabilities = rng.dirichlet(np.ones(2), size=(states, 3))
+    rewards, terminal = rng.normal(size=(states, 3)), np.arange(states) == 0
+    offsets, sources = predecessors(successors, probabilities, terminal)
+    values, changed = rng.normal(size=states), np.empty(states, dtype=np.int32)
+    actions, slack, drift, passed = np.zeros(states, dtype=np.int32), np.full(states, -np.inf), 0.0, 0
+    for size in (0.1, 0.01, 0.1, 0.001):
+        best = actions.copy()
+        model = successors, probabilities, rewards, terminal, gamma, values
+        solver_kernels.improve(*model, best, np.full(states, -np.inf), 0.0, changed, 0.0, 1.0, 1.0)
+        passed += np.count_nonzero(slack >= drift)
+        solver_kernels.improve(*model, actions, slack, drift, changed, 0.0, 1.0, 1.0)
+        np.testing.assert_array_equal(actions, best)
+        before = values.copy()
+        values += size * rng.uniform(-1, 1, states) * (rng.random(states) < 0.9)
+        values[rng.integers(0, states, 3)] += 1.0
+        drift += 2 * solver_kernels.note_changes(offsets, sources, before, values, 1e-8, slack)
+    assert passed > states
