@@ -43,7 +43,7 @@ class Options:
     scorer: str | None = None
     """With --search: the run of a reward-model or a process-reward-model, which judges completions."""
     tokens: int | None = None
-    """With --search: tokens that may be written for a problem, in place of N."""
+    """With --search: budget of tokens for each problem, in place of N; beam and mcts begin nothing once it is spent."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "episodes", "tokens")

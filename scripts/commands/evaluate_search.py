@@ -49,7 +49,7 @@ def evaluate_search(options: Options, names: Sequence[str], given: Mapping[str, 
         json.dump([{**row, **common} for row in rows], sys.stdout, indent=1)
         print()
         return 0
-    budget = "" if options.tokens is None else f", up to {options.tokens:,} tokens a problem"
+    budget = "" if options.tokens is None else f", a budget of {options.tokens:,} tokens a problem"
     judge = "" if options.scorer is None else f" by {options.scorer}"
     table = [
         [str(row["run"]), f"{row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]", f"{row['tokens']:,.1f}"]
