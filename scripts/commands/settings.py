@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -317,6 +317,17 @@ def resumed_name(arguments: Sequence[str]) -> str:
     if name is None:
         raise ValueError("--resume needs --run NAME")
     return name
+
+
+def closest_setting(key: str, own: Iterable[str], of_environment: Iterable[str]) -> str:
+    """Hint for a wrong name of a setting: of the agent's own, or of an option of the environment, ``env.KEY``.
+
+    >>> closest_setting("learning_rate", ["gamma", "step_size"], ["env.regenerate"])
+    'did you mean step_size?'
+    """
+    names = {option.removeprefix("env."): option for option in of_environment}
+    names |= {} if key.startswith("env.") else {name: name for name in own}
+    return closest(key.removeprefix("env."), names, shown=names, cutoff=0.6)
 
 
 def option_value(flag: str, arguments: Sequence[str]) -> str | None:

@@ -35,6 +35,7 @@ from gridzero.commands.settings import (
     NO_PRESET,
     Settings,
     TrainingOptions,
+    closest_setting,
     parse_settings,
     recorded_settings,
     required_agent,
@@ -236,10 +237,11 @@ class Sweep:
             for name, parameter in parameters(self.environment["id"], self.environment["kwargs"]).items()
         }
         if key not in known and key not in options:
-            own = () if key.startswith("env.") else known
-            names = {option[4:]: option for option in options} | {name: name for name in own}
-            hint = closest(key.removeprefix("env."), names, shown=names, cutoff=0.6)
-            raise ValueError(f"--over has no setting {key!r}; {hint}")
+            if key in (*Options.__dataclass_fields__, "seed"):
+                raise ValueError(
+                    f"--over varies agent and environment, not {key}; --steps, --seeds and such are the sweep's"
+                )
+            raise ValueError(f"--over has no setting {key!r}; {closest_setting(key, known, options)}")
         parts = [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", words)] if given else []
         if not parts or "" in parts:
             raise ValueError(f"--over takes KEY=V1,V2,..., not {text!r}")
