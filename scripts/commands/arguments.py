@@ -242,15 +242,9 @@ def coerce(flag: str, text: str, parameter: inspect.Parameter) -> Any:
         value = text
     if any(isinstance(value, kind) for kind in kinds):
         return value
-    names = {
-        bool: "True or False",
-        int: "a whole number",
-        float: "a number",
-        type(None): "None",
-        tuple: "a tuple such as (8,8)",
-    }
-    order = [kind for kind in (bool, int, float, tuple, type(None)) if kind in kinds]
-    raise ValueError(f"{flag} takes {' or '.join(names[kind] for kind in order)}, not {text!r}")
+    words = ("True or False", "a whole number", "a number", "a tuple such as (8,8)", "None")
+    taken = [word for kind, word in zip((bool, int, float, tuple, type(None)), words, strict=True) if kind in kinds]
+    raise ValueError(f"{flag} takes {' or '.join(taken)}, not {text!r}")
 
 
 def _kinds(parameter: inspect.Parameter) -> set[type]:

@@ -238,9 +238,7 @@ class Sweep:
         }
         if key not in known and key not in options:
             if key in (*Options.__dataclass_fields__, "seed"):
-                raise ValueError(
-                    f"--over varies agent and environment, not {key}; --steps, --seeds and such are the sweep's"
-                )
+                raise ValueError(f"--over varies agent and environment; {key} is of the whole sweep")
             raise ValueError(f"--over has no setting {key!r}; {closest_setting(key, known, options)}")
         parts = [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", words)] if given else []
         if not parts or "" in parts:

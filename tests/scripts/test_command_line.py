@@ -207,6 +207,8 @@ MISTAKES: list[tuple[list[str], str]] = [
         ["sweep", "q-learning", "--env", "gridzero/GridWorld-v0", "--over", "learning_rate=1,2"],
         "did you mean step_size?",
     ),
+    (["sweep", "q-learning", *LAKE, "--over", "steps=1,2"], "varies agent and environment; steps is of the whole"),
+    (["sweep", "ppo", "--env", "CartPole-v1", "--over", "hidden=32,64"], "a tuple such as (8,8), not '32'"),
     (["sweep", "q-learning", *LAKE, "--over", "slippery=True"], "did you mean env.is_slippery?"),
     (["sweep", "sarsa-linear", *LAKE, "--over", "tilings=4,8"], "tilings does nothing with features tabular"),
     (["watch", "q0", "--temperature", "1"], "temperature does nothing but for a language model"),
