@@ -16,7 +16,7 @@ COMMANDS = {
     "watch": "see a run at work, on the screen or in a GIF, MP4 or PNG",
     "play": "play an environment yourself",
     "evaluate": "returns, intervals and gaps to the exact optimum of runs",
-    "plot": "learning curves of runs, as PNG",
+    "plot": "learning curves of runs, as PNG, SVG or PDF",
     "recipe": "several stages as one resumable run: r1-zero, r1, rlhf, ladder",
     "runs": "list runs, compare their settings, delete some",
     "export": "what a run learnt, for SB3, ONNX runtimes or the Hugging Face hub",

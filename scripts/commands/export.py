@@ -26,7 +26,7 @@ class Options:
 
     Language models become a folder in Hugging Face's format, with the run's card, as `transformers` loads it and its hub takes it; algorithms of Stable-Baselines3 its zip; networks of PPO and GRPO an ONNX file from observations to logits (to means, of continuous actions).
 
-    Example: gridzero export lake --output lake.onnx
+    Example: gridzero export cartpole --output cartpole.onnx
     """  # noqa: E501  (the terminal wraps it)
 
     run: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN")]] = ""

@@ -120,7 +120,7 @@ def parse_settings(
 
     Args:
         command: its name, for messages.
-        description: with ``{agent}``, ``{summary}``, ``{policy}`` and ``{example}``, for the help.
+        description: with ``{agent}``, ``{summary}``, ``{policy}``, ``{example}`` and ``{over}``, for the help.
         options: the command's own.
         agent: name of the agent.
         arguments: without the agent, and without the options of the environment.
@@ -155,8 +155,9 @@ def parse_settings(
     command_line = dataclasses.make_dataclass("Command", groups, kw_only=True)
     policy_hint = ", those of a language model as --policy.KEY VALUE" if "policy" in own else ""
     command_line.__doc__ = description.format(
-        agent=agent, summary=entry.summary, policy=policy_hint, example=entry.example
-    )
+        agent=agent, summary=entry.summary, policy=policy_hint, example=entry.example,
+        over="gamma=0.9,0.99" if "gamma" in own else "learning_rate=1e-4,1e-3",
+    )  # fmt: skip
     if env_id is not None and {"-h", "--help"} & set(rest):
         command_line.__doc__ += "\n" + environment_help(env_id, environment.options)
         if tuned is not None:

@@ -58,7 +58,7 @@ DESCRIPTION = """Train {agent} with every combination of some settings, each wit
 
 Each run is the one that `gridzero train` gives. The sweep goes to runs/NAME: the runs, results.json, sweep.png. Ctrl-C saves and ends; --run NAME --resume goes on.
 
-Example: gridzero sweep {agent} --env FrozenLake-v1 --over gamma=0.9,0.99 --over env.is_slippery=True,False --seeds 3
+Example: gridzero sweep {agent} {example} --over {over} --seeds 3
 """  # noqa: E501  (the terminal wraps it)
 
 USAGE = """\
