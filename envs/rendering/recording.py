@@ -32,6 +32,7 @@ class Recorder:
     Attributes:
         path: the file.
         frames: how many were added.
+        keeps_last: the file has the last frame alone.
 
     Raises:
         ValueError: for another ending, a file that exists, a folder that does not, or a rate out of range.
@@ -48,6 +49,7 @@ class Recorder:
             raise ValueError(f"a recording has 1 to 100 frames a second, not {fps}")
         self.fps = fps
         self.frames = 0
+        self.keeps_last = self.path.suffix.lower() == ".png"
         self._partial = self.path.with_name(f".{self.path.stem}.{os.getpid()}{self.path.suffix.lower()}")
         self._palette = palette
         self._last: NDArray[np.uint8] | None = None
@@ -57,7 +59,7 @@ class Recorder:
     def add(self, frame: NDArray[np.uint8], repeat: int = 1) -> None:
         """Append a frame (H, W, 3) uint8, ``repeat`` times; all must have the first one's size, even for video."""
         self.frames += repeat
-        if self.path.suffix.lower() == ".png":
+        if self.keeps_last:
             self._last = frame
             return
         if self.path.suffix.lower() == ".gif":

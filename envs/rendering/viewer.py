@@ -128,6 +128,7 @@ class Viewer:
         self.on_key: Callable[[int], bool] | None = None
         self.curve: Curve | None = None
         self._so_far: Curve | None = None
+        self._undrawn = False  # only the last frame is kept: it is drawn when it is known to be that
         self._latest: UpdateLike | None = None
         self._exact: tuple[object, float | None, float | None] | None = None
         self._reached: float | None = None
@@ -207,6 +208,10 @@ class Viewer:
                 self._so_far = Curve("return so far")
             self._so_far.append(episodes.total_reward)
         self._handle_events()
+        if self.window is None and self.recorder is not None and self.recorder.keeps_last:
+            self.recorder.frames += repeat
+            self._undrawn = True
+            return
         surface = self.draw()
         if self.recorder is not None:
             self.recorder.add(to_array(surface), repeat)
@@ -379,6 +384,8 @@ class Viewer:
         """Finish the recording, close the window, and leave the environment as it was."""
         self.episodes.stop()
         if self.recorder is not None:
+            if self._undrawn:
+                self.recorder.add(self.frame(), 0)
             self.recorder.close()
         if self.window is not None:
             self.window.close()
