@@ -32,7 +32,8 @@ def test_each_makes_a_config(known: Preset) -> None:
     config(**known.fields)
     assert isinstance(known.steps, int)
     assert known.steps > 0
-    assert known.name in gym.registry or known.name.startswith("MiniGrid-")
+    newer = {"Taxi-v4"}  # than the oldest Gymnasium that will do
+    assert known.name in {*gym.registry, *newer} or known.name.startswith("MiniGrid-")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
