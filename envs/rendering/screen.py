@@ -65,18 +65,18 @@ def _no_display_named() -> bool:
 
 @contextlib.contextmanager
 def unseen() -> Iterator[None]:
-    """Have environments that start all of pygame for a picture look for no display where there is none.
+    """Have environments that start all of pygame for a picture look for no display where there is none, and no sound.
 
-    SDL would look for one and write ``error: XDG_RUNTIME_DIR is invalid`` to the error stream.
+    SDL would look for both and write ``error: XDG_RUNTIME_DIR is invalid`` and the like to the error stream.
     """
-    chosen = _no_display_named()
-    if chosen:
-        os.environ["SDL_VIDEODRIVER"] = "dummy"
+    chosen = [] if "SDL_AUDIODRIVER" in os.environ else ["SDL_AUDIODRIVER"]
+    chosen += ["SDL_VIDEODRIVER"] if _no_display_named() else []
+    os.environ.update(dict.fromkeys(chosen, "dummy"))
     try:
         yield
     finally:
-        if chosen:
-            os.environ.pop("SDL_VIDEODRIVER", None)
+        for name in chosen:
+            os.environ.pop(name, None)
 
 
 def has_display() -> bool:

@@ -127,6 +127,10 @@ def condense(box: str) -> str:
             r"invalid choice (.*) for argument '(\S+)'\. Expected one of \((.*?),?\)\.",
             lambda m: f"{m[2]} takes one of {m[3]}, not {m[1]}",
         ),
+        (
+            r"Argument \[\S.*\]: invalid choice: '(.*?)' \(choose from (.*)\)",  # tyro before 1.0
+            lambda m: f"there is no {m[1]!r}; {closest(m[1], _quoted(m[2]), cutoff=0.6)}",
+        ),
         (r"Missing value for argument '(?:\(')?(--[\w.-]+)(?:',\))?'\. Expected .*", r"\1 needs a value"),
         (r"Argument (--[\w.-]+): expected \d+ arguments?", r"\1 needs a value"),  # tyro before 1.0
         (r"Unrecognized options: (.*)", r"not understood: \1"),
