@@ -215,7 +215,7 @@ def solve_chain(
     total = 0
     z, r = work[0], work[1]
     while start > tolerance and total < limit:
-        aim = max(0.9 * tolerance, FINEST * start)
+        aim = max(tolerance, FINEST * start)
         reached, iterations = _correct(columns, light, aim, limit - total, factors, work)
         total += iterations
         for i in range(x.size):

@@ -26,7 +26,7 @@ from gridzero.agents.tabular import solver_kernels as kernels
 from gridzero.agents.tabular import wave_kernels as waves
 from gridzero.agents.tabular.bellman_kernels import reward_extremes
 from gridzero.agents.tabular.dynamic_programming import PolicyIteration, PolicyIterationConfig, reward_unit
-from gridzero.envs.backup_kernels import predecessors
+from gridzero.envs.backup_kernels import loop_lengths, predecessors
 from gridzero.envs.mdp import FiniteMDP
 
 FloatArray = NDArray[np.float64]
@@ -97,7 +97,7 @@ def solve(mdp: FiniteMDP, gamma: float, tolerance: float = 1e-6) -> Solution:
 
 
 def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatArray, NDArray[np.int32], float, int]:
-    model = *_packed(mdp), mdp.rewards
+    model, lengths = (*_packed(mdp), mdp.rewards), loop_lengths(mdp)
     states, live = mdp.num_states, int((~mdp.terminal).sum())
     if live == 0:
         return np.zeros(states), np.zeros(states, dtype=np.int32), 0.0, 0
@@ -126,6 +126,7 @@ def _discounted(mdp: FiniteMDP, gamma: float, tolerance: float) -> tuple[FloatAr
             noise,
             max(noise, 0.01 * residual),
             threshold,
+            *lengths,
         )
         residual = residual if verifying else max(residual, reached)
         if residual <= tolerance:

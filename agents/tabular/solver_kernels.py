@@ -5,9 +5,13 @@ The model's arrays are as :class:`~gridzero.envs.mdp.FiniteMDP` holds them, succ
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from gridzero.agents.tabular.prefetch import AHEAD, prefetch
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int32 | np.uint32]
@@ -99,6 +103,10 @@ def spread(
         if size == 0 or left <= 0:
             break
         s = queue[first]
+        then = queue[min(first + AHEAD, states - 1)]
+        prefetch(successors, then)
+        prefetch(rewards, then)
+        prefetch(offsets, then)
         first = first + 1 if first + 1 < states else 0
         size -= 1
         queued[s] = False
@@ -165,6 +173,8 @@ def improve(
     noise: float,
     margin: float,
     threshold: float,
+    choices: Sized,
+    outcomes: Sized,
 ) -> tuple[float, int]:
     """The greedy policy in states where another action can have become the best.
 
@@ -173,7 +183,8 @@ def improve(
 
     An action gives way only to one better by more than ``noise``, the error of the values: less might be no gain, and
     do harm for 1/(1 - gamma) steps. States where the gain is more than ``margin``, or the residual than ``threshold``,
-    are listed in ``changed``.
+    are listed in ``changed``. ``choices`` are A long and ``outcomes`` K, as
+    :func:`~gridzero.envs.backup_kernels.loop_lengths` has them.
 
     Returns:
         The largest absolute residual $|max_a q(s, a) - v(s)|$ that was found, and how many states are in ``changed``.
@@ -186,12 +197,12 @@ def improve(
         if slack[s] >= drift or terminal[s]:
             continue
         best, best_action, second, present = -np.inf, 0, -np.inf, -np.inf
-        for a in range(rewards.shape[1]):
+        for a in range(len(choices)):
             if a == 0 or apart:
-                for k in range(ahead.size):
+                for k in range(len(outcomes)):
                     ahead[k] = values[successors[s, a, k]]
             expected = 0.0
-            for k in range(ahead.size):
+            for k in range(len(outcomes)):
                 expected += probabilities[s if varying else 0, a, k] * ahead[k]
             q = rewards[s, a] + gamma * expected
             lower = q if q < best else best

@@ -364,14 +364,15 @@ def test_improvement_passes_over_no_state_in_which_another_action_has_become_bet
     probabilities = rng.dirichlet(np.ones(2), size=(states, 3))
     rewards, terminal = rng.normal(size=(states, 3)), np.arange(states) == 0
     offsets, sources = predecessors(successors, probabilities, terminal)
+    sizes = np.empty(3), np.empty(2)
     values, changed = rng.normal(size=states), np.empty(states, dtype=np.int32)
     actions, slack, drift, passed = np.zeros(states, dtype=np.int32), np.full(states, -np.inf), 0.0, 0
     for size in (0.1, 0.01, 0.1, 0.001):
         best = actions.copy()
         model = successors, probabilities, rewards, terminal, gamma, values
-        solver_kernels.improve(*model, best, np.full(states, -np.inf), 0.0, changed, 0.0, 1.0, 1.0)
+        solver_kernels.improve(*model, best, np.full(states, -np.inf), 0.0, changed, 0.0, 1.0, 1.0, *sizes)
         passed += np.count_nonzero(slack >= drift)
-        solver_kernels.improve(*model, actions, slack, drift, changed, 0.0, 1.0, 1.0)
+        solver_kernels.improve(*model, actions, slack, drift, changed, 0.0, 1.0, 1.0, *sizes)
         np.testing.assert_array_equal(actions, best)
         before = values.copy()
         values += size * rng.uniform(-1, 1, states) * (rng.random(states) < 0.9)
