@@ -20,7 +20,7 @@ Booleans = NDArray[np.bool_]
 
 TINY = np.float32(1e-30)
 """Smaller numbers become 0 where errors fade, before they turn subnormal and slow."""
-SHARE = 0.95
+SHARE = 0.98
 """Of the fill that is dropped, what goes to the diagonal."""
 LEAST = 0.02
 """Smaller elements that elimination adds are dropped, in units of the diagonal."""
@@ -108,10 +108,24 @@ def no_factors(columns: Integers, weights: Singles, room: int, share: float) -> 
     )
 
 
-@numba.njit(cache=True, nogil=True)
-def _next(changed: Booleans, i: int, n: int) -> int:
-    """The first row from i on that changed, or n."""
+@numba.njit(cache=True, nogil=True, inline="always")
+def _unsigned(starts: Integers, counts: Integers, columns: Integers) -> tuple[Unsigned, Unsigned, Unsigned]:
+    """Views of indices as unsigned numbers, so that compiled code need not ask whether one is negative."""
+    return starts.view(np.uint32), counts.view(np.uint32), columns.view(np.uint32)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _next(
+    i: int, n: int, changed: Booleans, moved: Booleans, starts: Integers, counts: Integers, columns: Integers
+) -> int:
+    """The first row from i on that changed, or that has a column in which a row moved; else n."""
+    starts, counts, columns = _unsigned(starts, counts, columns)
     while i < n and not changed[i]:
+        stale = False
+        for k in range(starts[i], starts[i] + counts[i]):
+            stale |= moved[columns[k]]
+        if stale:
+            break
         i += 1
     return i
 
@@ -125,16 +139,15 @@ def factorize(columns: Integers, weights: Singles, least: float, factors: Factor
     to the diagonal, which nearly keeps the sums of rows and so gets slowly varying errors right; else none does.
     $I - P$ is an M-matrix with positive row sums, so no pivot vanishes.
 
-    An elimination is repeated where the row of P changed, and where an earlier row has thereby changed by more than
-    :data:`MOVED`, in the rows of its columns, which are those that it enters where edges go both ways: changes fade
-    within a few rows.
+    An elimination is repeated where the row of P changed, and where an earlier row that enters it has thereby changed
+    by more than :data:`MOVED`: changes fade within a few rows.
 
     Args:
         columns: (n, K), those of P; several of a row may be the same.
         weights: (n, K), 0 or more, each row's sum below 1.
         least: the threshold, relative to the diagonal.
         factors: of P before the change, or :func:`no_factors`; overwritten.
-        changed: (at least n,) the rows of P that changed, with no factors yet all; those that are repeated are added.
+        changed: (at least n,) the rows of P that changed; with no factors yet, all.
 
     Returns:
         The factors, in the arrays of those that were given where these are large enough.
@@ -152,9 +165,11 @@ def factorize(columns: Integers, weights: Singles, least: float, factors: Factor
     # Earlier columns of the row that are still to be eliminated; later ones are put where they stay.
     open_columns, open_weights = np.empty(most, dtype=np.int32), np.empty(most, dtype=weights.dtype)
     given = np.empty(most, dtype=np.bool_)
+    moved = np.zeros(n, dtype=np.bool_)
     i = -1
     while True:
-        i = _next(changed, i + 1, n)
+        # A loop of its own, as the one around it is too long for the processor's registers.
+        i = _next(i + 1, n, changed, moved, lower_starts, lower_counts, lower_columns)
         if i == n:
             break
         if lower + room > lower_columns.size:
@@ -225,11 +240,7 @@ def factorize(columns: Integers, weights: Singles, least: float, factors: Factor
                 upper_end += 1
         inverse = 1 / (1 - kept - share * dropped)
         change = _difference(upper_columns, upper_weights, upper_starts[i], upper_counts[i], upper, upper_end)
-        if (change + abs(1 / inverse - 1 / inverses[i])) * inverse > MOVED:
-            for k in range(upper, upper_end):
-                changed[upper_columns[k]] = True
-            for k in range(upper_starts[i], upper_starts[i] + upper_counts[i]):
-                changed[upper_columns[k]] = True
+        moved[i] = (change + abs(1 / inverse - 1 / inverses[i])) * inverse > MOVED
         inverses[i] = inverse
         lower_starts[i], lower_counts[i], lower = _put(
             lower_columns, lower_weights, lower_starts[i], lower_counts[i], lower, lower_end
@@ -283,12 +294,6 @@ def _put(columns: Integers, weights: Singles, start: int, old: int, first: int, 
     for k in range(count, filled):
         columns[start + k], weights[start + k] = columns[start], 0
     return start, count, end
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _unsigned(starts: Integers, counts: Integers, columns: Integers) -> tuple[Unsigned, Unsigned, Unsigned]:
-    """Views of indices as unsigned numbers, so that compiled code need not ask whether one is negative."""
-    return starts.view(np.uint32), counts.view(np.uint32), columns.view(np.uint32)
 
 
 @numba.njit(cache=True, nogil=True)
