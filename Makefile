@@ -16,6 +16,9 @@ $(VENV)/.installed: pyproject.toml setup.py constraints.txt $(VENV)/.modules
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing gridzero and what it needs into $(VENV): a few minutes the first time"
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@echo "compiling what sweeps over states: half a minute, so that no first run has to"
+	@scratch=$$(mktemp -d) && cd $$scratch && $(abspath $(BIN))/gridzero train value-iteration \
+		--env gridzero/GridWorld-v0 --env.layout obstacles:250x250:0 --steps 9 --run compiled > /dev/null && rm -r $$scratch
 	@touch $@
 
 # The editable installation links file by file, so it is renewed when a module comes or goes, not when one changes.

@@ -85,7 +85,10 @@ class FiniteMDP:
             packed[name] = np.ascontiguousarray(once, dtype=dtype)
             whole = packed[name] if once is given else np.broadcast_to(packed[name], given.shape)
             object.__setattr__(self, name, whole)
-        object.__setattr__(self, "packed", (packed["successors"], packed["probabilities"]))
+        read_only = tuple(packed[name].view() for name in ("successors", "probabilities"))
+        for array in read_only:  # as those of repeating views are: functions are compiled once for all models
+            array.flags.writeable = False
+        object.__setattr__(self, "packed", read_only)
         self._check_shapes()
         self._check_numbers()
 
