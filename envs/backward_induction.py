@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 ROUNDING = 8 * float(np.finfo(np.float64).eps)
-"""What two rises may differ by and count as equal, relative to the value."""
+"""Two rises count as equal if they differ by no more than this share of the value."""
 
 
 def optimal_values(mdp: FiniteMDP, horizon: int, gamma: float) -> FloatArray:

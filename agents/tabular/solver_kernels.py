@@ -231,7 +231,7 @@ def note_changes(
     least: float,
     slack: Floats,
 ) -> float:
-    """How far values have moved at most, but for a few that moved much more than the mean.
+    """Return the largest change of a value, leaving out the few that changed much more than the mean.
 
     No state's actions can have moved further apart than twice that, but those near to the few: :func:`improve` must
     look at them again, which is noted in ``slack``. Changes below ``least`` are not told apart.

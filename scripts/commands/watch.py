@@ -157,7 +157,7 @@ def watch_writing(agent: Any, options: Options) -> int:
 
 
 def recorded(frames: int, file: str) -> str:
-    """What a recording has become."""
+    """The line that says how many frames a recording has and in which file."""
     return f"the last of {frames} frames in {file}" if file.endswith(".png") else f"{frames} frames in {file}"
 
 

@@ -136,7 +136,7 @@ class MLPPolicy(Policy):
         )
 
     def unused(self) -> Mapping[str, str]:
-        """What only images, only numbers, or only continuous actions need."""
+        """Fields of the settings that do nothing with these observations and actions, each with what makes it so."""
         unused = {} if isinstance(self.actions, Gaussian) else {"initial_log_std": "actions that are choices"}
         if not self.reader.images:
             unused["convolutions"] = "observations without images"
